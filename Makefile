@@ -1,0 +1,60 @@
+# KEEP=1 leaves the demo server running.
+PYTHON_BIN := .venv/bin/python
+WERROR := $(or $(SLIDEGATE_WERROR),OFF)
+# gcc's ThreadSanitizer wants its address space where it expects it; where that may not be fixed, it may be lucky.
+FIXED_ADDRESSES := $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test cpp-test tsan asan model python-test stubtest lint format bench clean
+
+help:
+	@echo "make demo | test | bench | model | tsan | asan | lint | format | clean"
+
+setup:
+	@.ci/setup
+
+demo: setup
+	@$(PYTHON_BIN) -m slidegate.demo $(if $(KEEP),--keep)
+
+test: cpp-test tsan asan model python-test stubtest lint
+
+cpp-test: setup
+	ctest --test-dir build/release --output-on-failure
+
+tsan asan: sanitizer = $(if $(filter tsan,$@),thread,address)
+tsan: run = $(FIXED_ADDRESSES)
+tsan asan: setup
+	cmake -S . -B build/$@ -G Ninja -DCMAKE_BUILD_TYPE=Debug -DSLIDEGATE_TESTS=ON \
+	    -DSLIDEGATE_SANITIZE=$(sanitizer) -DSLIDEGATE_WERROR=$(WERROR) >build/logs/$@.log
+	$(run) cmake --build build/$@
+	$(run) ctest --test-dir build/$@ --output-on-failure
+
+model: setup
+	cpp/models/run.sh
+
+python-test: setup
+	$(PYTHON_BIN) -m pytest
+
+stubtest: setup
+	MYPYPATH=python $(PYTHON_BIN) -m mypy.stubtest slidegate._core --allowlist .ci/stubtest-allowlist
+
+cpp_files = $(shell find cpp tests/cpp benchmarks -name '*.[ch]pp')
+
+lint: setup
+	$(PYTHON_BIN) -m ruff check
+	$(PYTHON_BIN) -m ruff format --check
+	$(PYTHON_BIN) -m mypy
+	.venv/bin/clang-format --dry-run --Werror $(cpp_files)
+
+format: setup
+	$(PYTHON_BIN) -m ruff check --fix-only
+	$(PYTHON_BIN) -m ruff format
+	.venv/bin/clang-format -i $(cpp_files)
+
+bench: setup
+	cmake -S . -B build/bench -G Ninja -DSLIDEGATE_BENCHMARKS=ON >build/logs/bench.log
+	cmake --build build/bench
+	$(PYTHON_BIN) benchmarks/run.py
+
+clean:
+	rm -rf build dist .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache
