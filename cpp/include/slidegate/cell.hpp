@@ -1,0 +1,124 @@
+// The state of one (key, quota): a few 64-bit words in a segment, and how its life is written down.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+#include "slidegate/quota.hpp"
+
+namespace slidegate {
+
+using Word = std::atomic<std::uint64_t>;
+static_assert(Word::is_always_lock_free && sizeof(Word) == 8);
+
+// --- head: claimed 1, sealed 1, position 10, payload 52 -------------------------------------------------------------
+
+inline constexpr std::uint64_t kClaimed = 1;  ///< its claimer alone may write the cell; its key is nobody's
+inline constexpr std::uint64_t kSealed = 2;  ///< moving window: the count is final, the entry is on its way to the ring
+inline constexpr unsigned kPositionShift = 2;
+inline constexpr unsigned kPositionBits = 10;
+inline constexpr unsigned kPayloadShift = 12;
+
+[[nodiscard]] constexpr bool is_claimed(std::uint64_t head) noexcept { return (head & kClaimed) != 0; }
+[[nodiscard]] constexpr bool is_sealed(std::uint64_t head) noexcept { return (head & kSealed) != 0; }
+[[nodiscard]] constexpr std::uint32_t position_of(std::uint64_t word) noexcept {
+    return static_cast<std::uint32_t>(word >> kPositionShift) & ((1U << kPositionBits) - 1);
+}
+[[nodiscard]] constexpr std::uint64_t payload_of(std::uint64_t word) noexcept { return word >> kPayloadShift; }
+[[nodiscard]] constexpr std::uint64_t make_word(std::uint64_t payload, std::uint32_t position) noexcept {
+    return payload << kPayloadShift | std::uint64_t{position} << kPositionShift;
+}
+
+// --- sizes ----------------------------------------------------------------------------------------------------------
+
+/// A size class of cells. `ring` entries follow three words; positions count modulo `laps` rings.
+struct CellClass {
+    std::uint32_t bytes;
+    std::uint32_t ring;
+    std::uint32_t positions;  ///< the largest multiple of `ring` that positions can count to
+
+    [[nodiscard]] constexpr std::uint32_t advance(std::uint32_t position, std::uint32_t by) const noexcept {
+        const std::uint32_t next = position + by;
+        return next >= positions ? next - positions : next;
+    }
+    [[nodiscard]] constexpr std::uint32_t back(std::uint32_t position, std::uint32_t by) const noexcept {
+        return position >= by ? position - by : position + positions - by;
+    }
+};
+
+inline constexpr std::array<CellClass, 4> kCellClasses = {{
+    {32, 1, 1024},
+    {128, 13, 1014},
+    {256, 29, 1015},
+    {512, 61, 976},
+}};
+static_assert([] {
+    return std::all_of(kCellClasses.begin(), kCellClasses.end(), [](CellClass c) {
+        return c.positions % c.ring == 0 && c.positions <= (1U << kPositionBits) && c.positions >= 2 * c.ring;
+    });
+}());
+
+/// The class whose ring holds `quota`'s hits, or the largest.
+[[nodiscard]] constexpr std::uint32_t class_of(std::uint32_t amount, Strategy strategy) noexcept {
+    if (strategy != Strategy::moving_window) {
+        return 0;
+    }
+    std::uint32_t index = 1;
+    while (index + 1 < kCellClasses.size() && amount > kCellClasses[index].ring) {
+        ++index;
+    }
+    return index;
+}
+
+// --- life: generation 21, strategy 2, tick 5, window 28, limit 8 ----------------------------------------------------
+
+inline constexpr std::uint32_t kGenerations = 1U << 21;
+
+/// What a cell counts in its present life: enough for someone who knows neither key nor quota to tell how full it is.
+struct Life {
+    std::uint32_t generation = 0;
+    Strategy strategy = Strategy::moving_window;
+    Ticks ticks;
+    std::uint8_t coarse_limit = 0;
+
+    [[nodiscard]] static constexpr Life of(const Quota& quota) noexcept {
+        return {0, quota.strategy(), quota.ticks(), coarse(quota.amount())};
+    }
+    [[nodiscard]] static constexpr Life from_word(std::uint64_t word) noexcept {
+        return {static_cast<std::uint32_t>(word >> 43), static_cast<Strategy>(word >> 41 & 3),
+                Ticks{static_cast<std::uint8_t>(std::min<std::uint64_t>(word >> 36 & 31, kTickLengths.size() - 1)),
+                      static_cast<std::uint32_t>(word >> 8 & ((1U << 28) - 1))},
+                static_cast<std::uint8_t>(word)};
+    }
+    [[nodiscard]] constexpr std::uint64_t to_word() const noexcept {
+        return std::uint64_t{generation} << 43 | std::uint64_t{static_cast<std::uint8_t>(strategy)} << 41 |
+               std::uint64_t{ticks.index} << 36 | std::uint64_t{ticks.window} << 8 | coarse_limit;
+    }
+    /// The limit, rounded down to four significant bits: a cell judged by it looks fuller than it is, never emptier.
+    [[nodiscard]] constexpr std::uint64_t limit() const noexcept {
+        const unsigned exponent = coarse_limit >> 3;
+        const std::uint64_t mantissa = coarse_limit & 7U;
+        return exponent < 3 ? coarse_limit : (8 + mantissa) << (exponent - 3);
+    }
+
+  private:
+    static constexpr std::uint8_t coarse(std::uint64_t amount) noexcept {
+        const auto exponent = static_cast<unsigned>(std::bit_width(amount) - 1);
+        return static_cast<std::uint8_t>(exponent < 3 ? amount : exponent << 3 | (amount >> (exponent - 3) & 7));
+    }
+};
+
+/// The words of a cell as they lie in a segment; `ring` has as many entries as the cell's class says.
+struct Cell {
+    Word head;      ///< written by every admitted hit, refund and reset, and by a claimer
+    Word identity;  ///< digest of the key; written by the claimer, while the head is claimed
+    Word life;      ///< a Life; written by the claimer, while the head is claimed
+    Word ring[1];   ///< closed entries; written by whoever closes or refunds them
+};
+static_assert(sizeof(Cell) == 32 && offsetof(Cell, ring) == 24);
+
+}  // namespace slidegate

@@ -1,0 +1,130 @@
+// The engine's public face: quotas, a table and a clock.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "slidegate/clock.hpp"
+#include "slidegate/counter.hpp"
+#include "slidegate/decision.hpp"
+#include "slidegate/table.hpp"
+
+namespace slidegate {
+
+inline constexpr std::size_t kMaxRules = 16;
+inline constexpr std::size_t kDefaultSize = std::size_t{256} << 20;
+
+/// A quota, counted apart for every scope: equal keys of two scopes share nothing.
+struct Rule {
+    Quota quota;
+    std::string scope;
+};
+
+struct Options {
+    std::size_t size = kDefaultSize;  ///< bytes that index and cells may take, committed as they are used
+    OnFull on_full = OnFull::evict;
+    std::shared_ptr<const Clock> clock;  ///< BootClock when empty
+    Layout layout = {};                  ///< instead of `size`, when it has buckets
+};
+
+/// Names what one admitted hit took, so that it can be given back once.
+class Ticket {
+  private:
+    friend class Policy;
+    struct Taken {
+        Lease lease;
+        std::uint64_t receipt = 0;
+        std::uint64_t cost = 0;
+    };
+    std::array<Taken, kMaxRules> taken_{};
+    std::size_t size_ = 0;
+    const void* owner_ = nullptr;
+};
+
+class Policy;
+
+/// Counts hits in memory of its own. Thread-safe and lock-free, its policies too; they keep its memory alive.
+///
+///     slidegate::Limiter limiter;
+///     auto chat = limiter.policy({{{10, 60'000'000'000}, "chat"}});
+///     if (!chat.hit("alice").allowed) ...
+class Limiter {
+  public:
+    /// Throws InvalidArgument for a size out of range, SegmentError when memory cannot be reserved.
+    explicit Limiter(Options options = {});
+
+    /// The rules that a request is counted against together. Throws InvalidArgument unless there are 1 to kMaxRules.
+    [[nodiscard]] Policy policy(const std::vector<Rule>& rules) const;
+    /// Forgets all hits. O(cells made).
+    void reset() const noexcept;
+    [[nodiscard]] TableStats stats() const noexcept;
+    [[nodiscard]] Nanos now() const noexcept;
+
+  private:
+    friend class Policy;
+    struct State;
+    std::shared_ptr<State> state_;
+};
+
+/// A set of rules bound to a limiter. A hit takes from all of its quotas or from none.
+///
+/// `keys` holds one key for all rules or one for each; `costs` likewise, each at least 1. Other numbers of them, and costs
+/// of 0, are the caller's error and are asserted. Keys are any bytes; only digests are stored. Nothing here throws.
+class Policy {
+  public:
+    Policy(Policy&&) noexcept = default;
+    Policy& operator=(Policy&&) noexcept = default;
+
+    [[nodiscard]] Decision hit(std::span<const std::string_view> keys, std::span<const std::uint64_t> costs,
+                               Ticket* ticket = nullptr) const noexcept;
+    /// What hit() would answer, changing nothing; `remaining` is before the cost.
+    [[nodiscard]] Decision peek(std::span<const std::string_view> keys,
+                                std::span<const std::uint64_t> costs) const noexcept;
+    /// Gives back what the hit of this ticket took. False when nothing of it counts any more, or when the ticket is another
+    /// policy's. At most once per ticket.
+    bool refund(const Ticket& ticket) const noexcept;
+    /// Forgets the hits of these keys.
+    void reset(std::span<const std::string_view> keys) const noexcept;
+
+    [[nodiscard]] Decision hit(std::string_view key, std::uint64_t cost = 1, Ticket* ticket = nullptr) const noexcept {
+        return hit({&key, 1}, {&cost, 1}, ticket);
+    }
+    [[nodiscard]] Decision peek(std::string_view key, std::uint64_t cost = 1) const noexcept {
+        return peek({&key, 1}, {&cost, 1});
+    }
+    void reset(std::string_view key) const noexcept { reset({&key, 1}); }
+
+    [[nodiscard]] std::size_t size() const noexcept { return gauges_.size(); }
+    [[nodiscard]] const Quota& quota(std::size_t index) const noexcept { return gauges_[index].quota; }
+
+  private:
+    friend class Limiter;
+    using Hasher = detail::SipHash<1, 3>;
+
+    /// A rule, ready to count.
+    struct Gauge {
+        Quota quota;
+        std::size_t arena;
+        Life life;
+        Counter counter;
+        Hasher prefix;  ///< has taken in the scope and the quota
+
+        [[nodiscard]] Digest digest(std::string_view key) const noexcept;
+    };
+
+    Policy(std::shared_ptr<Limiter::State> state, const std::vector<Rule>& rules);
+    [[nodiscard]] Outcome take(const Gauge& gauge, const Digest& digest, std::uint64_t cost, Nanos now,
+                               Lease& lease) const noexcept;
+    [[nodiscard]] Outcome look(const Gauge& gauge, const Digest& digest, std::uint64_t cost, Nanos now) const noexcept;
+    bool give_back(const Ticket& ticket, Nanos now) const noexcept;
+
+    std::shared_ptr<Limiter::State> state_;
+    std::vector<Gauge> gauges_;
+};
+
+}  // namespace slidegate

@@ -1,0 +1,79 @@
+// Finds or makes the cell of a key: docs/engine.md, "Table". Knows neither quotas nor clocks.
+#pragma once
+
+#include "slidegate/digest.hpp"
+#include "slidegate/segment.hpp"
+
+namespace slidegate {
+
+/// What a table does with a new key when it has no room.
+enum class OnFull : std::uint8_t {
+    evict,   ///< give it the cell with the lowest used / limit among those looked at, never one that is refusing
+    refuse,  ///< no cell: the hit is refused
+    admit,   ///< no cell: the hit is admitted uncounted
+};
+
+/// What a table asks of those who know quotas. Stateless; must be callable from any thread.
+class Judge {
+  public:
+    Judge() = default;
+    Judge(const Judge&) = delete;
+    Judge& operator=(const Judge&) = delete;
+    virtual ~Judge() = default;
+    /// Units that the cell still counts; 0 means that it is indistinguishable from a fresh one.
+    [[nodiscard]] virtual std::uint64_t used(const Cell& cell, std::uint64_t head, Life life, CellClass cell_class,
+                                             Instant instant) const noexcept = 0;
+    /// A head that holds nothing, to follow `head`.
+    [[nodiscard]] virtual std::uint64_t fresh(std::uint64_t head, Life life, CellClass cell_class,
+                                              Instant instant) const noexcept = 0;
+};
+
+struct TableStats {
+    std::uint64_t cells = 0;           ///< made so far, expired ones included
+    std::uint64_t bytes = 0;           ///< that they take
+    std::uint64_t capacity_bytes = 0;  ///< that they may take
+    std::uint64_t evictions = 0;
+    std::uint64_t full = 0;
+    std::uint64_t collisions = 0;
+};
+
+/// An index of buckets over arenas of cells in a segment. All members are thread-safe and lock-free; none throws.
+class Table {
+  public:
+    /// Both must outlive the table.
+    Table(Segment& segment, const Judge& judge, OnFull on_full) noexcept
+        : segment_(segment), judge_(judge), on_full_(on_full) {}
+
+    /// The key's cell, or an empty lease. O(1).
+    [[nodiscard]] Lease find(const Digest& digest) const noexcept;
+    /// The key's cell, made when it has none: of size `arena`, counting as `life` says (its generation is ignored).
+    /// Empty when the table is full and on_full is not evict, or nothing could be evicted. O(1).
+    [[nodiscard]] Lease obtain(const Digest& digest, std::size_t arena, Life life, Nanos now) const noexcept;
+    /// Forgets the hits of all keys. O(cells). A hit at the same time may count or not.
+    void reset(Nanos now) const noexcept;
+
+    [[nodiscard]] OnFull on_full() const noexcept { return on_full_; }
+    [[nodiscard]] TableStats stats() const noexcept;
+    [[nodiscard]] Shared& shared() const noexcept { return segment_.header().shared; }
+
+  private:
+    struct Candidate;
+    struct Vacancy;
+
+    [[nodiscard]] Lease scan(Bucket& bucket, const Digest& digest, Vacancy* vacancy) const noexcept;
+    void finish(Bucket& bucket, std::uint64_t pending) const noexcept;
+    [[nodiscard]] bool vacate(Bucket& bucket, Nanos now) const noexcept;
+    [[nodiscard]] Lease prepare(const Digest& digest, std::size_t arena, Life life, Nanos now) const noexcept;
+    [[nodiscard]] bool make(std::size_t arena, std::uint64_t& index) const noexcept;
+    [[nodiscard]] Candidate look_at(std::uint32_t reference, Nanos now) const noexcept;
+    [[nodiscard]] bool claim(const Candidate& candidate, std::uint64_t identity, Life life, Nanos now) const noexcept;
+    [[nodiscard]] Cell& cell(std::uint32_t reference) const noexcept;
+    [[nodiscard]] Lease lease(std::uint32_t reference, std::uint64_t identity, std::uint32_t generation) const noexcept;
+    [[nodiscard]] bool is_stale(std::uint64_t entry) const noexcept;
+
+    Segment& segment_;
+    const Judge& judge_;
+    OnFull on_full_;
+};
+
+}  // namespace slidegate

@@ -1,0 +1,248 @@
+#include "slidegate/limiter.hpp"
+
+#include <cassert>
+#include <cstring>
+
+#include "slidegate/errors.hpp"
+
+namespace slidegate {
+
+namespace {
+
+class QuotaJudge final : public Judge {
+  public:
+    std::uint64_t used(const Cell& cell, std::uint64_t head, Life life, CellClass cell_class,
+                       Instant instant) const noexcept override {
+        return is_new(life) ? 0
+                            : std::visit([&](const auto& counter) { return counter.used(cell, head, instant); },
+                                         counter_of(life, cell_class));
+    }
+    std::uint64_t fresh(std::uint64_t head, Life life, CellClass cell_class, Instant instant) const noexcept override {
+        return is_new(life) ? head
+                            : std::visit([&](const auto& counter) { return counter.fresh(head, instant); },
+                                         counter_of(life, cell_class));
+    }
+
+  private:
+    static bool is_new(Life life) noexcept { return life.ticks.window == 0 || life.coarse_limit == 0; }
+    static Counter counter_of(Life life, CellClass cell_class) noexcept {
+        return make_counter(life.strategy, life.ticks, life.limit(), cell_class);
+    }
+};
+
+// How long a caller waits who found no room: no quota tells.
+constexpr Nanos kRetryWhenFull = 1'000'000'000;
+
+Outcome nothing_used(const Quota& quota, std::uint64_t cost) noexcept {
+    if (cost > quota.amount()) {
+        return {Verdict::refused, quota.amount(), 0, kNever, 0};
+    }
+    return {Verdict::admitted, quota.amount(), 0, 0, 0};
+}
+
+Decision decision_of(const Outcome& outcome, std::size_t index, const Quota& quota) noexcept {
+    return {outcome.verdict == Verdict::admitted,
+            static_cast<std::uint32_t>(index),
+            quota.amount(),
+            outcome.remaining,
+            outcome.reset_after,
+            outcome.retry_after};
+}
+
+// Whether `other` is what a client should rather hear about.
+bool is_tighter(const Decision& other, const Decision& than) noexcept {
+    if (other.allowed != than.allowed) {
+        return than.allowed;
+    }
+    if (other.allowed) {
+        return other.remaining < than.remaining;
+    }
+    return than.retry_after != kNever && (other.retry_after == kNever || other.retry_after > than.retry_after);
+}
+
+template <class T>
+const T& nth(std::span<const T> values, std::size_t index) noexcept {
+    return values[values.size() == 1 ? 0 : index];
+}
+
+}  // namespace
+
+struct Limiter::State {
+    explicit State(Options options)
+        : clock(options.clock ? std::move(options.clock) : std::make_shared<const BootClock>()),
+          segment(options.layout.buckets != 0 ? options.layout : Layout::for_size(options.size)),
+          table(segment, judge, options.on_full) {}
+
+    std::shared_ptr<const Clock> clock;
+    Segment segment;
+    QuotaJudge judge;
+    Table table;
+};
+
+Limiter::Limiter(Options options) : state_(std::make_shared<State>(std::move(options))) {}
+
+Policy Limiter::policy(const std::vector<Rule>& rules) const { return Policy(state_, rules); }
+
+void Limiter::reset() const noexcept { state_->table.reset(now()); }
+
+TableStats Limiter::stats() const noexcept { return state_->table.stats(); }
+
+Nanos Limiter::now() const noexcept { return state_->clock->now(); }
+
+Policy::Policy(std::shared_ptr<Limiter::State> state, const std::vector<Rule>& rules) : state_(std::move(state)) {
+    if (rules.empty() || rules.size() > kMaxRules) {
+        throw InvalidArgument("a policy has from 1 to " + std::to_string(kMaxRules) + " rules, not " +
+                              std::to_string(rules.size()));
+    }
+    gauges_.reserve(rules.size());
+    for (const auto& [quota, scope] : rules) {
+        Hasher prefix(state_->segment.header().secret);
+        prefix.word(scope.size());
+        for (std::size_t i = 0; i < scope.size(); i += 8) {
+            std::uint64_t word = 0;
+            std::memcpy(&word, scope.data() + i, std::min(sizeof word, scope.size() - i));
+            prefix.word(word);
+        }
+        prefix.word(quota.amount());
+        prefix.word(static_cast<std::uint64_t>(quota.window()));
+        prefix.word(static_cast<std::uint64_t>(quota.strategy()));
+        const std::uint32_t arena = class_of(quota.amount(), quota.strategy());
+        gauges_.push_back({quota, arena, Life::of(quota),
+                           make_counter(quota.strategy(), quota.ticks(), quota.amount(), kCellClasses[arena]), prefix});
+    }
+}
+
+Digest Policy::Gauge::digest(std::string_view key) const noexcept {
+    Hasher hasher = prefix;
+    hasher.word(key.size());
+    const detail::Hash128 hash = hasher.finish(key.data(), key.size());
+    return {hash[0], hash[1]};
+}
+
+Outcome Policy::take(const Gauge& gauge, const Digest& digest, std::uint64_t cost, Nanos now,
+                     Lease& lease) const noexcept {
+    const Table& table = state_->table;
+    for (;;) {
+        lease = table.find(digest);
+        if (!lease) {
+            if (cost > gauge.quota.amount()) {
+                return nothing_used(gauge.quota, cost);
+            }
+            lease = table.obtain(digest, gauge.arena, gauge.life, now);
+            if (!lease) {
+                return table.on_full() == OnFull::admit ? Outcome{Verdict::admitted, 0, 0, 0, 0}
+                                                        : Outcome{Verdict::refused, 0, 0, kRetryWhenFull, 0};
+            }
+        }
+        const Outcome outcome =
+            std::visit([&](const auto& counter) { return counter.hit(lease, now, cost); }, gauge.counter);
+        if (outcome.verdict != Verdict::gone) {
+            return outcome;
+        }
+    }
+}
+
+Outcome Policy::look(const Gauge& gauge, const Digest& digest, std::uint64_t cost, Nanos now) const noexcept {
+    for (;;) {
+        const Lease lease = state_->table.find(digest);
+        if (!lease) {
+            return nothing_used(gauge.quota, cost);
+        }
+        const Outcome outcome =
+            std::visit([&](const auto& counter) { return counter.peek(lease, now, cost); }, gauge.counter);
+        if (outcome.verdict != Verdict::gone) {
+            return outcome;
+        }
+    }
+}
+
+Decision Policy::hit(std::span<const std::string_view> keys, std::span<const std::uint64_t> costs,
+                     Ticket* ticket) const noexcept {
+    assert((keys.size() == 1 || keys.size() == size()) && (costs.size() == 1 || costs.size() == size()));
+    const Nanos now = state_->clock->now();
+    if (size() == 1 && ticket == nullptr) {
+        Lease lease;
+        return decision_of(take(gauges_[0], gauges_[0].digest(keys[0]), costs[0], now, lease), 0, quota(0));
+    }
+    std::array<Digest, kMaxRules> digests;
+    for (std::size_t i = 0; i < size(); ++i) {
+        digests[i] = gauges_[i].digest(nth(keys, i));
+    }
+    if (size() > 1) {
+        Decision tightest;
+        for (std::size_t i = 0; i < size(); ++i) {
+            const Decision each = decision_of(look(gauges_[i], digests[i], nth(costs, i), now), i, quota(i));
+            if (i == 0 || is_tighter(each, tightest)) {
+                tightest = each;
+            }
+        }
+        if (!tightest.allowed) {
+            return tightest;
+        }
+    }
+    Ticket taken;
+    taken.owner_ = gauges_.data();
+    Decision tightest;
+    for (std::size_t i = 0; i < size(); ++i) {
+        Ticket::Taken& each = taken.taken_[i];
+        each.cost = nth(costs, i);
+        const Outcome outcome = take(gauges_[i], digests[i], each.cost, now, each.lease);
+        each.receipt = outcome.receipt;
+        const Decision decision = decision_of(outcome, i, quota(i));
+        if (!decision.allowed) {
+            give_back(taken, now);
+            return decision;
+        }
+        taken.size_ = i + 1;
+        if (i == 0 || is_tighter(decision, tightest)) {
+            tightest = decision;
+        }
+    }
+    if (ticket != nullptr) {
+        *ticket = taken;
+    }
+    return tightest;
+}
+
+Decision Policy::peek(std::span<const std::string_view> keys, std::span<const std::uint64_t> costs) const noexcept {
+    assert((keys.size() == 1 || keys.size() == size()) && (costs.size() == 1 || costs.size() == size()));
+    const Nanos now = state_->clock->now();
+    Decision tightest;
+    for (std::size_t i = 0; i < size(); ++i) {
+        const Digest digest = gauges_[i].digest(nth(keys, i));
+        const Decision each = decision_of(look(gauges_[i], digest, nth(costs, i), now), i, quota(i));
+        if (i == 0 || is_tighter(each, tightest)) {
+            tightest = each;
+        }
+    }
+    return tightest;
+}
+
+bool Policy::give_back(const Ticket& ticket, Nanos now) const noexcept {
+    bool any = false;
+    for (std::size_t i = ticket.size_; i-- > 0;) {
+        const Ticket::Taken& each = ticket.taken_[i];
+        if (each.lease) {
+            any |= std::visit(
+                [&](const auto& counter) { return counter.refund(each.lease, now, each.receipt, each.cost); },
+                gauges_[i].counter);
+        }
+    }
+    return any;
+}
+
+bool Policy::refund(const Ticket& ticket) const noexcept {
+    return ticket.owner_ == gauges_.data() && give_back(ticket, state_->clock->now());
+}
+
+void Policy::reset(std::span<const std::string_view> keys) const noexcept {
+    assert(keys.size() == 1 || keys.size() == size());
+    const Nanos now = state_->clock->now();
+    for (std::size_t i = 0; i < size(); ++i) {
+        if (const Lease lease = state_->table.find(gauges_[i].digest(nth(keys, i)))) {
+            std::visit([&](const auto& counter) { counter.reset(lease, now); }, gauges_[i].counter);
+        }
+    }
+}
+
+}  // namespace slidegate
