@@ -1,0 +1,202 @@
+#include <atomic>
+#include <memory>
+
+#include <pybind11/stl.h>
+
+#include "arguments.hpp"
+#include "bindings.hpp"
+#include "slidegate/limiter.hpp"
+
+namespace py = pybind11;
+
+namespace slidegate::bindings {
+
+namespace {
+
+/// A ticket that refunds once, and keeps its policy (and with it the memory it points into) alive.
+struct OnceTicket {
+    std::shared_ptr<Policy> policy;
+    Ticket ticket;
+    std::atomic<bool> is_spent = false;
+};
+
+// (allowed, index of the quota reported, remaining, reset_after_ns, retry_after_ns)
+PyObject* essentials(const Decision& decision) noexcept {
+    PyObject* tuple = PyTuple_New(5);
+    if (tuple == nullptr) {
+        return nullptr;
+    }
+    const std::array<long long, 4> numbers = {decision.quota, static_cast<long long>(decision.remaining),
+                                              decision.reset_after, decision.retry_after};
+    PyTuple_SET_ITEM(tuple, 0, PyBool_FromLong(decision.allowed ? 1 : 0));
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
+        PyObject* number = PyLong_FromLongLong(numbers[i]);
+        if (number == nullptr) {
+            Py_DECREF(tuple);
+            return nullptr;
+        }
+        PyTuple_SET_ITEM(tuple, static_cast<Py_ssize_t>(i + 1), number);
+    }
+    return tuple;
+}
+
+// The policy of a `self` whose type the method descriptor has checked; null with an error set when it was made by
+// __new__ alone. A pybind11 method would cost four times what the hit does.
+const Policy* policy_of(PyObject* self) noexcept {
+    auto* instance = reinterpret_cast<py::detail::instance*>(self);
+    const auto* policy = static_cast<const Policy*>(instance->get_value_and_holder().value_ptr());
+    if (policy == nullptr) {
+        PyErr_SetString(PyExc_TypeError, "a Policy is made by Limiter.policy()");
+    }
+    return policy;
+}
+
+template <bool kTakes>
+PyObject* decide(PyObject* self, PyObject* const* arguments, Py_ssize_t count) noexcept {
+    if (count < 1 || count > 2) {
+        PyErr_Format(PyExc_TypeError, "expected keys and perhaps a cost, not %zd arguments", count);
+        return nullptr;
+    }
+    const Policy* policy = policy_of(self);
+    Keys keys;
+    Costs costs;
+    if (policy == nullptr || !keys.read(arguments[0], policy->size())) {
+        return nullptr;
+    }
+    if (count == 1) {
+        costs.read_default();
+    } else if (!costs.read(arguments[1], policy->size())) {
+        return nullptr;
+    }
+    // The GIL is kept: to release it costs more than the hit, and beside a busy thread it comes back milliseconds later.
+    return essentials(kTakes ? policy->hit(keys.get(), costs.get()) : policy->peek(keys.get(), costs.get()));
+}
+
+template <bool kTakes>
+PyMethodDef fast_method(const char* name, const char* doc) {
+    return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&decide<kTakes>)), METH_FASTCALL, doc};
+}
+
+void add_method(py::handle type, PyMethodDef& method) {
+    auto descriptor =
+        py::reinterpret_steal<py::object>(PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), &method));
+    if (!descriptor) {
+        throw py::error_already_set();
+    }
+    type.attr(method.ml_name) = descriptor;
+}
+
+struct Call {
+    Keys keys;
+    Costs costs;
+    Call(const Policy& policy, const py::object& key_argument, const py::object& cost_argument) {
+        if (!keys.read(key_argument.ptr(), policy.size()) || !costs.read(cost_argument.ptr(), policy.size())) {
+            throw py::error_already_set();
+        }
+    }
+};
+
+OnFull on_full_named(const std::string& name) {
+    if (name == "evict") {
+        return OnFull::evict;
+    }
+    if (name == "refuse") {
+        return OnFull::refuse;
+    }
+    if (name == "admit") {
+        return OnFull::admit;
+    }
+    throw py::value_error("on_full is 'evict', 'refuse' or 'admit', not '" + name + "'");
+}
+
+void bind_policy(py::module_& module) {
+    py::class_<OnceTicket, std::shared_ptr<OnceTicket>>(module, "Ticket", py::is_final());
+
+    py::class_<Policy, std::shared_ptr<Policy>> policy(module, "Policy", py::is_final());
+    policy
+        .def_property_readonly("quotas",
+                               [](const Policy& self) {
+                                   py::list quotas;
+                                   for (std::size_t i = 0; i < self.size(); ++i) {
+                                       quotas.append(self.quota(i));
+                                   }
+                                   return quotas;
+                               })
+        .def(
+            "reserve",
+            [](const std::shared_ptr<Policy>& self, const py::object& keys, const py::object& cost) {
+                const Call call(*self, keys, cost);
+                auto ticket = std::make_shared<OnceTicket>();
+                ticket->policy = self;
+                const Decision decision = self->hit(call.keys.get(), call.costs.get(), &ticket->ticket);
+                auto answer = py::reinterpret_steal<py::object>(essentials(decision));
+                if (!answer) {
+                    throw py::error_already_set();
+                }
+                return py::make_tuple(answer, decision.allowed ? py::cast(ticket) : py::none());
+            },
+            py::arg("keys"), py::arg("cost") = 1, py::pos_only())
+        .def(
+            "refund",
+            [](const std::shared_ptr<Policy>& self, OnceTicket& ticket) {
+                if (ticket.policy != self) {
+                    throw py::value_error("the ticket is another policy's");
+                }
+                return !ticket.is_spent.exchange(true) && self->refund(ticket.ticket);
+            },
+            py::arg("ticket"), py::pos_only())
+        .def(
+            "reset",
+            [](const Policy& self, const py::object& keys) {
+                Keys read;
+                if (!read.read(keys.ptr(), self.size())) {
+                    throw py::error_already_set();
+                }
+                self.reset(read.get());
+            },
+            py::arg("keys"), py::pos_only());
+    static PyMethodDef hit =
+        fast_method<true>("hit", "hit($self, keys, cost=1, /)\n--\n\nTakes the cost from all quotas or from none.");
+    static PyMethodDef peek =
+        fast_method<false>("peek", "peek($self, keys, cost=1, /)\n--\n\nWhat hit() would answer, changing nothing.");
+    add_method(policy, hit);
+    add_method(policy, peek);
+}
+
+}  // namespace
+
+void bind_limiter(py::module_& module) {
+    bind_policy(module);
+
+    py::class_<TableStats>(module, "Stats", py::is_final())
+        .def_readonly("cells", &TableStats::cells)
+        .def_readonly("bytes", &TableStats::bytes)
+        .def_readonly("capacity_bytes", &TableStats::capacity_bytes)
+        .def_readonly("evictions", &TableStats::evictions)
+        .def_readonly("full", &TableStats::full)
+        .def_readonly("collisions", &TableStats::collisions);
+
+    py::class_<Limiter> limiter(module, "Limiter", py::is_final());
+    limiter
+        .def(py::init([](std::size_t size, const std::string& on_full, std::shared_ptr<Clock> clock) {
+                 return Limiter({size, on_full_named(on_full), std::move(clock), {}});
+             }),
+             py::kw_only(), py::arg("size") = kDefaultSize, py::arg("on_full") = "evict", py::arg("clock") = py::none())
+        .def(
+            "policy",
+            [](const Limiter& self, const std::vector<std::pair<Quota, std::string>>& rules) {
+                std::vector<Rule> converted;
+                converted.reserve(rules.size());
+                for (const auto& [quota, scope] : rules) {
+                    converted.push_back({quota, scope});
+                }
+                return std::make_shared<Policy>(self.policy(converted));
+            },
+            py::arg("rules"), py::pos_only())
+        .def("reset", &Limiter::reset)
+        .def("stats", &Limiter::stats)
+        .def("now", &Limiter::now);
+    limiter.attr("default_size") = kDefaultSize;
+}
+
+}  // namespace slidegate::bindings

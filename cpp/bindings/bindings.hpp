@@ -1,0 +1,12 @@
+// What module.cpp wires together.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace slidegate::bindings {
+
+void bind_quota(pybind11::module_& module);
+void bind_clock(pybind11::module_& module);
+void bind_limiter(pybind11::module_& module);
+
+}  // namespace slidegate::bindings

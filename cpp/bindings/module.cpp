@@ -1,0 +1,13 @@
+#include "bindings.hpp"
+#include "slidegate/errors.hpp"
+
+namespace py = pybind11;
+
+PYBIND11_MODULE(_core, module) {
+    module.attr("__version__") = SLIDEGATE_VERSION;
+    py::register_exception<slidegate::InvalidQuota>(module, "InvalidQuota", PyExc_ValueError);
+    py::register_exception<slidegate::SegmentError>(module, "SegmentError", PyExc_OSError);
+    slidegate::bindings::bind_clock(module);
+    slidegate::bindings::bind_quota(module);
+    slidegate::bindings::bind_limiter(module);
+}
