@@ -1,0 +1,155 @@
+"""What a request has to pay: asks the users' callables about it, and counts nothing."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from starlette.requests import HTTPConnection
+
+from ._callables import Settle, qualified_name
+from ._core import Quota
+from ._places import KeyStyle, Place, place_of
+from .errors import ConfigurationError
+from .wrappers import Limit, LimitGroup, whole_cost
+
+OnMissingKey: TypeAlias = Literal["shared", "refuse", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What requests to an endpoint are counted against. `fallback` replaces dynamic limits that fail."""
+
+    endpoint: str
+    groups: tuple[LimitGroup, ...]
+    fallback: tuple[LimitGroup, ...]
+
+
+class Charge(NamedTuple):
+    """What one limit takes for one request. The key is empty when nobody knows who sent it."""
+
+    limit: Limit
+    group: LimitGroup
+    quota: Quota
+    place: Place
+    key: str
+    cost: int
+
+
+class Asked(NamedTuple):
+    """A request, how to wait for answers about it, and the answers of key functions so far, by their id."""
+
+    request: HTTPConnection
+    settle: Settle
+    keys: dict[int, Any]
+
+    async def answer(self, value: Any) -> Any:
+        return await self.settle(value) if inspect.isawaitable(value) else value
+
+
+@dataclass(frozen=True)
+class ChargeReader:
+    """Finds out what requests cost, whom, and where. Thread-safe; `warned_of` is its only memory."""
+
+    key_prefix: str
+    key_style: KeyStyle
+    on_missing_key: OnMissingKey
+    logger: logging.Logger
+    warned_of: set[str] = field(default_factory=set)
+
+    async def charges(self, plan: Plan, asked: Asked) -> list[Charge]:
+        """Every limit of the plan that applies to the request, once, however often it was declared.
+
+        Raises ValueError for a cost and TypeError for a key that is none, ConfigurationError for a dynamic limit that
+        fails and has no fallback, and whatever the callables raise beyond that.
+        """
+        return list((await self._charges(plan, plan.groups, asked)).values())
+
+    def place(self, plan: Plan, path: str, scope: object, method: str | None = None) -> Place:
+        """Where a limit counts: `scope` when it is shared, else the endpoint or the path, as configured."""
+        if isinstance(scope, str) and scope:
+            return place_of(self.key_prefix, "shared", scope, method)
+        return place_of(self.key_prefix, self.key_style, path if self.key_style == "url" else plan.endpoint, method)
+
+    async def _charges(
+        self, plan: Plan, groups: Iterable[LimitGroup], asked: Asked
+    ) -> dict[tuple[Quota, Place, str], Charge]:
+        charges: dict[tuple[Quota, Place, str], Charge] = {}
+        method: str = asked.request.scope.get("method", "WEBSOCKET")
+        for group in groups:
+            if group.methods is not None and method.lower() not in group.methods:
+                continue
+            if group.read_exempt is not None and await asked.answer(group.read_exempt(asked.request)):
+                continue
+            key = await self._key(plan, group, asked)
+            limits = await self._limits(plan, group, asked, key)
+            if limits is None:
+                charges.update(await self._charges(plan, plan.fallback, asked))
+            elif key or self.on_missing_key != "skip":
+                place = await self._place(plan, group, asked, method if group.per_method else None)
+                cost = await self._cost(plan, group, asked)
+                for limit in limits:
+                    assert limit.quota is not None
+                    same = (limit.quota, place, key)
+                    if same not in charges or charges[same].cost < cost:
+                        charges[same] = Charge(limit, group, limit.quota, place, key, cost)
+        return charges
+
+    async def _key(self, plan: Plan, group: LimitGroup, asked: Asked) -> str:
+        identity = id(group.key_function)
+        key = asked.keys[identity] if identity in asked.keys else group.read_key(asked.request)
+        key = asked.keys[identity] = await asked.answer(key)
+        if isinstance(key, bytes):
+            key = key.decode("utf-8", "surrogateescape")
+        elif isinstance(key, int) and not isinstance(key, bool):
+            key = str(key)
+        elif key is not None and not isinstance(key, str):
+            raise TypeError(
+                f"{plan.endpoint}: the key function {qualified_name(group.key_function)} returned a"
+                f" {type(key).__name__}; a key is a str, bytes or int"
+            )
+        if not key and "missing key" not in self.warned_of:
+            self.warned_of.add("missing key")
+            self.logger.warning(
+                "%s: the key function %s found no key in a request; on_missing_key=%r applies, now and later",
+                plan.endpoint,
+                qualified_name(group.key_function),
+                self.on_missing_key,
+            )
+        return key or ""
+
+    async def _limits(self, plan: Plan, group: LimitGroup, asked: Asked, key: str) -> tuple[Limit, ...] | None:
+        # None: they cannot be had, the fallback is to be used.
+        if group.read_limits is None:
+            return group.limits or ()
+        try:
+            return group.limits_named(await asked.answer(group.read_limits(asked.request, key)))
+        except Exception as error:
+            has_fallback = plan.fallback and group not in plan.fallback
+            self.logger.exception(
+                "%s: a dynamic limit failed; %s",
+                plan.endpoint,
+                "default_limits apply" if has_fallback else "there are no default_limits to use instead",
+            )
+            if has_fallback:
+                return None
+            raise ConfigurationError(
+                f"{plan.endpoint}: a dynamic limit failed, and there are no default_limits to use instead: {error}"
+            ) from error
+
+    async def _place(self, plan: Plan, group: LimitGroup, asked: Asked, method: str | None) -> Place:
+        scope: object = group.scope
+        if group.read_scope is not None:
+            scope = str(await asked.answer(group.read_scope(asked.request, plan.endpoint)))
+        return self.place(plan, asked.request.scope["path"], scope, method)
+
+    async def _cost(self, plan: Plan, group: LimitGroup, asked: Asked) -> int:
+        if group.read_cost is None:
+            return group.fixed_cost
+        try:
+            return whole_cost(await asked.answer(group.read_cost(asked.request)))
+        except ValueError as error:
+            raise ValueError(f"{plan.endpoint}: {error}") from error

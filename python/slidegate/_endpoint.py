@@ -1,0 +1,197 @@
+"""Decorated endpoints: the functions that the framework calls in their stead."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from ._callables import (
+    innermost,
+    is_async,
+    is_generator,
+    qualified_name,
+    run_blocking,
+    settle,
+    settle_blocking,
+)
+from ._check import VIEW, Check, state_of
+from ._parameters import ADDED_REQUEST, Slot, request_slot, resolved_signature, response_slot, with_parameter
+
+if TYPE_CHECKING:
+    from .extension import Limiter
+    from .wrappers import LimitGroup
+
+_MARK = "__slidegate__"
+
+
+class Endpoint:
+    """A function and its limits. Decorators that are stacked on it add to it; its wrappers share it.
+
+    `check` is replaced as limits are added, also after the framework has got a wrapper to call.
+    """
+
+    __slots__ = ("check", "function", "groups", "is_waiting", "limiter", "name", "wrappers")
+
+    def __init__(self, limiter: Limiter, function: Callable[..., Any], inherited: list[LimitGroup]) -> None:
+        self.limiter = limiter
+        self.function = function
+        self.name = qualified_name(function)
+        self.groups = inherited
+        self.is_waiting = False
+        self.wrappers: list[Callable[..., Any]] = []
+        self.check: Check
+
+    @classmethod
+    def of(cls, limiter: Limiter, function: Callable[..., Any]) -> Endpoint:
+        """The endpoint that a decorator is about to limit.
+
+        Somebody's own decorator over a limited function starts a new one, which has the same limits: checked first, it
+        decides them all.
+        """
+        known = getattr(function, _MARK, None)
+        if not isinstance(known, Endpoint) or known.limiter is not limiter:
+            return cls(limiter, function, [])
+        return known if function in known.wrappers else cls(limiter, function, list(known.groups))
+
+    def wrap(self, previous: Callable[..., Any]) -> Callable[..., Any]:
+        """The function to be called instead; `previous`, if that is one. Its signature asks for what checks need."""
+        was_waiting, self.is_waiting = self.is_waiting, any(group.is_async for group in self.groups)
+        if previous in self.wrappers and was_waiting == self.is_waiting:
+            return previous
+        unwrapped = inspect.unwrap(innermost(self.function))
+        if is_generator(unwrapped):
+            wrapper = self._gated() if self.is_waiting else self._synchronous()
+        elif is_async(self.function):
+            wrapper = self._asynchronous(self.function)
+        elif is_async(unwrapped):
+            wrapper = self._asynchronous(_awaiting(self.function))
+        elif self.is_waiting:
+            wrapper = self._asynchronous(functools.partial(run_in_threadpool, self.function))
+        else:
+            wrapper = self._synchronous()
+        kept = vars(previous) if inspect.isfunction(previous) else {}
+        vars(wrapper).update({**kept, **vars(wrapper), _MARK: self})
+        self.wrappers.append(wrapper)
+        return wrapper
+
+    # The parameter of the wrappers is where an added request arrives: to name it is quicker than to take it out of
+    # **kwargs. A wrapped wrapper, of another limiter, wants it passed on.
+
+    def _asynchronous(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        limiter = self.limiter
+        signature, request_at, response_at = self._slots()
+        name, is_passed_on = request_at.quick_name, request_at.name == ADDED_REQUEST and not request_at.is_added
+
+        async def wrapper(*args: Any, slidegate_request: Any = None, **kwargs: Any) -> Any:
+            request = slidegate_request
+            if request is None:
+                request = kwargs.get(name)
+                if request is None:
+                    request, args = request_at.take(args, kwargs)
+            elif is_passed_on:
+                kwargs[name] = request
+            if limiter.enabled:
+                if request is None:
+                    self._no_request()
+                pending = self.check(request, settle)
+                if pending is not None:
+                    await pending
+            if response_at is None:
+                return await function(*args, **kwargs)
+            response, args = response_at.take(args, kwargs)
+            result = await function(*args, **kwargs)
+            self._write_headers(request, result, response)
+            return result
+
+        return self._dressed(wrapper, signature)
+
+    def _synchronous(self) -> Callable[..., Any]:
+        limiter, function = self.limiter, self.function
+        signature, request_at, response_at = self._slots()
+        name, is_passed_on = request_at.quick_name, request_at.name == ADDED_REQUEST and not request_at.is_added
+
+        def wrapper(*args: Any, slidegate_request: Any = None, **kwargs: Any) -> Any:
+            request = slidegate_request
+            if request is None:
+                request = kwargs.get(name)
+                if request is None:
+                    request, args = request_at.take(args, kwargs)
+            elif is_passed_on:
+                kwargs[name] = request
+            if limiter.enabled:
+                if request is None:
+                    self._no_request()
+                pending = self.check(request, settle_blocking)
+                if pending is not None:
+                    run_blocking(pending)
+            if response_at is None:
+                return function(*args, **kwargs)
+            response, args = response_at.take(args, kwargs)
+            result = function(*args, **kwargs)
+            self._write_headers(request, result, response)
+            return result
+
+        return self._dressed(wrapper, signature)
+
+    def _slots(self) -> tuple[inspect.Signature, Slot, Slot | None]:
+        signature, request_at = request_slot(resolved_signature(self.function))
+        if not self.limiter._headers_enabled:
+            return signature, request_at, None
+        signature, response_at = response_slot(signature)
+        return signature, request_at, response_at
+
+    def _gated(self) -> Callable[..., Any]:
+        # A stream's endpoint is called, not awaited, and only runs once its response has begun. What has to be awaited
+        # to decide about it is therefore made one of its dependencies.
+        from fastapi import Depends
+
+        limiter, function = self.limiter, self.function
+
+        async def gate(request: HTTPConnection, response: Response) -> HTTPConnection:
+            if limiter.enabled:
+                pending = self.check(request, settle)
+                if pending is not None:
+                    await pending
+                self._write_headers(request, None, response)
+            return request
+
+        signature, name = with_parameter(
+            resolved_signature(function), "slidegate_gate", Annotated[HTTPConnection, Depends(gate)]
+        )
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            if kwargs.pop(name, None) is None and limiter.enabled:
+                self._no_request()
+            return function(*args, **kwargs)
+
+        return self._dressed(wrapper, signature)
+
+    def _write_headers(self, request: HTTPConnection | None, result: Any, response: Response | None) -> None:
+        response = result if isinstance(result, Response) else response
+        if request is not None and response is not None:
+            self.limiter._inject_headers(response, state_of(request.scope).get(VIEW))
+
+    def _no_request(self) -> NoReturn:
+        raise TypeError(f"{self.name} is rate limited and was called without a request to count")
+
+    def _dressed(self, wrapper: Callable[..., Any], signature: inspect.Signature) -> Callable[..., Any]:
+        named: Any = innermost(self.function)
+        if not hasattr(named, "__qualname__"):
+            named = type(named)
+        functools.update_wrapper(wrapper, named, updated=())
+        vars(wrapper).update({"__wrapped__": self.function, "__signature__": signature})
+        return wrapper
+
+
+def _awaiting(function: Callable[..., Any]) -> Callable[..., Any]:
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    return call

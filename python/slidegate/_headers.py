@@ -1,0 +1,88 @@
+"""What responses tell about limits."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import formatdate, parsedate_to_datetime
+
+from starlette.datastructures import MutableHeaders
+
+from .decision import NS_PER_S, Decision
+
+
+class HEADERS:
+    """Numbers of the headers, in the terms of slowapi."""
+
+    RESET = 1
+    REMAINING = 2
+    LIMIT = 3
+    RETRY_AFTER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderFormat:
+    """Names and forms of the headers: whole seconds, never earlier than the true moment."""
+
+    limit: str
+    remaining: str
+    reset: str
+    retry_after: str
+    is_retry_after_date: bool
+    is_retry_after_on_success: bool
+
+    @property
+    def names(self) -> dict[int, str]:
+        return {
+            HEADERS.RESET: self.reset,
+            HEADERS.REMAINING: self.remaining,
+            HEADERS.LIMIT: self.limit,
+            HEADERS.RETRY_AFTER: self.retry_after,
+        }
+
+    def fields(self, decision: Decision, now_s: float, existing_retry: str | None = None) -> dict[str, str]:
+        """Limit, Remaining, Reset as seconds since the epoch, and Retry-After as `retry_field` has it."""
+        quota = {
+            self.limit: str(decision.limit),
+            self.remaining: str(decision.remaining),
+            self.reset: str(_later(now_s, decision.reset_after_ns)),
+        }
+        return quota | self.retry_field(decision, now_s, existing_retry)
+
+    def retry_field(self, decision: Decision, now_s: float, existing: str | None = None) -> dict[str, str]:
+        """Retry-After, of a refusal or when asked for on success too; the later one when the response has its own."""
+        if decision.allowed and not self.is_retry_after_on_success:
+            return {}
+        after_s = max(1, decision.reset_after_s) if decision.allowed else decision.retry_after_s
+        if existing is not None:
+            after_s = max(after_s, _seconds_until(existing, now_s))
+        date = formatdate(_later(now_s, after_s * NS_PER_S), usegmt=True)
+        return {self.retry_after: date if self.is_retry_after_date else str(after_s)}
+
+    def write(self, headers: MutableHeaders, decision: Decision) -> None:
+        """Sets all of them, replacing those of an earlier check."""
+        fields = self.fields(decision, time.time(), headers.get(self.retry_after))
+        # One pass over the list, where each assignment to `headers` would be one.
+        added = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()]
+        replaced = {name for name, _ in added}
+        headers.raw[:] = [field for field in headers.raw if field[0] not in replaced] + added
+
+    def of_refusal(self, decision: Decision, *, is_retry_only: bool) -> Mapping[str, str]:
+        """The headers of a 429 that no response was made for yet."""
+        now_s = time.time()
+        return self.retry_field(decision, now_s) if is_retry_only else self.fields(decision, now_s)
+
+
+def _later(now_s: float, duration_ns: int) -> int:
+    return math.ceil(now_s + duration_ns / NS_PER_S)
+
+
+def _seconds_until(retry_after: str, now_s: float) -> int:
+    if retry_after.isdecimal():
+        return int(retry_after)
+    try:
+        return int(parsedate_to_datetime(retry_after).timestamp() - now_s) + 1
+    except (TypeError, ValueError):
+        return 0

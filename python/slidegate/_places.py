@@ -1,0 +1,37 @@
+"""Where limits count: names that cannot be mistaken for each other, whatever a client puts into them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Kind: TypeAlias = Literal["url", "endpoint", "shared"]
+KeyStyle: TypeAlias = Literal["url", "endpoint"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A bucket but for its key.
+
+    `label` is what people see. The engine counts under `rule_scope` and the key `lead + key`; what requests can vary
+    freely, such as a path, is in `lead`, so that there are no more rules than declarations.
+    """
+
+    label: str
+    rule_scope: str
+    lead: str = ""
+
+
+def joined(*parts: str) -> str:
+    """The parts as one string that no other parts have."""
+    return "".join(f"{len(part)}:{part}" for part in parts)
+
+
+def place_of(prefix: str, kind: Kind, name: str, method: str | None) -> Place:
+    """The place of a path, an endpoint or a shared limit, apart for each method when one is given."""
+    by_method = () if method is None else (method,)
+    label = ":".join((name, *by_method))
+    counted = f"{kind}/method" if by_method else kind
+    if kind == "url":
+        return Place(label, joined(prefix, counted), joined(name, *by_method))
+    return Place(label, joined(prefix, counted, name), joined(*by_method))

@@ -1,0 +1,45 @@
+"""What can go wrong, as types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import limits.errors
+from starlette.exceptions import HTTPException
+
+if TYPE_CHECKING:
+    from .decision import Decision
+    from .wrappers import Limit
+
+
+class ConfigurationError(ValueError, limits.errors.ConfigurationError):
+    """A limit or a limiter that is put together wrongly.
+
+    The message names what was written, where, and what would be right. Code that catches `ValueError`, or the
+    `ConfigurationError` of the `limits` package, catches it too.
+    """
+
+
+class RateLimitExceeded(HTTPException):
+    """A request was refused: an HTTP 429, also where no handler is registered for it.
+
+    `limit` is the limit that refused (`limit.limit` a `limits.RateLimitItem`), `detail` its notation or its error
+    message, `decision` says how much of what was used by whom and when to come back (None when raised by hand), and
+    `headers` hold at least Retry-After when there is a decision.
+    """
+
+    def __init__(
+        self,
+        limit: Limit,
+        *,
+        detail: str | None = None,
+        decision: Decision | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.limit = limit
+        self.decision = decision
+        if detail is None:
+            message = limit.error_message
+            detail = str(message() if callable(message) else message or limit.limit)
+        super().__init__(status_code=429, detail=detail, headers=headers)

@@ -1,0 +1,293 @@
+"""The limiter of an application."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
+
+from ._callables import qualified_name
+from ._charges import ChargeReader, OnMissingKey, Plan
+from ._check import Check, Checker, CurrentLimit, CurrentLimitLike
+from ._core import Clock
+from ._endpoint import Endpoint
+from ._fast import compile_check
+from ._handler import _rate_limit_exceeded_handler
+from ._headers import HEADERS, HeaderFormat
+from ._places import KeyStyle, place_of
+from ._settings import C, Environment
+from .counter import Counter
+from .errors import ConfigurationError
+from .storage import OnFull, open_storage
+from .strategies import strategy_named
+from .wrappers import Limit, LimitGroup, StrOrCallableStr
+
+__all__ = ["HEADERS", "C", "Limiter", "StrOrCallableStr", "_rate_limit_exceeded_handler"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Limits: TypeAlias = StrOrCallableStr | Iterable[StrOrCallableStr]
+
+
+class Limiter:
+    """Limits the requests to endpoints that it decorates. The parameters up to `key_style` are those of slowapi.
+
+    - `key_func`: says who sent a request. It, and every other callable, may be asynchronous, and may take the request
+      or nothing.
+    - `default_limits`: for endpoints without a limit of their own, and for those whose limits do not override them;
+      also what applies when a dynamic limit fails. `application_limits`: one bucket for all endpoints.
+    - `headers_enabled`: tell X-RateLimit-Limit, -Remaining and -Reset on every limited response.
+    - `strategy`: "moving-window" (the default), "fixed-window", "sliding-window-counter" or "gcra".
+    - `storage_uri`: "memory://" or None.
+    - `auto_check`: when False, decorators do not check.
+    - `swallow_errors`: let requests pass when they cannot be checked. Wrong configuration is never swallowed.
+    - `retry_after`: "http-date" for a date instead of seconds.
+    - `key_style`: count by the "url" path of a request or by the "endpoint" function that serves it.
+    - `clock`: where the time comes from, for tests.
+    - `retry_after_on_success`: tell Retry-After always, not only on refusals.
+    - `on_missing_key`: what to do about a request that `key_func` knows no key for: count all of them together
+      ("shared"), "refuse" them, or not limit them ("skip").
+    - `size`, `on_full`: bytes of memory for counting, and what to do when they are used up.
+
+    `enabled` may be set at any time. Everything is thread-safe. Raises ConfigurationError for what cannot work.
+    """
+
+    def __init__(
+        self,
+        key_func: Callable[..., Any],
+        default_limits: _Limits = [],  # noqa: B006
+        application_limits: _Limits = [],  # noqa: B006
+        headers_enabled: bool = False,
+        strategy: str | None = None,
+        storage_uri: str | None = None,
+        storage_options: dict[str, Any] = {},  # noqa: B006
+        auto_check: bool = True,
+        swallow_errors: bool = False,
+        in_memory_fallback: _Limits = [],  # noqa: B006
+        in_memory_fallback_enabled: bool = False,
+        retry_after: str | None = None,
+        key_prefix: str = "",
+        enabled: bool = True,
+        config_filename: str | None = None,
+        key_style: KeyStyle = "url",
+        *,
+        clock: Clock | None = None,
+        retry_after_on_success: bool = False,
+        on_missing_key: OnMissingKey = "shared",
+        size: int | None = None,
+        on_full: OnFull = "evict",
+    ) -> None:
+        _require("key_style", key_style, ("url", "endpoint"))
+        _require("on_missing_key", on_missing_key, ("shared", "refuse", "skip"))
+        self.logger = logging.getLogger("slidegate")
+        environment = Environment(config_filename)
+        self.app_config = environment.config
+        self.enabled = environment.flag(C.ENABLED, enabled)
+        self._key_func = key_func
+        self._key_style = key_style
+        self._key_prefix = key_prefix or environment.text(C.KEY_PREFIX) or ""
+        self._auto_check = auto_check
+        self._swallow_errors = environment.flag(C.SWALLOW_ERRORS, swallow_errors)
+        self._strategy = strategy_named(strategy or environment.text(C.STRATEGY) or "moving-window")
+
+        self._headers_enabled = headers_enabled or environment.flag(C.HEADERS_ENABLED, False)
+        self._retry_after = retry_after or environment.text(C.HEADER_RETRY_AFTER_VALUE)
+        _require("retry_after", self._retry_after, (None, "delta-seconds", "http-date"))
+        self._headers = HeaderFormat(
+            limit=environment.text(C.HEADER_LIMIT) or "X-RateLimit-Limit",
+            remaining=environment.text(C.HEADER_REMAINING) or "X-RateLimit-Remaining",
+            reset=environment.text(C.HEADER_RESET) or "X-RateLimit-Reset",
+            retry_after=environment.text(C.HEADER_RETRY_AFTER) or "Retry-After",
+            is_retry_after_date=self._retry_after == "http-date",
+            is_retry_after_on_success=retry_after_on_success,
+        )
+        self._header_mapping = self._headers.names
+
+        self._storage_options = {**storage_options, **environment.mapping(C.STORAGE_OPTIONS)}
+        self._storage_uri = storage_uri or environment.text(C.STORAGE_URL)
+        size = size if size is not None else self._storage_options.get("size")
+        self._storage = open_storage(self._storage_uri, size=size, on_full=on_full, clock=clock)
+
+        self._default_limits = self._declared(default_limits, C.DEFAULT_LIMITS, "default_limits", environment)
+        self._application_limits = self._declared(
+            application_limits, C.APPLICATION_LIMITS, "application_limits", environment, scope="global"
+        )
+        self._in_memory_fallback = self._declared(
+            in_memory_fallback, C.IN_MEMORY_FALLBACK, "in_memory_fallback", environment
+        )
+        self._in_memory_fallback_enabled = bool(
+            in_memory_fallback_enabled
+            or self._in_memory_fallback
+            or environment.flag(C.IN_MEMORY_FALLBACK_ENABLED, False)
+        )
+        self._exempt_routes: set[str] = set()
+        self._route_limits: dict[str, list[Limit]] = {}
+        self._dynamic_route_limits: dict[str, list[LimitGroup]] = {}
+        self._shared_places = {"global": place_of(self._key_prefix, "shared", "global", None)}
+        self._limiter = Counter(self._storage, self._strategy, self._key_prefix, key_style, self._shared_places)
+        self._checker = Checker(
+            owner=self,
+            storage=self._storage,
+            reader=ChargeReader(self._key_prefix, key_style, on_missing_key, self.logger),
+            headers=self._headers,
+            logger=self.logger,
+            refusals=_silent_alone(self.logger.getChild("refusals")),
+            exempt_routes=self._exempt_routes,
+            headers_enabled=self._headers_enabled,
+            swallows_errors=self._swallow_errors,
+        )
+
+    @property
+    def limiter(self) -> Counter:
+        """Hits and reads buckets by hand."""
+        return self._limiter
+
+    def get_app_config(self, key: str, default_value: Any = None) -> Any:
+        """A setting of the environment, or of the configuration file."""
+        return self.app_config(key, default=default_value)
+
+    def limit(
+        self,
+        limit_value: StrOrCallableStr,
+        key_func: Callable[..., Any] | None = None,
+        per_method: bool = False,
+        methods: Sequence[str] | None = None,
+        error_message: StrOrCallableStr | None = None,
+        exempt_when: Callable[..., Any] | None = None,
+        cost: float | Callable[..., Any] = 1,
+        override_defaults: bool = True,
+    ) -> Callable[[_Function], _Function]:
+        """Limits an endpoint, which needs no parameters for that.
+
+        Several on one endpoint are decided together: all take, or none. Every callable may be asynchronous.
+
+        - `limit_value`: such as "10/minute" or "2/second; 100/day"; or a callable of `request`, `key` or nothing that
+          returns that. When it fails, the default limits apply, and without any the request is an error.
+        - `key_func`: instead of the limiter's.
+        - `per_method`: count every HTTP method apart. `methods`: limit these only.
+        - `error_message`: instead of the notation in the error; or a callable of the request, or of nothing.
+        - `exempt_when`: a callable of the request, or of nothing, that is true for requests not to be limited.
+        - `cost`: what a request takes, rounded up; or a callable of the request, or of nothing.
+        - `override_defaults`: whether the default limits do not apply here.
+
+        Raises ConfigurationError, when it is applied, for what cannot work; the endpoint raises RateLimitExceeded for
+        what is refused, and ValueError for a cost that is no positive finite number.
+        """
+        return self._decorator(
+            limit_value, key_func, None, per_method, methods, error_message, exempt_when, cost, override_defaults
+        )
+
+    def shared_limit(
+        self,
+        limit_value: StrOrCallableStr,
+        scope: StrOrCallableStr,
+        key_func: Callable[..., Any] | None = None,
+        error_message: StrOrCallableStr | None = None,
+        exempt_when: Callable[..., Any] | None = None,
+        cost: float | Callable[..., Any] = 1,
+        override_defaults: bool = True,
+    ) -> Callable[[_Function], _Function]:
+        """As `limit`, counted together with all endpoints that name the same `scope`.
+
+        A callable scope gets the request for a parameter named `request`, and the name of the endpoint (module and
+        qualified name) for one of any other name; it may take nothing, too.
+        """
+        if not callable(scope) and not (isinstance(scope, str) and scope):
+            raise ConfigurationError(f"scope={scope!r} is neither a name nor a callable")
+        return self._decorator(
+            limit_value, key_func, scope, False, None, error_message, exempt_when, cost, override_defaults
+        )
+
+    def exempt(self, obj: _Function) -> _Function:
+        """Decorates an endpoint that is never limited, neither by default limits nor by decorators."""
+        self._exempt_routes.add(qualified_name(obj))
+        return obj
+
+    def reset(self) -> None:
+        """Forgets all hits."""
+        self._storage.reset()
+
+    def _decorator(
+        self,
+        limit_value: StrOrCallableStr,
+        key_func: Callable[..., Any] | None,
+        scope: StrOrCallableStr | None,
+        *options: Any,
+    ) -> Callable[[_Function], _Function]:
+        def decorate(function: Any) -> Any:
+            if isinstance(function, (staticmethod, classmethod)):
+                return type(function)(decorate(function.__func__))
+            if inspect.isclass(function) or not callable(function):
+                raise ConfigurationError(f"{function!r} is not an endpoint; decorate functions and methods")
+            endpoint = Endpoint.of(self, function)
+            group = LimitGroup(
+                limit_value,
+                key_func or self._key_func,
+                scope,
+                *options,
+                strategy=self._strategy,
+                where=endpoint.name,
+            )
+            endpoint.groups.append(group)
+            if group.limits is None:
+                self._dynamic_route_limits.setdefault(endpoint.name, []).append(group)
+            else:
+                self._route_limits.setdefault(endpoint.name, []).extend(group.limits)
+            if isinstance(scope, str):
+                self._shared_places[scope] = place_of(self._key_prefix, "shared", scope, None)
+            endpoint.check = self._compiled(endpoint.name, endpoint.groups)
+            return endpoint.wrap(function)
+
+        return decorate
+
+    def _compiled(self, name: str, route: Sequence[LimitGroup]) -> Check:
+        if not self._auto_check:
+            return lambda request, settle: None
+        has_defaults = not any(group.override_defaults for group in route)
+        groups = (*self._application_limits, *route, *(self._default_limits if has_defaults else ()))
+        return compile_check(self._checker, Plan(name, groups, tuple(self._default_limits)))
+
+    def _inject_headers(self, response: Response, current_limit: CurrentLimitLike | None) -> Response:
+        """Writes the headers of `request.state.view_rate_limit`, when headers are enabled."""
+        if not isinstance(response, Response):
+            raise TypeError("parameter `response` must be an instance of starlette.responses.Response")
+        self._inject_asgi_headers(response.headers, current_limit)
+        return response
+
+    def _inject_asgi_headers(self, headers: MutableHeaders, current_limit: CurrentLimitLike | None) -> MutableHeaders:
+        """The same for the headers alone."""
+        if self.enabled and self._headers_enabled and current_limit is not None:
+            if isinstance(current_limit, CurrentLimit):
+                decision = current_limit.decision
+            else:
+                decision = self._limiter.peek(current_limit[0], *current_limit[1])
+            self._headers.write(headers, decision)
+        return headers
+
+    def _declared(
+        self, limits: _Limits, variable: str, what: str, environment: Environment, scope: str | None = None
+    ) -> list[LimitGroup]:
+        entries = [limits] if isinstance(limits, str) or callable(limits) else list(dict.fromkeys(limits))
+        if not entries and (text := environment.text(variable)):
+            entries, what = [text], variable
+        return [
+            LimitGroup(
+                entry, self._key_func, scope, False, None, None, None, 1, False, strategy=self._strategy, where=what
+            )
+            for entry in entries
+        ]
+
+
+def _silent_alone(logger: logging.Logger) -> logging.Logger:
+    # Who configures logging sees refusals; who does not is spared a line on stderr for each of them.
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    return logger
+
+
+def _require(name: str, value: object, known: Sequence[object]) -> None:
+    if value not in known:
+        raise ConfigurationError(f"{name}={value!r} is none of {', '.join(map(repr, known))}")

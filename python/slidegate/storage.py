@@ -1,0 +1,76 @@
+"""Where hits are counted."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Literal, Protocol, TypeAlias
+
+from ._core import Clock, Limiter, Quota
+from .decision import Essentials
+from .errors import ConfigurationError
+
+Key: TypeAlias = str | bytes
+Rule: TypeAlias = tuple[Quota, str]
+OnFull: TypeAlias = Literal["evict", "refuse", "admit"]
+
+SUPPORTED = ("memory://",)
+_POLICIES_KEPT = 4096
+
+
+class Policy(Protocol):
+    """Rules that are hit together: one key for all or one for each, costs likewise. All of them take, or none."""
+
+    def hit(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials: ...
+    def peek(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials: ...
+    def reset(self, keys: Key | tuple[Key, ...], /) -> None: ...
+
+
+class Storage(Protocol):
+    """Thread-safe. Policies are handles: equal rules share their counts."""
+
+    def policy(self, rules: tuple[Rule, ...]) -> Policy: ...
+    def reset(self) -> None: ...
+    def check(self) -> bool: ...
+
+
+class MemoryStorage:
+    """Counts in the memory of this process. Thread-safe and lock-free."""
+
+    def __init__(self, *, size: int | None = None, on_full: OnFull = "evict", clock: Clock | None = None) -> None:
+        options: dict[str, Any] = {} if size is None else {"size": size}
+        self._engine = Limiter(on_full=on_full, clock=clock, **options)
+        self.policy = lru_cache(_POLICIES_KEPT)(self._policy)
+
+    def reset(self) -> None:
+        """Forgets all hits."""
+        self._engine.reset()
+
+    def clear(self) -> None:
+        """The same, for programs that empty the dictionary of slowapi's storage."""
+        self._engine.reset()
+
+    def check(self) -> bool:
+        """Whether hits can be counted now."""
+        return True
+
+    @property
+    def storage(self) -> MemoryStorage:
+        """Itself: what has a `clear`."""
+        return self
+
+    def _policy(self, rules: tuple[Rule, ...]) -> Policy:
+        try:
+            return self._engine.policy(rules)
+        except ValueError as error:
+            raise ConfigurationError(f"{len(rules)} limits for one request: {error}") from error
+
+
+def open_storage(uri: str | None, *, size: int | None, on_full: OnFull, clock: Clock | None) -> MemoryStorage:
+    """The storage that `uri` names; this process's memory when it is None. Raises ConfigurationError for others."""
+    if uri not in (None, *SUPPORTED):
+        scheme = str(uri).split("://")[0] + "://"
+        raise ConfigurationError(f"storage_uri: there is no storage {scheme!r}; supported: {', '.join(SUPPORTED)}")
+    try:
+        return MemoryStorage(size=size, on_full=on_full, clock=clock)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ConfigurationError(f"size={size!r}, on_full={on_full!r}: {error}") from error

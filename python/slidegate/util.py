@@ -1,0 +1,24 @@
+"""The key functions of slowapi."""
+
+from __future__ import annotations
+
+from starlette.requests import HTTPConnection
+
+
+def get_remote_address(request: HTTPConnection) -> str:
+    """The address of the peer; empty when the server does not tell one, for which `on_missing_key` then decides.
+
+    Behind a proxy that is the proxy's address, unless the server rewrites it (uvicorn: --proxy-headers with
+    --forwarded-allow-ips).
+    """
+    client = request.scope.get("client")
+    return (client[0] or "") if client else ""
+
+
+def get_ipaddr(request: HTTPConnection) -> str:
+    """The header "X_FORWARDED_FOR" as it was sent, else the address of the peer.
+
+    Anybody can send that header and so choose an identity. It is kept for programs written for slowapi; behind a proxy
+    let the server resolve the address and use `get_remote_address`.
+    """
+    return request.headers.get("X_FORWARDED_FOR") or get_remote_address(request)

@@ -1,0 +1,179 @@
+"""Limits with all that was declared beside them."""
+
+from __future__ import annotations
+
+import copy
+import math
+import numbers
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from limits import RateLimitItem
+from starlette.requests import HTTPConnection
+
+from ._callables import adapt, is_async
+from ._core import Quota
+from .errors import ConfigurationError
+from .notation import parse_limits, quota_of
+from .strategies import Strategy
+
+StrOrCallableStr: TypeAlias = str | Callable[..., Any]
+
+_DYNAMIC_LIMITS_KEPT = 256
+
+
+class Limit:
+    """One limit and its context. `quota` is the engine's form of it."""
+
+    def __init__(
+        self,
+        limit: RateLimitItem,
+        key_func: Callable[..., Any],
+        scope: StrOrCallableStr | None,
+        per_method: bool,
+        methods: Sequence[str] | None,
+        error_message: StrOrCallableStr | None,
+        exempt_when: Callable[..., Any] | None,
+        cost: float | Callable[..., Any],
+        override_defaults: bool,
+        *,
+        quota: Quota | None = None,
+    ) -> None:
+        self.limit = limit
+        self.quota = quota
+        self.key_func = key_func
+        self.per_method = per_method
+        self.methods = methods
+        self.error_message = error_message
+        self.exempt_when = exempt_when
+        self.cost = cost
+        self.override_defaults = override_defaults
+        self._scope = scope
+        self._is_exempt = exempt_when and adapt(exempt_when, ("request",), "exempt_when", "request")
+
+    def is_exempt(self, request: HTTPConnection | None = None) -> Any:
+        """What `exempt_when` says; False without one. The result of an asynchronous one is to be awaited."""
+        return self._is_exempt(request) if self._is_exempt else False
+
+    @property
+    def scope(self) -> str:
+        """Name of a shared limit; empty for one of a single route and for a scope that depends on the request."""
+        return self._scope if isinstance(self._scope, str) else ""
+
+
+class LimitGroup:
+    """What one decorator, or one entry of `default_limits`, declares: limits that have everything else in common.
+
+    Immutable and so safe to share between threads: what a request brings is passed in. Every `read_...` is a callable
+    ready to be called with the request (`read_limits` and `read_scope` with one thing more), whatever the user's own
+    one takes, and may return an awaitable. Raises ConfigurationError, beginning with `where`, for all that can be
+    known to be wrong before the first request.
+    """
+
+    def __init__(
+        self,
+        limit_provider: StrOrCallableStr,
+        key_function: Callable[..., Any],
+        scope: StrOrCallableStr | None,
+        per_method: bool,
+        methods: Sequence[str] | None,
+        error_message: StrOrCallableStr | None,
+        exempt_when: Callable[..., Any] | None,
+        cost: float | Callable[..., Any],
+        override_defaults: bool,
+        *,
+        strategy: Strategy = "moving-window",
+        where: str = "a limit",
+    ) -> None:
+        self.key_function = key_function
+        self.scope = scope
+        self.per_method = per_method
+        self.methods = methods and [method.lower() for method in methods]
+        self.error_message = error_message
+        self.exempt_when = exempt_when
+        self.cost = cost
+        self.override_defaults = override_defaults
+        self.request: HTTPConnection | None = None
+        self._where = where
+        self._strategy = strategy
+        self._provider = limit_provider
+
+        def take_request(function: Any, what: str) -> Callable[[HTTPConnection], Any]:
+            if not callable(function):
+                raise ConfigurationError(f"{where}: {what}={function!r} is not callable")
+            return adapt(function, ("request",), f"{where}: {what}", "request")
+
+        if isinstance(methods, str):
+            raise ConfigurationError(f"{where}: methods={methods!r} is not a list of methods, such as [{methods!r}]")
+        self.read_key = take_request(key_function, "key_func")
+        self.read_exempt = take_request(exempt_when, "exempt_when") if exempt_when is not None else None
+        self.read_message = take_request(error_message, "error_message") if callable(error_message) else None
+        self.read_cost = take_request(cost, "cost") if callable(cost) else None
+        self.fixed_cost = 1 if callable(cost) else self._checked_cost(cost)
+        self.read_scope: Callable[[HTTPConnection, str], Any] | None = None
+        if callable(scope):
+            self.read_scope = adapt(scope, ("request", "endpoint"), f"{where}: scope", "endpoint")
+        self._named = lru_cache(_DYNAMIC_LIMITS_KEPT)(self._parse)
+        self.read_limits: Callable[[HTTPConnection, Any], Any] | None = None
+        self.limits: tuple[Limit, ...] | None = None
+        if callable(limit_provider):
+            self.read_limits = adapt(limit_provider, ("request", "key"), f"{where}: the limit", None)
+        else:
+            self.limits = self._parse(limit_provider)
+        users = (key_function, exempt_when, error_message, cost, scope, limit_provider)
+        self.is_async = any(callable(each) and is_async(each) for each in users)
+
+    def limits_named(self, text: object) -> tuple[Limit, ...]:
+        """The limits of this notation; remembered. Raises ConfigurationError when it is nonsense."""
+        return self._named(text) if isinstance(text, str) else self._parse(text)
+
+    def with_request(self, request: HTTPConnection) -> LimitGroup:
+        """A copy that can be iterated although its limits depend on the request."""
+        bound = copy.copy(self)
+        bound.request = request
+        return bound
+
+    def __iter__(self) -> Iterator[Limit]:
+        if self.read_limits is None:
+            return iter(self.limits or ())
+        if self.request is None:
+            raise ConfigurationError(f"{self._where}: these limits depend on the request; use with_request()")
+        return iter(self.limits_named(self.read_limits(self.request, self.read_key(self.request))))
+
+    def _parse(self, text: object) -> tuple[Limit, ...]:
+        return tuple(
+            Limit(
+                item,
+                self.key_function,
+                self.scope,
+                self.per_method,
+                self.methods,
+                self.error_message,
+                self.exempt_when,
+                self.cost,
+                self.override_defaults,
+                quota=quota_of(item, self._strategy, self._where),
+            )
+            for item in parse_limits(text, self._where)
+        )
+
+    def _checked_cost(self, cost: object) -> int:
+        try:
+            return whole_cost(cost)
+        except ValueError as error:
+            raise ConfigurationError(f"{self._where}: {error}") from error
+
+
+def whole_cost(cost: Any) -> int:
+    """The cost of a hit as a whole number, rounded up. Raises ValueError for what is no positive finite number."""
+    is_number = isinstance(cost, (numbers.Real, Decimal)) and not isinstance(cost, bool)
+    try:
+        if is_number and 0 < cost < math.inf:
+            whole: int = math.ceil(cost)
+            return whole
+    except ArithmeticError:
+        # A Decimal that is not a number cannot be compared.
+        pass
+    raise ValueError(f"a cost must be a finite number above 0, not {cost!r}")

@@ -1,0 +1,88 @@
+"""Applications to limit, clients to call them, and a clock that only tests move."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from slidegate import Limiter, RateLimitExceeded, _rate_limit_exceeded_handler
+from slidegate.testing import ManualClock
+from slidegate.util import get_remote_address
+
+
+class Client:
+    """Calls an application in this process, from one address. What the application raises comes back as a 500."""
+
+    def __init__(self, app: ASGIApp, address: str | None = "192.0.2.1") -> None:
+        self.app = app
+        self.address = address
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return asyncio.run(self.send(method, path, **options))
+
+    async def send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        client = (self.address, 50000) if self.address is not None else None
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False, client=client)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            return await http.request(method, path, **options)
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("POST", path, **options)
+
+    def statuses(self, path: str, count: int, **options: Any) -> list[int]:
+        return [self.get(path, **options).status_code for _ in range(count)]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("RATELIMIT_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(1_000_000_000)
+
+
+@pytest.fixture
+def make_limiter(clock: ManualClock) -> Callable[..., Limiter]:
+    def make(**options: Any) -> Limiter:
+        return Limiter(**{"key_func": get_remote_address, "clock": clock, **options})
+
+    return make
+
+
+@pytest.fixture
+def limiter(make_limiter: Callable[..., Limiter]) -> Limiter:
+    return make_limiter()
+
+
+@pytest.fixture
+def make_app() -> Callable[[Limiter], FastAPI]:
+    def make(limiter: Limiter) -> FastAPI:
+        app = FastAPI()
+        app.state.limiter = limiter
+        app.add_exception_handler(RateLimitExceeded, _rate_limit_exceeded_handler)
+        return app
+
+    return make
+
+
+@pytest.fixture
+def app(limiter: Limiter, make_app: Callable[[Limiter], FastAPI]) -> FastAPI:
+    return make_app(limiter)
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Client:
+    return Client(app)
