@@ -39,27 +39,32 @@ bool MovingWindow::survey(const Cell& cell, std::uint64_t head, const Moment& mo
             count = count_of(closed);
         }
     }
-    into.release = into.newest;
+    const std::uint64_t room = limit_ - std::min(limit_, cost);
+    const std::int64_t live_ages = timeline_.live_ages(moment);
+    std::uint64_t release = head;
+    std::uint32_t expected = position;
+    std::uint32_t slot = position % class_.ring;
+    bool is_complete = true;
     into.used = count;
     for (std::uint32_t back = 1; back < class_.ring; ++back) {
-        const std::uint32_t expected = class_.back(position, back);
-        const std::uint64_t word = cell.ring[expected % class_.ring].load(std::memory_order_acquire);  // (2)
+        expected = (expected == 0 ? class_.positions : expected) - 1;
+        slot = (slot == 0 ? class_.ring : slot) - 1;
+        const std::uint64_t word = cell.ring[slot].load(std::memory_order_acquire);  // (2)
         if (position_of(word) != expected) {
-            return cell.head.load(std::memory_order_acquire) == head;
+            is_complete = cell.head.load(std::memory_order_acquire) == head;
+            break;
         }
-        const std::int64_t stamp = timeline_.unwrap(word, moment);
-        if (!timeline_.is_live(stamp, moment)) {
+        if (timeline_.age(word, moment) >= live_ages) {
             break;
         }
         if (count_of(word) != 0) {
-            if (into.used + cost <= limit_) {
-                into.release = stamp;
-            }
+            release = into.used <= room ? word : release;
             into.used += count_of(word);
             into.span = back;
         }
     }
-    return true;
+    into.release = timeline_.unwrap(release, moment);
+    return is_complete;
 }
 
 bool MovingWindow::merges(std::uint64_t head, std::uint64_t seen, const Survey& survey,
@@ -68,8 +73,9 @@ bool MovingWindow::merges(std::uint64_t head, std::uint64_t seen, const Survey& 
         return false;
     }
     // The last: a reset can bring a position back within one tick, to a slot that would be taken for this entry's own.
-    return count_of(head) == 0 || stamp / quantum_ == survey.newest / quantum_ || survey.span >= class_.ring - 1 ||
-           same_entry(seen, head);
+    return count_of(head) == 0 || stamp == survey.newest ||
+           (stamp - survey.newest < quantum_ && stamp / quantum_ == survey.newest / quantum_) ||
+           survey.span >= class_.ring - 1 || same_entry(seen, head);
 }
 
 Word& MovingWindow::slot_of(Cell& cell, std::uint64_t word) const noexcept {

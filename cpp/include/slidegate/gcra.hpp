@@ -6,7 +6,7 @@
 namespace slidegate {
 
 /// payload: theoretical arrival time, 52 bits, in units of 64 ns. One unit of cost every window / amount, and bursts of
-/// up to `amount` after a window without hits; so a window that follows an idle one can hold up to 2 * amount - 1.
+/// up to `amount` after a window without hits; so a window that follows an idle one can hold up to 2 * amount.
 /// Times come round after 9 years; a cell idle for more than half of that may look busy, which can only refuse.
 class GcraRule {
   public:
@@ -31,15 +31,19 @@ class GcraRule {
 
     [[nodiscard]] bool give_back(std::uint64_t payload, Instant at, std::uint64_t receipt, std::uint64_t cost,
                                  std::uint64_t& next) const noexcept {
-        // The arrival time has been in the future ever since the hit, or what the hit took has drained away.
-        const std::int64_t taken = static_cast<std::int64_t>(cost) * interval_;
+        // Hits drain in their order, this one from interval_ * cost before its receipt.
         const std::int64_t busy = busy_units(payload, at);
-        const std::int64_t at_receipt = busy_units(receipt, at);
-        if (at_receipt <= 0 || busy <= 0) {
+        const std::int64_t left = std::min(static_cast<std::int64_t>(cost) * interval_, busy_units(receipt, at));
+        if (left <= 0 || busy < left) {
             return false;
         }
-        next = static_cast<std::uint64_t>(at.now / kGcraUnit + std::max<std::int64_t>(busy - taken, 0)) & kTimeMask;
+        next = static_cast<std::uint64_t>(at.now / kGcraUnit + busy - left) & kTimeMask;
         return true;
+    }
+
+    // Hits after the one given back drain earlier than their receipts say.
+    [[nodiscard]] static constexpr bool is_disturbed_by_refund(std::uint64_t payload, std::uint64_t receipt) noexcept {
+        return payload != receipt;
     }
 
     [[nodiscard]] std::uint64_t fresh(std::uint64_t, Instant at) const noexcept {

@@ -28,8 +28,8 @@ struct Rule {
 struct Options {
     std::size_t size = kDefaultSize;  ///< bytes that index and cells may take, committed as they are used
     OnFull on_full = OnFull::evict;
-    std::shared_ptr<const Clock> clock;  ///< BootClock when empty
-    Layout layout = {};                  ///< instead of `size`, when it has buckets
+    std::shared_ptr<const Clock> clock = {};  ///< BootClock when empty
+    Layout layout = {};                       ///< instead of `size`, when it has buckets
 };
 
 /// Names what one admitted hit took, so that it can be given back once.

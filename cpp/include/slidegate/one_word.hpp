@@ -10,10 +10,12 @@ namespace slidegate {
 /// A Rule is made of a window in ticks and an amount, and has
 ///   Outcome take(payload, instant, cost, next&)   what a hit comes to, and the payload that it leaves behind
 ///   bool give_back(payload, instant, receipt, cost, next&)
+///   bool is_disturbed_by_refund(payload, receipt) whether other receipts are void once this one has been given back
 ///   payload fresh(payload, instant)               holding nothing
 ///   units used(payload, instant)
 /// and needs no clock of its own. As state and word are one, a word that comes back is a state that came back: a
-/// compare-and-swap cannot mistake the one for the other. `position` counts the lives of the cell.
+/// compare-and-swap cannot mistake the one for the other. `position` counts what ends the receipts given so far: that the
+/// cell began with nothing again, so that what they were for has drained away, or that a refund disturbed them.
 template <class Rule>
 class OneWord {
   public:
@@ -33,7 +35,8 @@ class OneWord {
                 return outcome;
             }
             lease.shared->follow(at.now);
-            outcome.receipt = make_word(next, position_of(head));
+            const std::uint32_t begun = rule_.used(payload_of(head), at) == 0 ? 1 : 0;
+            outcome.receipt = make_word(next, kCellClasses[0].advance(position_of(head), begun));
             if (swap(lease, head, outcome.receipt)) {
                 return outcome;
             }
@@ -66,7 +69,8 @@ class OneWord {
                 !rule_.give_back(payload_of(head), lease.shared->instant(now), payload_of(receipt), cost, next)) {
                 return false;
             }
-            if (swap(lease, head, make_word(next, position_of(head)))) {
+            const std::uint32_t ended = Rule::is_disturbed_by_refund(payload_of(head), payload_of(receipt)) ? 1 : 0;
+            if (swap(lease, head, make_word(next, kCellClasses[0].advance(position_of(head), ended)))) {
                 return true;
             }
         }

@@ -38,6 +38,8 @@ class SlidingCounterRule {
         return true;
     }
 
+    [[nodiscard]] static constexpr bool is_disturbed_by_refund(std::uint64_t, std::uint64_t) noexcept { return false; }
+
     [[nodiscard]] std::uint64_t fresh(std::uint64_t payload, Instant at) const noexcept {
         State state = read(payload, at);
         state.previous = state.current = 0;

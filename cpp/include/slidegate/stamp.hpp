@@ -48,6 +48,14 @@ class Timeline {
     [[nodiscard]] constexpr std::int64_t unwrap(std::uint64_t word, const Moment& moment) const noexcept {
         return moment.newest - ((moment.newest - stamp_of(word)) & (kStamps - 1));
     }
+    /// Ticks from a stamp to the latest that there can be; live while below live_ages(). The same as unwrap() and is_live(),
+    /// for loops.
+    [[nodiscard]] constexpr std::int64_t age(std::uint64_t word, const Moment& moment) const noexcept {
+        return (moment.newest - stamp_of(word)) & (kStamps - 1);
+    }
+    [[nodiscard]] constexpr std::int64_t live_ages(const Moment& moment) const noexcept {
+        return ticks_.window + moment.newest - moment.floor;
+    }
     [[nodiscard]] constexpr bool is_live(std::int64_t stamp, const Moment& moment) const noexcept {
         return moment.floor - stamp < ticks_.window;
     }

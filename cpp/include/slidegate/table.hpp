@@ -44,11 +44,14 @@ class Table {
     Table(Segment& segment, const Judge& judge, OnFull on_full) noexcept
         : segment_(segment), judge_(judge), on_full_(on_full) {}
 
+    /// Says that find() will be called for this digest shortly.
+    void prefetch(const Digest& digest) const noexcept { __builtin_prefetch(&segment_.bucket(digest.place)); }
     /// The key's cell, or an empty lease. O(1).
     [[nodiscard]] Lease find(const Digest& digest) const noexcept;
     /// The key's cell, made when it has none: of size `arena`, counting as `life` says (its generation is ignored).
     /// Empty when the table is full and on_full is not evict, or nothing could be evicted. O(1).
-    [[nodiscard]] Lease obtain(const Digest& digest, std::size_t arena, Life life, Nanos now) const noexcept;
+    [[nodiscard, gnu::noinline, gnu::cold]] Lease obtain(const Digest& digest, std::size_t arena, Life life,
+                                                         Nanos now) const noexcept;
     /// Forgets the hits of all keys. O(cells). A hit at the same time may count or not.
     void reset(Nanos now) const noexcept;
 
