@@ -1,0 +1,54 @@
+"""Measures everything in one run and prints one table. See README.md beside this file.
+
+.venv/bin/python benchmarks/run.py [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import counting
+import endpoints
+import engine
+import memory
+import report
+
+_ENGINE_ROUNDS = 21
+_COUNTING_ROUNDS = 41
+_ENDPOINT_ROUNDS = 1500
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measures slidegate and its peers, in one run.")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file, too")
+    arguments = parser.parse_args()
+
+    about = report.machine()
+    _say("building slidegate_bench")
+    try:
+        program = engine.build()
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"{error.output}\nslidegate_bench could not be built")
+    _say("memory")
+    figures = memory.measure()
+    _say("engine")
+    figures = engine.measure(program, _ENGINE_ROUNDS) + figures
+    _say("Python")
+    figures += counting.measure(_COUNTING_ROUNDS)
+    _say("FastAPI")
+    figures += endpoints.measure(_ENDPOINT_ROUNDS)
+
+    print(report.table(about, figures))
+    if arguments.json is not None:
+        report.write_json(arguments.json, about, figures)
+
+
+def _say(what: str) -> None:
+    print(f"==> {what}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
