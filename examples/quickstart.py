@@ -25,9 +25,12 @@ def calendar() -> dict[str, list[str]]:
     return {"events": []}
 
 
+PRO_KEYS = {"k-3f9a1c"}
+
+
 async def plan_of(request: Request) -> str:
-    """Stands for a look-up: what the caller has paid for."""
-    return "100/minute" if request.headers.get("X-Plan") == "pro" else "5/minute"
+    """Stands for a look-up of what the caller has paid for: by a secret, never by what a client says of itself."""
+    return "100/minute" if request.headers.get("X-API-Key") in PRO_KEYS else "5/minute"
 
 
 @app.get("/reports/{name}")

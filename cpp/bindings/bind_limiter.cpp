@@ -86,6 +86,9 @@ void add_method(py::handle type, PyMethodDef& method) {
     type.attr(method.ml_name) = descriptor;
 }
 
+// A class whose objects only the engine makes. Without this, __new__ alone would make one around no engine object at all.
+void forbid_new(py::handle type) { reinterpret_cast<PyTypeObject*>(type.ptr())->tp_new = nullptr; }
+
 struct Call {
     Keys keys;
     Costs costs;
@@ -110,7 +113,7 @@ OnFull on_full_named(const std::string& name) {
 }
 
 void bind_policy(py::module_& module) {
-    py::class_<OnceTicket, std::shared_ptr<OnceTicket>>(module, "Ticket", py::is_final());
+    forbid_new(py::class_<OnceTicket, std::shared_ptr<OnceTicket>>(module, "Ticket", py::is_final()));
 
     py::class_<Policy, std::shared_ptr<Policy>> policy(module, "Policy", py::is_final());
     policy
@@ -161,6 +164,7 @@ void bind_policy(py::module_& module) {
         fast_method<false>("peek", "peek($self, keys, cost=1, /)\n--\n\nWhat hit() would answer, changing nothing.");
     add_method(policy, hit);
     add_method(policy, peek);
+    forbid_new(policy);
 }
 
 }  // namespace
@@ -168,13 +172,14 @@ void bind_policy(py::module_& module) {
 void bind_limiter(py::module_& module) {
     bind_policy(module);
 
-    py::class_<TableStats>(module, "Stats", py::is_final())
-        .def_readonly("cells", &TableStats::cells)
+    py::class_<TableStats> stats(module, "Stats", py::is_final());
+    stats.def_readonly("cells", &TableStats::cells)
         .def_readonly("bytes", &TableStats::bytes)
         .def_readonly("capacity_bytes", &TableStats::capacity_bytes)
         .def_readonly("evictions", &TableStats::evictions)
         .def_readonly("full", &TableStats::full)
         .def_readonly("collisions", &TableStats::collisions);
+    forbid_new(stats);
 
     py::class_<Limiter> limiter(module, "Limiter", py::is_final());
     limiter

@@ -37,17 +37,23 @@ constexpr std::uint32_t reference_of(std::uint64_t word) noexcept {
     return static_cast<std::uint32_t>(word & kReferenceMask);
 }
 
-// control: pending 1, slot 4, version 31, reference 28
+// control: pending 1, slot 4, generation 8, version 23, reference 28
 constexpr std::uint64_t kPending = std::uint64_t{1} << 63;
 constexpr unsigned kSlotShift = 59;
+constexpr unsigned kPreparedShift = 51;
+constexpr std::uint64_t kPreparedMask = (1U << 8) - 1;
 constexpr unsigned kVersionShift = 28;
-constexpr std::uint64_t kVersionMask = (std::uint64_t{1} << 31) - 1;
+constexpr std::uint64_t kVersionMask = (std::uint64_t{1} << 23) - 1;
 
 constexpr bool is_pending(std::uint64_t control) noexcept { return (control & kPending) != 0; }
-constexpr std::uint64_t make_pending(std::uint64_t idle, std::size_t slot, std::uint32_t reference) noexcept {
-    return kPending | std::uint64_t{slot} << kSlotShift | idle | reference;
+constexpr std::uint64_t make_pending(std::uint64_t idle, std::size_t slot, const Lease& prepared) noexcept {
+    return kPending | std::uint64_t{slot} << kSlotShift | (prepared.generation & kPreparedMask) << kPreparedShift |
+           idle | prepared.reference;
 }
 constexpr std::size_t slot_of(std::uint64_t pending) noexcept { return pending >> kSlotShift & 15; }
+constexpr bool prepared_in(std::uint64_t pending, std::uint32_t generation) noexcept {
+    return (pending >> kPreparedShift & kPreparedMask) == (generation & kPreparedMask);
+}
 constexpr std::uint64_t idle_after(std::uint64_t pending) noexcept {
     return (((pending >> kVersionShift) + 1) & kVersionMask) << kVersionShift;
 }
@@ -88,6 +94,10 @@ Cell& Table::cell(std::uint32_t reference) const noexcept {
 
 Lease Table::lease(std::uint32_t reference, std::uint64_t identity, std::uint32_t generation) const noexcept {
     return {&cell(reference), &shared(), identity, reference, generation};
+}
+
+bool Table::is_current(const Lease& lease) const noexcept {
+    return !is_claimed(lease.cell->head.load(std::memory_order_acquire)) && lease.holds();  // (3)
 }
 
 bool Table::is_stale(std::uint64_t entry) const noexcept {
@@ -139,13 +149,13 @@ Lease Table::obtain(const Digest& digest, std::size_t arena, Life life, Nanos no
             }
             continue;
         }
-        if (!spare || !spare.holds()) {
+        if (!spare || !is_current(spare)) {
             spare = prepare(digest, arena, life, now);
             if (!spare) {
                 return {};
             }
         }
-        const std::uint64_t pending = make_pending(idle, vacancy.slot, spare.reference);
+        const std::uint64_t pending = make_pending(idle, vacancy.slot, spare);
         if (bucket.control.compare_exchange_strong(idle, pending, std::memory_order_acq_rel,
                                                    std::memory_order_relaxed)) {  // (4)
             finish(bucket, pending);
@@ -161,13 +171,13 @@ void Table::finish(Bucket& bucket, std::uint64_t pending) const noexcept {
     if (bucket.control.load(std::memory_order_acquire) != pending) {  // (4)
         return;
     }
-    if (!is_entry(seen)) {
-        // Somebody may have claimed the cell since it was prepared. Then this is an entry of that life, in a bucket where
-        // nobody looks for its key, and the inserter finds its own key still missing.
-        const Cell& prepared = cell(reference_of(pending));
-        const std::uint32_t generation = Life::from_word(prepared.life.load(std::memory_order_relaxed)).generation;
-        const std::uint64_t entry =
-            make_entry(prepared.identity.load(std::memory_order_relaxed), generation, reference_of(pending));
+    const Cell& prepared = cell(reference_of(pending));
+    const std::uint32_t generation = Life::from_word(prepared.life.load(std::memory_order_relaxed)).generation;
+    const std::uint64_t entry =
+        make_entry(prepared.identity.load(std::memory_order_relaxed), generation, reference_of(pending));
+    // Only for the life that was prepared: its cell may have been claimed since, even for the same key by another inserter,
+    // who has yet to find out whether his is the one. And once only: an empty word of this entry has seen it come and go.
+    if (!is_entry(seen) && prepared_in(pending, generation) && seen != (entry & ~kEntry)) {
         slot.compare_exchange_strong(seen, entry, std::memory_order_acq_rel, std::memory_order_relaxed);  // (5)
     }
     bucket.control.compare_exchange_strong(pending, idle_after(pending), std::memory_order_acq_rel,
@@ -273,7 +283,12 @@ Lease Table::prepare(const Digest& digest, std::size_t arena, Life life, Nanos n
     const auto sweep = [&](unsigned steps) -> Lease {
         const std::uint64_t made = cells.made.load(std::memory_order_relaxed);
         for (unsigned i = 0; i < steps && i < made; ++i) {
-            const std::uint64_t index = cells.hand.fetch_add(1, std::memory_order_relaxed) % made;
+            // Not modulo `made`: as that grows with every insert, the hand could stay among the newest cells for ever.
+            std::uint64_t index = cells.hand.fetch_add(1, std::memory_order_relaxed);
+            if (index >= made) {
+                index = 0;
+                cells.hand.store(1, std::memory_order_relaxed);
+            }
             const Candidate candidate = look_at(reference_to(arena, index), now);
             if (candidate.is_expired()) {
                 if (const Lease taken = take(candidate)) {

@@ -122,4 +122,4 @@ def test_the_quickstart_limits_as_it_says(monkeypatch: pytest.MonkeyPatch) -> No
     client = Client(quickstart.app)
     assert client.statuses("/agent/chat", 11) == [200] * 10 + [429]
     assert client.statuses("/reports/sales?full=1", 2) == [200, 429]
-    assert client.statuses("/reports/sales?full=1", 3, headers={"X-Plan": "pro"}) == [200] * 3
+    assert client.statuses("/reports/sales?full=1", 3, headers={"X-API-Key": "k-3f9a1c"}) == [200] * 3

@@ -72,6 +72,7 @@ class Table {
     [[nodiscard]] bool claim(const Candidate& candidate, std::uint64_t identity, Life life, Nanos now) const noexcept;
     [[nodiscard]] Cell& cell(std::uint32_t reference) const noexcept;
     [[nodiscard]] Lease lease(std::uint32_t reference, std::uint64_t identity, std::uint32_t generation) const noexcept;
+    [[nodiscard]] bool is_current(const Lease& lease) const noexcept;
     [[nodiscard]] bool is_stale(std::uint64_t entry) const noexcept;
 
     Segment& segment_;

@@ -1,0 +1,53 @@
+// A cell without a table, with a ring of any size.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "slidegate/stamp.hpp"
+
+namespace slidegate::testing {
+
+inline constexpr Nanos kSecond = 1'000'000'000;
+inline constexpr Nanos kMillisecond = 1'000'000;
+inline constexpr std::uint8_t kMillisecondTicks = 18;  // its index in kTickLengths
+static_assert(kTickLengths[kMillisecondTicks] == kMillisecond);
+
+/// A size class that no table has: small rings make rare paths common.
+constexpr CellClass class_with_ring(std::uint32_t ring) {
+    return {static_cast<std::uint32_t>(sizeof(Word)) * (3 + ring), ring, (1U << kPositionBits) / ring * ring};
+}
+
+class LoneCell {
+  public:
+    explicit LoneCell(CellClass cell_class = kCellClasses[1])
+        : words_(3 + cell_class.ring), memory_(std::make_unique<Word[]>(words_)) {
+        lease_.cell = reinterpret_cast<Cell*>(memory_.get());
+        lease_.shared = &shared_;
+        lease_.identity = 0x1234;
+        lease_.generation = 1;
+        lease_.cell->head = make_word(0, cell_class.advance(0, cell_class.ring));  // as a table leaves it
+        lease_.cell->identity = lease_.identity;
+        begin_life(lease_.generation);
+    }
+
+    [[nodiscard]] const Lease& lease() const { return lease_; }
+    [[nodiscard]] Cell& cell() { return *lease_.cell; }
+    [[nodiscard]] Shared& shared() { return shared_; }
+    void begin_life(std::uint32_t generation) {
+        Life life;
+        life.generation = generation;
+        lease_.cell->life = life.to_word();
+    }
+    /// All words, as they are now.
+    [[nodiscard]] std::vector<std::uint64_t> words() const { return {memory_.get(), memory_.get() + words_}; }
+
+  private:
+    std::size_t words_;
+    std::unique_ptr<Word[]> memory_;
+    Shared shared_{};
+    Lease lease_;
+};
+
+}  // namespace slidegate::testing

@@ -1,0 +1,40 @@
+// One counter on one cell, called as a limiter would.
+#pragma once
+
+#include "lone_cell.hpp"
+
+namespace slidegate::testing {
+
+/// What an Outcome tells a client.
+struct Answer {
+    bool is_admitted = false;
+    std::uint64_t remaining = 0;
+    Nanos reset_after = 0;
+    Nanos retry_after = 0;
+    friend bool operator==(const Answer&, const Answer&) = default;
+};
+
+inline Answer answer_of(const Outcome& outcome) {
+    return {outcome.verdict == Verdict::admitted, outcome.remaining, outcome.reset_after, outcome.retry_after};
+}
+
+template <class Counter>
+class OneCell {
+  public:
+    OneCell(Counter counter, CellClass cell_class) : cell_(cell_class), counter_(counter) {}
+
+    Outcome hit(Nanos now, std::uint64_t cost = 1) { return counter_.hit(cell_.lease(), now, cost); }
+    bool admits(Nanos now, std::uint64_t cost = 1) { return hit(now, cost).verdict == Verdict::admitted; }
+    Outcome peek(Nanos now, std::uint64_t cost = 1) { return counter_.peek(cell_.lease(), now, cost); }
+    bool refund(Nanos now, const Outcome& of, std::uint64_t cost = 1) {
+        return counter_.refund(cell_.lease(), now, of.receipt, cost);
+    }
+    void reset(Nanos now) { counter_.reset(cell_.lease(), now); }
+    LoneCell& lone() { return cell_; }
+
+  private:
+    LoneCell cell_;
+    Counter counter_;
+};
+
+}  // namespace slidegate::testing

@@ -1,0 +1,64 @@
+// A table of moving windows with one quota, for tests below the limiter.
+#pragma once
+
+#include "slidegate/moving_window.hpp"
+#include "slidegate/table.hpp"
+
+namespace slidegate::testing {
+
+/// Judges all cells by one counter.
+class WindowJudge final : public Judge {
+  public:
+    explicit WindowJudge(const MovingWindow& counter) : counter_(counter) {}
+    [[nodiscard]] std::uint64_t used(const Cell& cell, std::uint64_t head, Life life, CellClass,
+                                     Instant instant) const noexcept override {
+        return life.ticks.window == 0 ? 0 : counter_.used(cell, head, instant);
+    }
+    [[nodiscard]] std::uint64_t fresh(std::uint64_t head, Life life, CellClass,
+                                      Instant instant) const noexcept override {
+        return life.ticks.window == 0 ? head : counter_.fresh(head, instant);
+    }
+
+  private:
+    MovingWindow counter_;
+};
+
+/// Cells of 128 bytes under one quota. Budgets: eighth guaranteed, half shared, so 1 KiB is five cells.
+struct WindowTable {
+    /// `cell_class` may have a smaller ring than the cells.
+    WindowTable(Layout layout, OnFull on_full, const Quota& quota, CellClass cell_class = kCellClasses[1])
+        : segment(layout),
+          counter(quota.ticks(), quota.amount(), cell_class),
+          judge(counter),
+          table(segment, judge, on_full),
+          life(Life::of(quota)) {}
+
+    [[nodiscard]] Lease obtain(const Digest& digest, Nanos now) const { return table.obtain(digest, 1, life, now); }
+    /// What a limiter does for a hit. `lease` becomes the one that was hit.
+    [[nodiscard]] Outcome hit(const Digest& digest, Nanos now, std::uint64_t cost, Lease& lease) const {
+        for (;;) {
+            lease = table.find(digest);
+            if (!lease) {
+                lease = obtain(digest, now);
+            }
+            if (!lease) {
+                return {Verdict::refused, 0, 0, 0, 0};
+            }
+            if (const Outcome outcome = counter.hit(lease, now, cost); outcome.verdict != Verdict::gone) {
+                return outcome;
+            }
+        }
+    }
+    [[nodiscard]] bool admits(const Digest& digest, Nanos now, std::uint64_t cost = 1) const {
+        Lease lease;
+        return hit(digest, now, cost, lease).verdict == Verdict::admitted;
+    }
+
+    Segment segment;
+    MovingWindow counter;
+    WindowJudge judge;
+    Table table;
+    Life life;
+};
+
+}  // namespace slidegate::testing
