@@ -52,8 +52,6 @@ format: setup
 	.venv/bin/clang-format -i $(cpp_files)
 
 bench: setup
-	cmake -S . -B build/bench -G Ninja -DSLIDEGATE_BENCHMARKS=ON >build/logs/bench.log
-	cmake --build build/bench
 	$(PYTHON_BIN) benchmarks/run.py
 
 clean:

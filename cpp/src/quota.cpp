@@ -3,7 +3,7 @@
 #include <array>
 #include <utility>
 
-#include "slidegate/cell.hpp"
+#include "slidegate/cell_class.hpp"
 #include "slidegate/errors.hpp"
 
 namespace slidegate {

@@ -1,23 +1,30 @@
-// Threads that hammer something behind a start barrier, move the clock and stop each other anywhere.
+// Threads that hammer something behind a start barrier, move the clock, and are stopped anywhere.
 #pragma once
 
 #include <atomic>
 #include <barrier>
-#include <csignal>
 #include <cstdint>
 #include <functional>
-#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
+#include <stdexcept>
 #include <thread>
+#include <time.h>
+#include <unistd.h>
 #include <vector>
 
 #include "dice.hpp"
 #include "slidegate/clock.hpp"
 
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
 namespace slidegate::testing {
 
-/// Stops threads at whatever instruction they are, until the clock has gone on by `pause` (or nobody moves it). One of
-/// these at a time in a process.
+/// Stops threads at whatever instruction they are: mostly to let another one run, now and then until the clock has gone
+/// on by `pause` (or nobody moves it). Without it, threads on a busy machine take turns of thousands of calls.
+/// One of these at a time in a process.
 class Suspender {
   public:
     Suspender(const ManualClock& clock, Nanos pause) {
@@ -32,28 +39,61 @@ class Suspender {
     Suspender& operator=(const Suspender&) = delete;
     ~Suspender() { sigaction(SIGUSR1, &before_, nullptr); }
 
-    static void stop(pthread_t thread) { pthread_kill(thread, SIGUSR1); }
+    /// Stops the thread that made it every few microseconds, for as long as it lives.
+    class Timer {
+      public:
+        Timer() {
+            struct sigevent event{};
+            event.sigev_notify = SIGEV_THREAD_ID;
+            event.sigev_signo = SIGUSR1;
+            event.sigev_notify_thread_id = gettid();
+            const struct itimerspec every = {{0, kInterval}, {0, kInterval}};
+            if (timer_create(CLOCK_MONOTONIC, &event, &timer_) != 0 || timer_settime(timer_, 0, &every, nullptr) != 0) {
+                throw std::runtime_error("no timer");
+            }
+        }
+        Timer(const Timer&) = delete;
+        Timer& operator=(const Timer&) = delete;
+        ~Timer() {
+            timer_delete(timer_);
+            // One may be on its way; it is to arrive while there is a clock to look at.
+            sigset_t waiting;
+            sigset_t before;
+            sigemptyset(&waiting);
+            sigaddset(&waiting, SIGUSR1);
+            pthread_sigmask(SIG_BLOCK, &waiting, &before);
+            const struct timespec at_once = {0, 0};
+            while (sigtimedwait(&waiting, nullptr, &at_once) > 0) {
+            }
+            pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        }
+
+      private:
+        static constexpr long kInterval = 30'000;
+        timer_t timer_{};
+    };
 
   private:
     static void wait(int) {
-        const Nanos wake = clock_.load()->now() + pause_;
-        for (int patience = 200; patience > 0 && clock_.load()->now() < wake; --patience) {
+        const bool is_long = signals_++ % 8 == 0;
+        const Nanos wake = clock_.load()->now() + (is_long ? pause_.load() : 1);
+        for (int patience = is_long ? 100 : 2; patience > 0 && clock_.load()->now() < wake; --patience) {
             sched_yield();
         }
     }
 
     static inline std::atomic<const ManualClock*> clock_ = nullptr;
     static inline std::atomic<Nanos> pause_ = 0;
+    static inline std::atomic<unsigned> signals_ = 0;
     struct sigaction before_{};
 };
 
 struct Crowd {
     int threads = 4;
-    int calls = 5'000;        ///< of each thread
-    int advance_one_in = 6;   ///< calls
-    int suspend_one_in = 40;  ///< calls; 0 for never
-    Nanos tick = 0;           ///< that the clock is advanced by
-    Nanos pause = 0;          ///< of a suspended thread
+    int calls = 3'000;       ///< of each thread
+    int advance_one_in = 3;  ///< calls
+    Nanos tick = 0;          ///< that the clock is advanced by
+    Nanos pause = 0;         ///< of a suspended thread, at most
 };
 
 /// Calls `call(thread, dice)` over and over in every thread and returns when all have done so.
@@ -61,24 +101,18 @@ inline void hammer(const Crowd& crowd, ManualClock& clock, std::uint64_t seed,
                    const std::function<void(std::size_t, Dice&)>& call) {
     const Suspender suspender(clock, crowd.pause);
     std::barrier start(crowd.threads);
-    std::barrier end(crowd.threads);
-    std::vector<std::atomic<pthread_t>> handles(static_cast<std::size_t>(crowd.threads));
     std::vector<std::thread> threads;
-    for (std::size_t i = 0; i < handles.size(); ++i) {
+    for (std::size_t i = 0; i < static_cast<std::size_t>(crowd.threads); ++i) {
         threads.emplace_back([&, i] {
             Dice dice(seed * 31 + i);
-            handles[i] = pthread_self();
             start.arrive_and_wait();
+            const Suspender::Timer timer;
             for (int n = 0; n < crowd.calls; ++n) {
                 if (dice.is_one_in(crowd.advance_one_in)) {
                     clock.advance(crowd.tick);
                 }
-                if (crowd.suspend_one_in > 0 && dice.is_one_in(crowd.suspend_one_in)) {
-                    Suspender::stop(handles[static_cast<std::size_t>(dice.roll(0, crowd.threads - 1))]);
-                }
                 call(i, dice);
             }
-            end.arrive_and_wait();  // before that somebody may still send a signal
         });
     }
     for (std::thread& thread : threads) {

@@ -239,7 +239,6 @@ TEST_CASE("Of many threads at one moment exactly the limit is admitted and no re
     constexpr std::uint64_t kLimit = 2'000;
     const auto clock = std::make_shared<ManualClock>(7'200'000'000'000);
     Crowd crowd;
-    crowd.suspend_one_in = 0;
     std::uint64_t collisions = 0;
     for (int round = 0; goes_on(round, [&] { return collisions; }); ++round) {
         const Limiter limiter({.size = std::size_t{1} << 20, .on_full = OnFull::refuse, .clock = clock, .layout = {}});

@@ -2,13 +2,12 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 
-#include "slidegate/quota.hpp"
+#include "slidegate/cell_class.hpp"
 
 namespace slidegate {
 
@@ -33,46 +32,11 @@ inline constexpr unsigned kPayloadShift = 12;
     return payload << kPayloadShift | std::uint64_t{position} << kPositionShift;
 }
 
-// --- sizes ----------------------------------------------------------------------------------------------------------
-
-/// A size class of cells. `ring` entries follow three words; positions count modulo `laps` rings.
-struct CellClass {
-    std::uint32_t bytes;
-    std::uint32_t ring;
-    std::uint32_t positions;  ///< the largest multiple of `ring` that positions can count to
-
-    [[nodiscard]] constexpr std::uint32_t advance(std::uint32_t position, std::uint32_t by) const noexcept {
-        const std::uint32_t next = position + by;
-        return next >= positions ? next - positions : next;
-    }
-    [[nodiscard]] constexpr std::uint32_t back(std::uint32_t position, std::uint32_t by) const noexcept {
-        return position >= by ? position - by : position + positions - by;
-    }
-};
-
-inline constexpr std::array<CellClass, 4> kCellClasses = {{
-    {32, 1, 1024},
-    {128, 13, 1014},
-    {256, 29, 1015},
-    {512, 61, 976},
-}};
 static_assert([] {
     return std::all_of(kCellClasses.begin(), kCellClasses.end(), [](CellClass c) {
         return c.positions % c.ring == 0 && c.positions <= (1U << kPositionBits) && c.positions >= 2 * c.ring;
     });
 }());
-
-/// The class whose ring holds `quota`'s hits, or the largest.
-[[nodiscard]] constexpr std::uint32_t class_of(std::uint32_t amount, Strategy strategy) noexcept {
-    if (strategy != Strategy::moving_window) {
-        return 0;
-    }
-    std::uint32_t index = 1;
-    while (index + 1 < kCellClasses.size() && amount > kCellClasses[index].ring) {
-        ++index;
-    }
-    return index;
-}
 
 // --- life: generation 21, strategy 2, tick 5, window 28, limit 8 ----------------------------------------------------
 
