@@ -83,7 +83,6 @@ refuted moving_window 'with rounds that end at now, not at the floor' -DROUND_EN
 
 holds table -DHITS=1
 holds table -DKEYS=1
-holds table -DKEYS=1 -DHITS=1 -DRECLAIMS_EMPTY
 
 refuted table 'without the generation in the control word' -DNO_GENERATION_IN_CONTROL
 refuted table 'without generations' -DNO_GENERATION
@@ -91,7 +90,7 @@ refuted table 'without raising the floor before a reclaim' -DNO_TABLE_FLOOR
 refuted table 'with a spare cell that is not looked at again' -DSPARE_MAY_BE_CLAIMED
 
 if [ $is_large = yes ]; then
-    holds table -DKEYS=1 -DLIVES=3 -DRECLAIMS_EMPTY
+    holds table -DKEYS=1 -DHITS=1 -DRECLAIMS_EMPTY
     holds moving_window -DR=2 -DW=2 -DN=3 -DT=1 -DPROCS=3 -DREFUNDS=1
     holds moving_window -DR=2 -DW=2 -DN=2 -DT=5 -DHITS=3 -DREFUNDS=1
     holds moving_window -DR=3 -DW=2 -DN=3 -DT=5 -DHITS=3

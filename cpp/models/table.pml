@@ -66,7 +66,7 @@
 #define MAKE_PENDING(idle, i, c, g) (PENDING | ((i) << 10) | ((c) << 5) | VERSION(idle))
 #endif
 #define IDLE_AFTER(x) (VERSION(x) + 1)
-#ifdef NO_GENERATION_IN_CONTROL
+#if defined(NO_GENERATION_IN_CONTROL) || defined(NO_GENERATION)
 #define IS_PREPARED(x, g) true
 #define IS_LEFTOVER(w, x, g) false
 #else
@@ -228,7 +228,7 @@ prepare:
     fi;
 publish:
 #ifdef BLIND_INSERT
-    d_step { idle = PENDING | ((vacant) << 10) | ((spare_generation) << 7) | ((spare - 1) << 5); c = 0; vacant = 0 };
+    atomic { idle = PENDING | ((vacant) << 10) | ((spare_generation) << 7) | ((spare - 1) << 5); c = 0; vacant = 0 };
     w = slots[CONTROL_SLOT(idle)];
     d_step {
         if
@@ -331,7 +331,7 @@ claim:
 #endif
     d_step {
         d = (d > now -> d : now);
-        done = (g < LIVES && (g == 0 || !IS_LIVE(d, h) OR_EMPTY));
+        done = (g < LIVES && ((g == 0 && h == 0) || !IS_LIVE(d, h) OR_EMPTY));
         d = 0
     };
     if

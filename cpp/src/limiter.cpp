@@ -17,6 +17,10 @@ class QuotaJudge final : public Judge {
                             : std::visit([&](const auto& counter) { return counter.used(cell, head, instant); },
                                          counter_of(life, cell_class));
     }
+    bool is_expired(std::uint64_t head, Life life, CellClass cell_class, Instant instant) const noexcept override {
+        return is_new(life) || std::visit([&](const auto& counter) { return counter.is_expired(head, instant); },
+                                          counter_of(life, cell_class));
+    }
     std::uint64_t fresh(std::uint64_t head, Life life, CellClass cell_class, Instant instant) const noexcept override {
         return is_new(life) ? head
                             : std::visit([&](const auto& counter) { return counter.fresh(head, instant); },

@@ -231,6 +231,11 @@ std::uint64_t MovingWindow::fresh(std::uint64_t head, Instant instant) const noe
     return stamped(std::max(at.ceil, timeline_.unwrap(head, at)), 0, class_.advance(position_of(head), class_.ring));
 }
 
+bool MovingWindow::is_expired(std::uint64_t head, Instant instant) const noexcept {
+    const Moment at = timeline_.at(instant);
+    return !timeline_.is_live(timeline_.unwrap(head, at), at);
+}
+
 std::uint64_t MovingWindow::used(const Cell& cell, std::uint64_t head, Instant instant) const noexcept {
     Survey found;
     // A head that moved on is not the caller's `head` any more: what is counted here will not be acted on.

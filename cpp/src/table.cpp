@@ -79,9 +79,9 @@ struct Table::Candidate {
     std::uint64_t head = kClaimed;
     Life life;
     std::uint64_t used = 0;
+    bool is_expired = false;
 
     [[nodiscard]] bool is_claimable() const noexcept { return !is_claimed(head); }
-    [[nodiscard]] bool is_expired() const noexcept { return is_claimable() && used == 0; }
     [[nodiscard]] bool is_refusing() const noexcept { return used >= life.limit(); }
     [[nodiscard]] bool is_emptier_than(const Candidate& other) const noexcept {
         return used * other.life.limit() < other.used * life.limit();
@@ -191,8 +191,10 @@ Table::Candidate Table::look_at(std::uint32_t reference, Nanos now) const noexce
         return {};
     }
     const Life life = Life::from_word(candidate.life.load(std::memory_order_relaxed));
-    return {reference, head, life,
-            judge_.used(candidate, head, life, kCellClasses[arena_of(reference)], shared().instant(now))};
+    const CellClass cell_class = kCellClasses[arena_of(reference)];
+    const Instant instant = shared().instant(now);
+    return {reference, head, life, judge_.used(candidate, head, life, cell_class, instant),
+            judge_.is_expired(head, life, cell_class, instant)};
 }
 
 bool Table::claim(const Candidate& candidate, std::uint64_t identity, Life life, Nanos now) const noexcept {
@@ -225,7 +227,7 @@ bool Table::vacate(Bucket& bucket, Nanos now) const noexcept {
             return true;
         }
         const Candidate candidate = look_at(reference_of(entry), now);
-        if (candidate.is_expired() && claim(candidate, 0, candidate.life, now)) {
+        if (candidate.is_expired && claim(candidate, 0, candidate.life, now)) {
             clear(bucket.slots[i], entry);
             return true;
         }
@@ -290,7 +292,7 @@ Lease Table::prepare(const Digest& digest, std::size_t arena, Life life, Nanos n
                 cells.hand.store(1, std::memory_order_relaxed);
             }
             const Candidate candidate = look_at(reference_to(arena, index), now);
-            if (candidate.is_expired()) {
+            if (candidate.is_expired) {
                 if (const Lease taken = take(candidate)) {
                     return taken;
                 }
@@ -308,9 +310,12 @@ Lease Table::prepare(const Digest& digest, std::size_t arena, Life life, Nanos n
         }
         std::uint64_t index = 0;
         if (make(arena, index)) {
-            // A sweeper may be faster.
-            if (const Lease made = take(look_at(reference_to(arena, index), now))) {
-                return made;
+            // A sweeper may be faster, and the cell be somebody's by now.
+            const Candidate made = look_at(reference_to(arena, index), now);
+            if (made.is_expired) {
+                if (const Lease taken = take(made)) {
+                    return taken;
+                }
             }
             continue;
         }

@@ -77,7 +77,7 @@ class Suspender {
     static void wait(int) {
         const bool is_long = signals_++ % 8 == 0;
         const Nanos wake = clock_.load()->now() + (is_long ? pause_.load() : 1);
-        for (int patience = is_long ? 100 : 2; patience > 0 && clock_.load()->now() < wake; --patience) {
+        for (int patience = is_long ? 20 : 1; patience > 0 && clock_.load()->now() < wake; --patience) {
             sched_yield();
         }
     }

@@ -95,6 +95,15 @@ TEST_CASE("An expired cell is given to the next new key, in a life of its own") 
     }
 }
 
+TEST_CASE("Whoever comes late to a new cell leaves it to the sweeper who was faster") {
+    const WindowTable t({2, 1 << 14}, OnFull::refuse, kTwoASecond);
+    CHECK(t.admits(key(1, 0), 0, 2));
+    t.segment.header().arenas[1].made = 0;  // so that the next caller is handed this cell, as one who slept since
+    CHECK(t.admits(key(2, 1), 0));
+    CHECK(t.table.find(key(2, 1)).reference != t.table.find(key(1, 0)).reference);
+    CHECK_FALSE(t.admits(key(1, 0), 0));
+}
+
 TEST_CASE("Expired cells are used again long before a table is full") {
     const WindowTable t({1'024, 1 << 20}, OnFull::refuse, kTwoASecond);
     // Ten keys are live at a time.

@@ -14,6 +14,9 @@ class WindowJudge final : public Judge {
                                      Instant instant) const noexcept override {
         return life.ticks.window == 0 ? 0 : counter_.used(cell, head, instant);
     }
+    [[nodiscard]] bool is_expired(std::uint64_t head, Life life, CellClass, Instant instant) const noexcept override {
+        return life.ticks.window == 0 || counter_.is_expired(head, instant);
+    }
     [[nodiscard]] std::uint64_t fresh(std::uint64_t head, Life life, CellClass,
                                       Instant instant) const noexcept override {
         return life.ticks.window == 0 ? head : counter_.fresh(head, instant);

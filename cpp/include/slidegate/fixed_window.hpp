@@ -44,6 +44,11 @@ class FixedWindowRule {
         return payload_of(stamped(std::max(at.ceil, timeline_.unwrap(make_word(payload, 0), at)), 0, 0));
     }
 
+    [[nodiscard]] bool is_expired(std::uint64_t payload, Instant instant) const noexcept {
+        const Moment at = timeline_.at(instant);
+        return !timeline_.is_live(timeline_.unwrap(make_word(payload, 0), at), at);
+    }
+
     [[nodiscard]] std::uint64_t used(std::uint64_t payload, Instant instant) const noexcept {
         return read(payload, timeline_.at(instant)).count;
     }

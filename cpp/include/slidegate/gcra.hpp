@@ -50,6 +50,11 @@ class GcraRule {
         return static_cast<std::uint64_t>(at.now / kGcraUnit) & kTimeMask;
     }
 
+    [[nodiscard]] bool is_expired(std::uint64_t payload, Instant at) const noexcept {
+        const std::uint64_t idle = (static_cast<std::uint64_t>(at.now / kGcraUnit) - payload) & kTimeMask;
+        return idle <= kTimeMask / 2 && static_cast<std::int64_t>(idle) >= burst_;
+    }
+
     [[nodiscard]] std::uint64_t used(std::uint64_t payload, Instant at) const noexcept {
         return limit_ - remaining(busy_units(payload, at));
     }

@@ -23,6 +23,8 @@ class MovingWindow {
 
     /// A head that holds nothing, behind which nothing in the ring is read as this life's.
     [[nodiscard]] std::uint64_t fresh(std::uint64_t head, Instant instant) const noexcept;
+    /// Whether the head was written more than a window ago.
+    [[nodiscard]] bool is_expired(std::uint64_t head, Instant instant) const noexcept;
     /// Units still in the window; 0 means that the cell is indistinguishable from a fresh one as long as its
     /// head is `head`.
     [[nodiscard]] std::uint64_t used(const Cell& cell, std::uint64_t head, Instant instant) const noexcept;

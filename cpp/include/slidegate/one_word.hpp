@@ -13,6 +13,7 @@ namespace slidegate {
 ///   bool is_disturbed_by_refund(payload, receipt) whether other receipts are void once this one has been given back
 ///   payload fresh(payload, instant)               holding nothing
 ///   units used(payload, instant)
+///   bool is_expired(payload, instant)             whether it was written more than a window ago
 /// and needs no clock of its own. As state and word are one, a word that comes back is a state that came back: a
 /// compare-and-swap cannot mistake the one for the other. `position` counts what ends the receipts given so far: that the
 /// cell began with nothing again, so that what they were for has drained away, or that a refund disturbed them.
@@ -93,6 +94,9 @@ class OneWord {
 
     [[nodiscard]] std::uint64_t fresh(std::uint64_t head, Instant instant) const noexcept {
         return make_word(rule_.fresh(payload_of(head), instant), kCellClasses[0].advance(position_of(head), 1));
+    }
+    [[nodiscard]] bool is_expired(std::uint64_t head, Instant instant) const noexcept {
+        return rule_.is_expired(payload_of(head), instant);
     }
     [[nodiscard]] std::uint64_t used(const Cell&, std::uint64_t head, Instant instant) const noexcept {
         return rule_.used(payload_of(head), instant);

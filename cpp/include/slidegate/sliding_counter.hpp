@@ -46,6 +46,10 @@ class SlidingCounterRule {
         return write(state);
     }
 
+    [[nodiscard]] bool is_expired(std::uint64_t payload, Instant at) const noexcept {
+        return number_of(payload, at) < at.now / window_ - 1;
+    }
+
     [[nodiscard]] std::uint64_t used(std::uint64_t payload, Instant at) const noexcept {
         const State state = read(payload, at);
         return state.previous + state.current;
@@ -63,12 +67,14 @@ class SlidingCounterRule {
         Nanos rest;  ///< of the current window: in [1, window]
     };
 
+    // As with stamps, numbers come round where heads end: ahead of the floor.
+    [[nodiscard]] std::int64_t number_of(std::uint64_t payload, Instant at) const noexcept {
+        const std::int64_t newest = (at.floor + Shared::kStep) / window_;
+        return newest - static_cast<std::int64_t>((static_cast<std::uint64_t>(newest) - (payload >> 40)) & kNumberMask);
+    }
     [[nodiscard]] State read(std::uint64_t payload, Instant at) const noexcept {
         const std::int64_t number = at.now / window_;
-        // As with stamps, numbers come round where heads end: ahead of the floor.
-        const std::int64_t newest = (at.floor + Shared::kStep) / window_;
-        const std::int64_t written =
-            newest - static_cast<std::int64_t>((static_cast<std::uint64_t>(newest) - (payload >> 40)) & kNumberMask);
+        const std::int64_t written = number_of(payload, at);
         const std::uint64_t current = payload & kCountMask;
         const std::uint64_t previous = payload >> 20 & kCountMask;
         if (written > number) {

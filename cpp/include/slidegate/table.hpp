@@ -20,7 +20,11 @@ class Judge {
     Judge(const Judge&) = delete;
     Judge& operator=(const Judge&) = delete;
     virtual ~Judge() = default;
-    /// Units that the cell still counts; 0 means that it is indistinguishable from a fresh one.
+    /// Whether the cell counts nothing, and has not been written for a window: one that was prepared or reset just now is
+    /// somebody's, and a cell that changed hands more than once in a window could come back as a head that somebody read.
+    [[nodiscard]] virtual bool is_expired(std::uint64_t head, Life life, CellClass cell_class,
+                                          Instant instant) const noexcept = 0;
+    /// Units that the cell still counts.
     [[nodiscard]] virtual std::uint64_t used(const Cell& cell, std::uint64_t head, Life life, CellClass cell_class,
                                              Instant instant) const noexcept = 0;
     /// A head that holds nothing, to follow `head`.
