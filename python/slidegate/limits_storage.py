@@ -1,0 +1,333 @@
+"""The engine as a storage of the `limits` package.
+
+Importing this module registers `slidegate://` and `async+slidegate://`: whatever counts through `limits` (slowapi,
+Flask-Limiter, plain `limits`) counts natively when it is given that URI. `docs/limits-storage.md` says what differs
+from `memory://`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import limits.aio.storage.base
+import limits.storage.base
+from limits.limits import GRANULARITIES
+
+from ._core import Limiter, Policy, Quota, SegmentError
+from .decision import NS_PER_S
+from .errors import ConfigurationError
+from .strategies import Strategy
+
+if TYPE_CHECKING:
+    from limits.aio.storage.base import SlidingWindowCounterSupport as AsyncSlidingWindowCounterSupport
+    from limits.storage.base import SlidingWindowCounterSupport
+else:
+    # The strategy came with limits 4.1, and asks for the methods only.
+    SlidingWindowCounterSupport = getattr(limits.storage.base, "SlidingWindowCounterSupport", object)
+    AsyncSlidingWindowCounterSupport = getattr(limits.aio.storage.base, "SlidingWindowCounterSupport", object)
+
+__all__ = ["AsyncSlidegateStorage", "SlidegateStorage"]
+
+_MOST = (1 << 23) - 1
+"""The highest count of a fixed window."""
+_BEYOND_ANY_LIMIT = (1 << 63) - 1
+"""What a fixed window answers that cannot count further: whoever compares it with a limit refuses."""
+_RULES_KEPT = 256
+
+
+class SlidegateStorage(
+    limits.storage.base.Storage, limits.storage.base.MovingWindowSupport, SlidingWindowCounterSupport
+):
+    """Counts in the memory of this process; each instance apart. Thread-safe, and nothing waits for another thread.
+
+    Options, in the query of the URI or as keywords (which win): `size`, the bytes that counters may take, as a number
+    or like "64MiB"; `on_full`, "evict" (default), "refuse" or "admit"; and, as a keyword only, `clock`.
+
+    Raises ConfigurationError for other options, and when it is asked to count a limit or a window that the engine
+    cannot: amounts above 8,388,607 (1,048,575 for the sliding-window counter), windows outside 10 ms to 1,553 days.
+    """
+
+    STORAGE_SCHEME = ["slidegate"]  # noqa: RUF012 - declared so by `limits`
+
+    def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **options: Any) -> None:
+        super().__init__(uri, wrap_exceptions=wrap_exceptions)
+        self._engine = _open_engine(uri, options)
+        self._fixed = _Rules(self._engine, "fixed-window")
+        self._moving = _Rules(self._engine, "moving-window")
+        self._sliding = _Rules(self._engine, "sliding-window-counter")
+
+    @property
+    def base_exceptions(self) -> type[Exception] | tuple[type[Exception], ...]:
+        """What `wrap_exceptions` turns into `limits.errors.StorageError`."""
+        return (ValueError, SegmentError)
+
+    def incr(self, key: str, expiry: float, amount: int = 1, *, elastic_expiry: bool = False) -> int:
+        """Adds `amount` and says what the window that the first hit opened has come to, its limit notwithstanding.
+
+        Nothing is added when that would be more than 8,388,607, and the answer is then above any limit. An amount
+        below 1 adds nothing; a fraction counts as the next whole number.
+        """
+        if elastic_expiry:
+            raise ConfigurationError("slidegate:// has no elastic expiry; use fixed-window or moving-window")
+        policy = self._fixed.policy(_MOST, expiry)
+        cost = _whole(amount)
+        if cost < 1:
+            return _count(policy.peek(key)[2])
+        allowed, _, remaining, reset_after_ns, _ = policy.hit(key, cost)
+        if not allowed:
+            return _BEYOND_ANY_LIMIT
+        # Only what was admitted without being counted (on_full="admit") leaves nothing to reset.
+        return _MOST - remaining if reset_after_ns else cost
+
+    def get(self, key: str) -> int:
+        """What the fixed window of the key has come to: 0 when there is none."""
+        return self._fixed_window(key)[0]
+
+    def get_expiry(self, key: str) -> float:
+        """When the fixed window of the key ends, in seconds since the epoch: now when there is none."""
+        return time.time() + self._fixed_window(key)[1] / NS_PER_S
+
+    def check(self) -> bool:
+        """Whether hits can be counted now."""
+        return True
+
+    def reset(self) -> int | None:
+        """Forgets all hits of all keys. Returns how many counters there are, expired ones among them."""
+        self._engine.reset()
+        return self._engine.stats().cells
+
+    def clear(self, key: str) -> None:
+        """Forgets the hits of the key, whichever strategy counted them."""
+        for limit, expiry in _limit_told_by(key):
+            # What cannot be counted has no hits.
+            with suppress(ConfigurationError):
+                self._fixed.policy(_MOST, expiry).reset(key)
+                self._moving.policy(limit, expiry).reset(key)
+                self._sliding.policy(limit, expiry).reset(key)
+        for rules in (self._fixed, self._moving, self._sliding):
+            for _, _, policy in rules:
+                policy.reset(key)
+
+    def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        """Takes `amount` from the moving window, if it has as much left, and says whether it had.
+
+        An amount below 1 takes nothing and is let through; a fraction counts as the next whole number.
+        """
+        return self._acquire(self._moving, key, limit, expiry, amount)
+
+    def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
+        """When the oldest hit in the window happened, in seconds since the epoch (now without one), and the hits."""
+        if limit < 1:
+            return time.time(), 0
+        used, wait_ns = _usage(self._moving.policy(limit, expiry), key, limit)
+        now = time.time()
+        return (now - expiry + wait_ns / NS_PER_S if used else now), used
+
+    def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        """As `acquire_entry`, of the sliding-window counter."""
+        return self._acquire(self._sliding, key, limit, expiry, amount)
+
+    def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
+        """`(0, 0.0, used, seconds)`: the previous window's weighted hits and the current ones as one number.
+
+        It is what a hit is judged by. The seconds are those until a unit comes back, always less than `expiry`.
+        """
+        used, wait_ns = self._sliding_window(key, expiry)
+        # `limits` reads the time modulo the expiry, and a unit can take a nanosecond longer than that.
+        return 0, 0.0, used, min(wait_ns / NS_PER_S, math.nextafter(expiry, 0))
+
+    def clear_sliding_window(self, key: str, expiry: int) -> None:
+        """Forgets the hits of the key."""
+        self.clear(key)
+
+    def _fixed_window(self, key: str) -> tuple[int, int]:
+        """Count, and nanoseconds until the window ends."""
+        for _, expiry in _limit_told_by(key):
+            _, _, remaining, reset_after_ns, _ = self._fixed.policy(_MOST, expiry).peek(key)
+            if remaining < _MOST:
+                return _count(remaining), reset_after_ns
+        peeks = (policy.peek(key) for _, _, policy in self._fixed)
+        return max(((_count(peek[2]), peek[3]) for peek in peeks), default=(0, 0))
+
+    def _sliding_window(self, key: str, expiry: int) -> tuple[int, int]:
+        """Units in use, and nanoseconds until the first of them comes back."""
+        for limit, told_expiry in _limit_told_by(key):
+            if limit > 0 and told_expiry == expiry:
+                usage = _usage(self._sliding.policy(limit, expiry), key, limit)
+                if usage[0]:
+                    return usage
+        rules = [(limit, policy) for limit, kept_expiry, policy in self._sliding if kept_expiry == expiry]
+        return max((_usage(policy, key, limit) for limit, policy in rules), default=(0, 0))
+
+    @staticmethod
+    def _acquire(rules: _Rules, key: str, limit: int, expiry: int, amount: int) -> bool:
+        cost = _whole(amount)
+        if cost > limit:
+            return False
+        return cost < 1 or rules.policy(limit, expiry).hit(key, cost)[0]
+
+
+class AsyncSlidegateStorage(
+    limits.aio.storage.base.Storage, limits.aio.storage.base.MovingWindowSupport, AsyncSlidingWindowCounterSupport
+):
+    """`SlidegateStorage` for the strategies of `limits.aio`. Nothing is awaited: nothing takes long enough to be."""
+
+    STORAGE_SCHEME = ["async+slidegate"]  # noqa: RUF012 - declared so by `limits`
+
+    def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **options: Any) -> None:
+        super().__init__(uri, wrap_exceptions=wrap_exceptions)
+        self._counts = SlidegateStorage(uri, **options)
+
+    @property
+    def base_exceptions(self) -> type[Exception] | tuple[type[Exception], ...]:
+        """What `wrap_exceptions` turns into `limits.errors.StorageError`."""
+        return self._counts.base_exceptions
+
+    async def incr(self, key: str, expiry: float, amount: int = 1, *, elastic_expiry: bool = False) -> int:
+        """See `SlidegateStorage`, here and below."""
+        return self._counts.incr(key, expiry, amount, elastic_expiry=elastic_expiry)
+
+    async def get(self, key: str) -> int:
+        return self._counts.get(key)
+
+    async def get_expiry(self, key: str) -> float:
+        return self._counts.get_expiry(key)
+
+    async def check(self) -> bool:
+        return self._counts.check()
+
+    async def reset(self) -> int | None:
+        return self._counts.reset()
+
+    async def clear(self, key: str) -> None:
+        self._counts.clear(key)
+
+    async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        return self._counts.acquire_entry(key, limit, expiry, amount)
+
+    async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
+        return self._counts.get_moving_window(key, limit, expiry)
+
+    async def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        return self._counts.acquire_sliding_window_entry(key, limit, expiry, amount)
+
+    async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
+        return self._counts.get_sliding_window(key, expiry)
+
+    async def clear_sliding_window(self, key: str, expiry: int) -> None:
+        self._counts.clear_sliding_window(key, expiry)
+
+
+class _Rules:
+    """The policies of one strategy by limit and expiry. Thread-safe.
+
+    The oldest is dropped when there are too many, and made again when it is used: its counts are the engine's.
+    """
+
+    def __init__(self, engine: Limiter, strategy: Strategy) -> None:
+        self._engine = engine
+        self._strategy = strategy
+        self._policies: dict[tuple[int, float], Policy] = {}
+        self._making = threading.Lock()
+
+    def __iter__(self) -> Iterator[tuple[int, float, Policy]]:
+        return iter([(limit, expiry, policy) for (limit, expiry), policy in list(self._policies.items())])
+
+    def policy(self, limit: int, expiry: float) -> Policy:
+        """Raises ConfigurationError when the engine cannot count the limit."""
+        policy = self._policies.get((limit, expiry))
+        return self._make(limit, expiry) if policy is None else policy
+
+    def _make(self, limit: int, expiry: float) -> Policy:
+        try:
+            quota = Quota(limit, round(expiry * NS_PER_S), self._strategy)
+        except (ValueError, OverflowError, TypeError) as error:
+            raise ConfigurationError(
+                f"slidegate:// cannot count {limit!r} per {expiry!r} seconds ({self._strategy}): {error}"
+            ) from error
+        policy = self._engine.policy([(quota, "limits")])
+        with self._making:
+            if len(self._policies) >= _RULES_KEPT:
+                del self._policies[next(iter(self._policies))]
+            self._policies[limit, expiry] = policy
+        return policy
+
+
+def _usage(policy: Policy, key: str, limit: int) -> tuple[int, int]:
+    """The units in use, and the nanoseconds until the first of them comes back."""
+    cost = 1
+    # One more than is left would do when the first unit comes back; what is left can change between two looks.
+    while True:
+        allowed, _, remaining, _, retry_after_ns = policy.peek(key, cost)
+        if remaining == limit:
+            return 0, 0
+        if not allowed and cost == remaining + 1:
+            return limit - remaining, retry_after_ns
+        cost = remaining + 1
+
+
+def _count(remaining: int) -> int:
+    return _MOST - remaining if remaining else _BEYOND_ANY_LIMIT
+
+
+def _whole(amount: float) -> int:
+    """The whole number that is counted for an amount: rounded up, and above any limit for what is no number."""
+    if isinstance(amount, int):
+        return amount
+    try:
+        return math.ceil(amount)
+    except (OverflowError, ValueError):
+        return _BEYOND_ANY_LIMIT
+
+
+def _limit_told_by(key: str) -> list[tuple[int, int]]:
+    """Amount and expiry of the limit whose `key_for` made the key, if one did."""
+    try:
+        _, amount, multiples, granularity = key.rsplit("/", 3)
+        limit, expiry = int(amount), GRANULARITIES[granularity].GRANULARITY.seconds * int(multiples)
+    except (ValueError, KeyError):
+        return []
+    return [(limit, expiry)] if expiry > 0 else []
+
+
+def _open_engine(uri: str | None, keywords: Mapping[str, Any]) -> Limiter:
+    options = {**_options_in(uri), **keywords}
+    unknown = sorted(options.keys() - {"size", "on_full", "clock"})
+    if unknown:
+        raise ConfigurationError(f"slidegate:// has no option {', '.join(unknown)}; known: size, on_full, clock")
+    if "size" in options:
+        options["size"] = _bytes_in(options["size"])
+    try:
+        return Limiter(**options)
+    except (ValueError, TypeError) as error:
+        written = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        raise ConfigurationError(f"slidegate:// cannot be opened with {written}: {error}") from error
+
+
+def _options_in(uri: str | None) -> dict[str, str]:
+    parts = urlsplit(uri or "")
+    if parts.netloc or parts.path.strip("/") or parts.fragment:
+        raise ConfigurationError(
+            f"{uri!r} names a place; write slidegate:// and options, as in slidegate://?size=64MiB"
+        )
+    options = parse_qs(parts.query, keep_blank_values=True)
+    for name, values in options.items():
+        if name == "clock" or len(values) > 1:
+            raise ConfigurationError(f"{uri!r}: {name} " + ("is a keyword" if name == "clock" else "is there twice"))
+    return {name: value for name, (value,) in options.items()}
+
+
+def _bytes_in(size: object) -> int:
+    match = re.fullmatch(r"(\d{1,15})\s*([KMG]iB)?", str(size).strip(), re.ASCII)
+    if match is None:
+        raise ConfigurationError(f"size={size!r} is neither a number of bytes nor one of KiB, MiB or GiB, like 64MiB")
+    number, unit = match.groups(default="")
+    return min(int(number) << (10 * " KMG".index(unit[:1] or " ")), sys.maxsize)
