@@ -21,12 +21,6 @@
 #ifndef CELLS
 #define CELLS (PROCS + 1)   /* so that one is left when every caller stops with a claimed one in its hand */
 #endif
-#ifndef POSITIONS
-#define POSITIONS 16  /* positions are counted modulo POSITIONS, one for a ring */
-#endif
-#ifndef REFUNDS
-#define REFUNDS 0     /* 1: a caller may give back what he took */
-#endif
 #ifndef W
 #define W 1
 #endif
@@ -43,7 +37,6 @@
 #define STAMP(x)    ((x) & 7)
 #define COUNT(x)    (((x) >> 3) & 1)
 #define POSITION(x) (((x) >> 4) & 15)
-#define NEXT(p) (((p) + 1) % POSITIONS)
 #define IS_LIVE(t, x) ((t) < STAMP(x) + W)
 
 /* slot: entry 1, key (its fingerprint) 2, generation 3, cell 2 */
@@ -66,13 +59,6 @@
 #define MAKE_PENDING(idle, i, c, g) (PENDING | ((i) << 10) | ((c) << 5) | VERSION(idle))
 #endif
 #define IDLE_AFTER(x) (VERSION(x) + 1)
-#if defined(NO_GENERATION_IN_CONTROL) || defined(NO_GENERATION)
-#define IS_PREPARED(x, g) true
-#define IS_LEFTOVER(w, x, g) false
-#else
-#define IS_PREPARED(x, g) (CONTROL_GENERATION(x) == (g))
-#define IS_LEFTOVER(w, x, g) (CELL_OF(w) == CONTROL_CELL(x) && GENERATION_OF(w) == (g))
-#endif
 
 #ifdef RECLAIMS_EMPTY
 #define OR_EMPTY || COUNT(h) == 0
@@ -80,7 +66,7 @@
 #define OR_EMPTY
 #endif
 #ifndef LIVES
-#define LIVES 5       /* for each cell, at most */
+#define LIVES 7       /* for each cell, at most */
 #endif
 
 byte clock;
@@ -227,17 +213,6 @@ prepare:
         goto claim
     fi;
 publish:
-#ifdef BLIND_INSERT
-    atomic { idle = PENDING | ((vacant) << 10) | ((spare_generation) << 7) | ((spare - 1) << 5); c = 0; vacant = 0 };
-    w = slots[CONTROL_SLOT(idle)];
-    d_step {
-        if
-        :: w < ENTRY && slots[CONTROL_SLOT(idle)] == w -> slots[CONTROL_SLOT(idle)] = SLOT_WORD(key, spare_generation, spare - 1)
-        :: else
-        fi
-    };
-    goto insert;
-#endif
     atomic {
         c = 0;
         if
@@ -256,19 +231,21 @@ publish:
     fi;
 finish:
     atomic { vacant = 0; w = slots[CONTROL_SLOT(idle)] };
-#ifndef NO_CONTROL_CHECK
     if
     :: control != idle -> goto insert
     :: else
     fi;
-#endif
     if
     :: w < ENTRY ->
-        g = generations[CONTROL_CELL(idle)];
+#ifndef NO_GENERATION_IN_CONTROL
+        g = CONTROL_GENERATION(idle);
         if
-        :: !IS_PREPARED(idle, g) || IS_LEFTOVER(w, idle, g) -> goto finished
+        :: CELL_OF(w) == CONTROL_CELL(idle) && GENERATION_OF(w) == g -> goto finished
         :: else
         fi;
+#else
+        g = generations[CONTROL_CELL(idle)];
+#endif
         c = identities[CONTROL_CELL(idle)];
         d_step {
             if
@@ -331,7 +308,7 @@ claim:
 #endif
     d_step {
         d = (d > now -> d : now);
-        done = (g < LIVES && ((g == 0 && h == 0) || !IS_LIVE(d, h) OR_EMPTY));
+        done = (g < LIVES && (g == 0 || !IS_LIVE(d, h) OR_EMPTY));
         d = 0
     };
     if
@@ -365,7 +342,8 @@ claim:
     d_step {
         d = (d > now -> d : now);
         d = (STAMP(h) > d -> STAMP(h) : d);
-        heads[c] = HEAD(d, 0, NEXT(POSITION(h)));
+        assert(POSITION(h) < 15);
+        heads[c] = HEAD(d, 0, POSITION(h) + 1);
         printf("%d: cell %d <- key %d generation %d stamp %d\n", _pid, c, identities[c], generations[c], d);
         d = 0
     };
@@ -418,34 +396,18 @@ hit:
             assert(identities[c] == key && generations[c] == g);
             d = (STAMP(h) > now -> STAMP(h) : now);
             now = d;
-            heads[c] = HEAD(now, 1, (IS_LIVE(now, h) -> POSITION(h) : NEXT(POSITION(h))));
+            assert(POSITION(h) < 15);
+            heads[c] = HEAD(now, 1, (IS_LIVE(now, h) -> POSITION(h) : POSITION(h) + 1));
             printf("%d: ADMITTED key %d cell %d at %d\n", _pid, key, c, now);
             check_window(now, key);
-            h = heads[c];
             done = 1
         :: else -> done = 0
         fi
     };
     if
-    :: !done -> goto hit
-#if REFUNDS
-    :: done -> goto refund
-#endif
     :: done -> goto next_call
+    :: else -> goto hit
     fi;
-#if REFUNDS
-refund:
-    atomic {
-        if
-        :: heads[c] == HEAD(now, 1, POSITION(h)) && generations[c] == g ->
-            heads[c] = HEAD(now, 0, POSITION(h));
-            admitted[now] = admitted[now] & ~(1 << key);
-            printf("%d: refunds key %d cell %d\n", _pid, key, c)
-        :: else
-        fi
-    };
-    goto next_call;
-#endif
 gone:
     atomic { h = 0; c = 0; g = 0 };
     goto scan;
