@@ -1,0 +1,150 @@
+"""What a router may dispatch a request to, and what is told about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from re import Pattern
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from starlette.routing import Match
+from starlette.types import Scope
+
+Protocol: TypeAlias = Literal["http", "websocket"]
+
+
+class Kind(Enum):
+    """What becomes of a request.
+
+    - `FULL`: the route serves it.
+    - `PARTIAL`: the path is the route's but the method is not; it answers 405.
+    - `REDIRECT`: the client is sent to the same path with, or without, a slash at its end, where the route is.
+    """
+
+    FULL = "full"
+    PARTIAL = "partial"
+    REDIRECT = "redirect"
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A route, as far as a request concerns it.
+
+    - `endpoint`: the function or class that was registered, or the application that was mounted when it has no routes
+      to be known; None for a redirect.
+    - `route`: the template of the path with the prefixes of routers and mounts, such as "/users/{id}".
+    - `methods`: None when the route takes any, or has none.
+    - `protocol`: None when the route takes both.
+    - `host`: the template of the host that the route is limited to.
+
+    Compared by identity: until routes change, requests for the same route and of the same kind find the same object.
+    """
+
+    kind: Kind
+    endpoint: Callable[..., Any] | None
+    route: str
+    methods: frozenset[str] | None = None
+    protocol: Protocol | None = None
+    host: str | None = None
+
+
+class Base(NamedTuple):
+    """Where the routes of a router are reached."""
+
+    prefix: str = ""
+    host: str | None = None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The segments of the paths that a route matches, None for any that is not empty.
+
+    An open one takes any path that goes on. What has the shape of an exact one, and no line feed, is matched by the
+    route.
+    """
+
+    segments: tuple[str | None, ...]
+    is_open: bool
+    is_exact: bool
+
+
+class Candidate:
+    """A route in the order of dispatch.
+
+    `position` and `node` are its place in the router's own list. With a `pattern`, that and `methods` decide; else
+    `ask`, the route's own `matches()`, does. Without a `shape` any path may be the route's. What has an `app` passes
+    requests on, to routes at `base`. `is_opaque` says that the route is an application of which no more is known, and
+    `parts` has what may be known of a node of an unknown kind.
+    """
+
+    __slots__ = (
+        "_found",
+        "app",
+        "ask",
+        "base",
+        "host",
+        "is_opaque",
+        "methods",
+        "mounted_at",
+        "node",
+        "parts",
+        "pattern",
+        "position",
+        "protocol",
+        "registered",
+        "shape",
+        "template",
+    )
+
+    def __init__(
+        self,
+        position: int,
+        node: object,
+        base: Base,
+        template: str,
+        ask: Callable[[Scope], tuple[Match, Scope]],
+        registered: Any,
+        *,
+        methods: Collection[str] | None = None,
+        protocol: Protocol | None = None,
+        pattern: Pattern[str] | None = None,
+        shape: Shape | None = None,
+        app: Any = None,
+        below: Base | None = None,
+        is_opaque: bool = False,
+        parts: Callable[[], Iterable[Candidate]] | None = None,
+    ) -> None:
+        self.position = position
+        self.node = node
+        self.template = base.prefix + template
+        self.host = base.host if below is None else below.host
+        self.ask = ask
+        self.registered = registered
+        self.methods = methods
+        self.protocol = protocol
+        self.pattern = pattern
+        self.shape = shape
+        self.app = app
+        self.base = below or base
+        self.is_opaque = is_opaque
+        self.parts = parts
+        # The part of paths that a mount is for, if that is always the same and any may follow.
+        is_fixed = app is not None and shape is not None and shape.is_exact and None not in shape.segments
+        self.mounted_at = "/".join(map(str, shape.segments)) if is_fixed and shape is not None else None
+        self._found: dict[Kind, Found] = {}
+
+    def takes(self, method: str) -> bool:
+        return not self.methods or method in self.methods
+
+    def found(self, kind: Kind, child_scope: Scope | None = None) -> Found:
+        """The route as found, with the endpoint that it put into `child_scope`, if it is asked for one."""
+        endpoint = None if kind is Kind.REDIRECT else self.registered
+        if child_scope and endpoint is not None and not self.is_opaque:
+            endpoint = child_scope.get("endpoint", endpoint)
+        found = self._found.get(kind)
+        if found is None or found.endpoint is not endpoint:
+            methods = frozenset(self.methods) if self.methods else None
+            found = Found(kind, endpoint, self.template, methods, self.protocol, self.host)
+            self._found[kind] = found
+        return found
