@@ -47,21 +47,21 @@ class Suspender {
             event.sigev_notify = SIGEV_THREAD_ID;
             event.sigev_signo = SIGUSR1;
             event.sigev_notify_thread_id = gettid();
-            const struct itimerspec every = {{0, kInterval}, {0, kInterval}};
-            if (timer_create(CLOCK_MONOTONIC, &event, &timer_) != 0 || timer_settime(timer_, 0, &every, nullptr) != 0) {
+            if (timer_create(CLOCK_MONOTONIC, &event, &timer_) != 0) {
                 throw std::runtime_error("no timer");
             }
+            set(timer_);
         }
         Timer(const Timer&) = delete;
         Timer& operator=(const Timer&) = delete;
         ~Timer() {
-            timer_delete(timer_);
             // One may be on its way; it is to arrive while there is a clock to look at.
             sigset_t waiting;
             sigset_t before;
             sigemptyset(&waiting);
             sigaddset(&waiting, SIGUSR1);
             pthread_sigmask(SIG_BLOCK, &waiting, &before);
+            timer_delete(timer_);
             const struct timespec at_once = {0, 0};
             while (sigtimedwait(&waiting, nullptr, &at_once) > 0) {
             }
@@ -69,17 +69,25 @@ class Suspender {
         }
 
       private:
-        static constexpr long kInterval = 30'000;
-        timer_t timer_{};
+        friend class Suspender;
+        // Once: a timer that went on while its thread is suspended would leave it no time to do anything.
+        static void set(timer_t timer) {
+            const struct itimerspec next = {{0, 0}, {0, 3'000 + 1'000 * static_cast<long>(signals_ % 16)}};
+            timer_settime(timer, 0, &next, nullptr);
+        }
+
+        static inline thread_local timer_t timer_{};
     };
 
   private:
     static void wait(int) {
-        const bool is_long = signals_++ % 8 == 0;
+        const unsigned number = signals_++;
+        const bool is_long = number % 8 == 0;
         const Nanos wake = clock_.load()->now() + (is_long ? pause_.load() : 1);
         for (int patience = is_long ? 20 : 1; patience > 0 && clock_.load()->now() < wake; --patience) {
             sched_yield();
         }
+        Timer::set(Timer::timer_);
     }
 
     static inline std::atomic<const ManualClock*> clock_ = nullptr;
