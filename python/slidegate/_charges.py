@@ -21,11 +21,23 @@ OnMissingKey: TypeAlias = Literal["shared", "refuse", "skip"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What requests to an endpoint are counted against. `fallback` replaces dynamic limits that fail."""
+    """What requests to an endpoint are counted against.
+
+    `own` is what was declared for the endpoint, `common` what applies to it beside that. `fallback` replaces dynamic
+    limits that fail. One that is ahead is checked before the endpoint is called, which may have decorators that nobody
+    saw. One that is pooled counts in one place, whatever the path.
+    """
 
     endpoint: str
-    groups: tuple[LimitGroup, ...]
+    own: tuple[LimitGroup, ...]
+    common: tuple[LimitGroup, ...]
     fallback: tuple[LimitGroup, ...]
+    is_ahead: bool = False
+    is_pooled: bool = False
+
+    @property
+    def groups(self) -> tuple[LimitGroup, ...]:
+        return self.own + self.common
 
 
 class Charge(NamedTuple):
@@ -37,6 +49,11 @@ class Charge(NamedTuple):
     place: Place
     key: str
     cost: int
+
+
+def _weight(charge: Charge) -> tuple[bool, int]:
+    # Of two about one bucket, one that is sure to be kept is the one to take.
+    return charge.group.read_deduct is None, charge.cost
 
 
 class Asked(NamedTuple):
@@ -60,19 +77,25 @@ class ChargeReader:
     logger: logging.Logger
     warned_of: set[str] = field(default_factory=set)
 
-    async def charges(self, plan: Plan, asked: Asked) -> list[Charge]:
-        """Every limit of the plan that applies to the request, once, however often it was declared.
+    async def charges(self, plan: Plan, groups: Iterable[LimitGroup], asked: Asked) -> list[Charge]:
+        """Every limit of these groups of the plan that applies to the request, once, however often it was declared.
 
         Raises ValueError for a cost and TypeError for a key that is none, ConfigurationError for a dynamic limit that
         fails and has no fallback, and whatever the callables raise beyond that.
         """
-        return list((await self._charges(plan, plan.groups, asked)).values())
+        return list((await self._charges(plan, groups, asked)).values())
 
     def place(self, plan: Plan, path: str, scope: object, method: str | None = None) -> Place:
         """Where a limit counts: `scope` when it is shared, else the endpoint or the path, as configured."""
         if isinstance(scope, str) and scope:
             return place_of(self.key_prefix, "shared", scope, method)
-        return place_of(self.key_prefix, self.key_style, path if self.key_style == "url" else plan.endpoint, method)
+        if self.is_by_path(plan, scope):
+            return place_of(self.key_prefix, "url", path, method)
+        return place_of(self.key_prefix, "endpoint", plan.endpoint, method)
+
+    def is_by_path(self, plan: Plan, scope: object) -> bool:
+        """Whether a limit with this scope counts every path apart."""
+        return self.key_style == "url" and not plan.is_pooled and not scope
 
     async def _charges(
         self, plan: Plan, groups: Iterable[LimitGroup], asked: Asked
@@ -94,8 +117,8 @@ class ChargeReader:
                 for limit in limits:
                     assert limit.quota is not None
                     same = (limit.quota, place, key)
-                    if same not in charges or charges[same].cost < cost:
-                        charges[same] = Charge(limit, group, limit.quota, place, key, cost)
+                    charge = Charge(limit, group, limit.quota, place, key, cost)
+                    charges[same] = charge if same not in charges else max(charges[same], charge, key=_weight)
         return charges
 
     async def _key(self, plan: Plan, group: LimitGroup, asked: Asked) -> str:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Mapping, MutableMapping
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from limits import RateLimitItem
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 
 from ._callables import Settle
 from ._charges import Asked, Charge, ChargeReader, Plan
 from ._headers import HeaderFormat
+from ._holds import HOLDS, Hold, settle_holds
+from .counter import Counter
 from .decision import NS_PER_S, Decision, Essentials
 from .errors import ConfigurationError, RateLimitExceeded
 from .storage import Storage
@@ -24,6 +27,7 @@ Check: TypeAlias = Callable[[HTTPConnection, Settle], Coroutine[Any, Any, None] 
 
 VIEW = "view_rate_limit"
 COMPLETE = "_rate_limiting_complete"
+AHEAD = "_slidegate_checked_ahead"
 
 
 CurrentLimitLike: TypeAlias = tuple[RateLimitItem, list[str]]
@@ -48,7 +52,8 @@ class Checker:
     """Decides requests for one limiter. Thread-safe: everything about a request is passed in.
 
     `owner` marks the requests that were decided, so that an endpoint that calls another one is counted once, and two
-    limiters on one endpoint both count.
+    limiters on one endpoint both count. `foreign_counter` returns what to count with instead of the engine when
+    somebody has replaced the limiter's own counter.
     """
 
     owner: object
@@ -60,21 +65,33 @@ class Checker:
     exempt_routes: set[str]
     headers_enabled: bool
     swallows_errors: bool
+    foreign_counter: Callable[[], Counter | None]
 
-    async def check(self, plan: Plan, request: HTTPConnection, settle: Settle, known_keys: Mapping[int, Any]) -> None:
+    async def check(
+        self,
+        plan: Plan,
+        request: HTTPConnection,
+        settle: Settle,
+        known_keys: Mapping[int, Any],
+        *,
+        is_marked: bool = True,
+    ) -> None:
         """Counts a request against all limits of a plan, or against none when one of them refuses.
 
-        Leaves what came of it in `request.state.view_rate_limit`. `known_keys` holds what key functions, by their id,
-        have returned already. Raises RateLimitExceeded, and whatever `ChargeReader.charges` does.
+        Leaves what came of it in `request.state.view_rate_limit` and, where it `is_marked`, that there is nothing more
+        to check. `known_keys` holds what key functions, by their id, have returned already. Raises RateLimitExceeded,
+        and whatever `ChargeReader.charges` does.
         """
         state = state_of(request.scope)
         state.setdefault(VIEW, None)
         if self.is_settled(plan, state):
             return
         asked = Asked(request, settle, dict(known_keys))
+        groups = plan.own if self.owner in state.get(AHEAD, ()) else plan.groups
+        foreign = self.foreign_counter()
         try:
-            charges = await self.reader.charges(plan, asked)
-            charge, decision = self._decide(charges) if charges else (None, None)
+            charges = await self.reader.charges(plan, groups, asked)
+            outcome = await self._decide(charges, asked, state, foreign) if charges else None
         except (HTTPException, ConfigurationError):
             raise
         except Exception:
@@ -82,10 +99,13 @@ class Checker:
                 raise
             self.logger.exception("Failed to rate limit. Swallowing error")
             return
-        state[COMPLETE] = self.owner
-        if charge is None or decision is None:
+        if is_marked:
+            self.mark(plan, state)
+        if outcome is None:
             return
-        state[VIEW] = CurrentLimit.of(decision, self.reader.key_prefix)
+        charge, decision = outcome
+        view = CurrentLimit.of(decision, self.reader.key_prefix)
+        state[VIEW] = view if foreign is None else tuple(view)
         if not decision.allowed:
             detail = None
             if charge.group.read_message is not None:
@@ -95,7 +115,16 @@ class Checker:
     def is_settled(self, plan: Plan, state: Mapping[str, Any]) -> bool:
         """Whether nothing is left to decide: this limiter has done it, or somebody has said so."""
         done = state.get(COMPLETE)
-        return done is True or done is self.owner or plan.endpoint in self.exempt_routes
+        is_repeated = plan.is_ahead and self.owner in state.get(AHEAD, ())
+        return done is True or done is self.owner or is_repeated or plan.endpoint in self.exempt_routes
+
+    def mark(self, plan: Plan, state: MutableMapping[str, Any]) -> None:
+        """Remembers in the request's state that the plan was checked."""
+        if not plan.is_ahead:
+            state[COMPLETE] = self.owner
+            return
+        state[AHEAD] = (*state.get(AHEAD, ()), self.owner)
+        state.setdefault(COMPLETE, False)
 
     def refusal(self, limit: Limit, decision: Decision, detail: str | None = None) -> RateLimitExceeded:
         """The exception for a refused request, logged."""
@@ -104,16 +133,79 @@ class Checker:
         headers = self.headers.of_refusal(decision, is_retry_only=not self.headers_enabled)
         return RateLimitExceeded(limit, detail=detail, decision=decision, headers=headers)
 
-    def _decide(self, charges: list[Charge]) -> tuple[Charge, Decision]:
+    async def settle(self, state: MutableMapping[str, Any], response: Response | None, settle: Settle) -> None:
+        """Keeps what the response says is to be kept of the limits that depend on it, and gives back the rest."""
+        if HOLDS in state:
+            await settle_holds(state, response, settle, self.logger)
+
+    async def _decide(
+        self, charges: list[Charge], asked: Asked, state: MutableMapping[str, Any], foreign: Counter | None
+    ) -> tuple[Charge, Decision]:
         if self.reader.on_missing_key == "refuse":
             for charge in charges:
                 if not charge.key:
                     window_ns = charge.limit.limit.get_expiry() * NS_PER_S
                     return charge, decision_of((False, 0, 0, window_ns, window_ns), charge)
-        policy = self.storage.policy(tuple((each.quota, each.place.rule_scope) for each in charges))
-        keys = tuple(each.place.lead + each.key for each in charges)
-        essentials = policy.hit(keys, tuple(each.cost for each in charges))
-        return charges[essentials[1]], decision_of(essentials, charges[essentials[1]])
+        if foreign is not None:
+            return await self._count_by(foreign, charges, asked)
+        certain = [charge for charge in charges if charge.group.read_deduct is None]
+        if len(certain) == len(charges):
+            essentials = self._policy(charges).hit(_keys(charges), _costs(charges))
+            return charges[essentials[1]], decision_of(essentials, charges[essentials[1]])
+        return self._decide_on_hold(certain, charges, state)
+
+    def _decide_on_hold(
+        self, certain: list[Charge], charges: list[Charge], state: MutableMapping[str, Any]
+    ) -> tuple[Charge, Decision]:
+        # One ticket for each declaration, as each has a say of its own about the response.
+        by_group: dict[int, list[Charge]] = {}
+        for charge in charges:
+            if charge.group.read_deduct is not None:
+                by_group.setdefault(id(charge.group), []).append(charge)
+        holds: list[Hold] = []
+        outcomes: list[tuple[Charge, Decision]] = []
+        for batch in [*by_group.values(), *([certain] if certain else [])]:
+            policy, keys, costs = self._policy(batch), _keys(batch), _costs(batch)
+            if batch is certain:
+                essentials = policy.hit(keys, costs)
+            else:
+                essentials, ticket = policy.reserve(keys, costs)
+                if ticket is not None:
+                    holds.append(Hold(policy, ticket, tuple(batch), keys, self._refresh))
+            outcomes.append((batch[essentials[1]], decision_of(essentials, batch[essentials[1]])))
+            if not essentials[0]:
+                for hold in reversed(holds):
+                    hold.release()
+                return outcomes[-1]
+        state.setdefault(HOLDS, []).extend(holds)
+        return min(outcomes, key=lambda outcome: outcome[1].remaining)
+
+    async def _count_by(self, counter: Counter, charges: list[Charge], asked: Asked) -> tuple[Charge, Decision]:
+        # In the way of slowapi, as it is its interface: one after the other, until one refuses.
+        least: Charge | None = None
+        for charge in charges:
+            item, identifiers = charge.limit.limit, [charge.key, charge.place.label]
+            if self.reader.key_prefix:
+                identifiers.insert(0, self.reader.key_prefix)
+            if not await asked.answer(counter.hit(item, *identifiers, cost=charge.cost)):
+                window_ns = item.get_expiry() * NS_PER_S
+                return charge, decision_of((False, 0, 0, window_ns, window_ns), charge)
+            least = charge if least is None or item < least.limit.limit else least
+        assert least is not None
+        return least, decision_of((True, 0, least.limit.limit.amount, 0, 0), least)
+
+    def _policy(self, charges: Sequence[Charge]) -> Any:
+        return self.storage.policy(tuple((each.quota, each.place.rule_scope) for each in charges))
+
+    def _refresh(self, state: MutableMapping[str, Any], hold: Hold) -> None:
+        view = state.get(VIEW)
+        if not isinstance(view, CurrentLimit) or not view.decision.allowed:
+            return
+        decision = view.decision
+        for charge, key in zip(hold.charges, hold.keys, strict=True):
+            if (charge.limit.limit, charge.key, charge.place.label) == (decision.item, decision.key, decision.scope):
+                essentials = self._policy([charge]).peek(key)
+                state[VIEW] = CurrentLimit.of(decision_of((True, *essentials[1:]), charge), self.reader.key_prefix)
 
 
 def decision_of(essentials: Essentials, charge: Charge) -> Decision:
@@ -127,3 +219,11 @@ def state_of(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     if state is None:
         state = scope["state"] = {}
     return state
+
+
+def _keys(charges: Sequence[Charge]) -> tuple[str, ...]:
+    return tuple(each.place.lead + each.key for each in charges)
+
+
+def _costs(charges: Sequence[Charge]) -> tuple[int, ...]:
+    return tuple(each.cost for each in charges)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from starlette.concurrency import run_in_threadpool
@@ -12,6 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from ._callables import (
+    Settle,
     innermost,
     is_async,
     is_generator,
@@ -20,7 +22,8 @@ from ._callables import (
     settle,
     settle_blocking,
 )
-from ._check import VIEW, Check, state_of
+from ._check import COMPLETE, VIEW, Check, state_of
+from ._holds import LEFT_TO_MIDDLEWARE, response_of, response_to
 from ._parameters import ADDED_REQUEST, Slot, request_slot, resolved_signature, response_slot, with_parameter
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from .wrappers import LimitGroup
 
 _MARK = "__slidegate__"
+_LIMITED_BY = "__slidegate_limited_by__"
 
 
 class Endpoint:
@@ -36,7 +40,17 @@ class Endpoint:
     `check` is replaced as limits are added, also after the framework has got a wrapper to call.
     """
 
-    __slots__ = ("check", "function", "groups", "is_waiting", "limiter", "name", "wrappers")
+    __slots__ = (
+        "__weakref__",
+        "check",
+        "function",
+        "groups",
+        "is_holding",
+        "is_waiting",
+        "limiter",
+        "name",
+        "wrappers",
+    )
 
     def __init__(self, limiter: Limiter, function: Callable[..., Any], inherited: list[LimitGroup]) -> None:
         self.limiter = limiter
@@ -44,8 +58,12 @@ class Endpoint:
         self.name = qualified_name(function)
         self.groups = inherited
         self.is_waiting = False
+        self.is_holding = False
         self.wrappers: list[Callable[..., Any]] = []
         self.check: Check
+        with suppress(AttributeError, TypeError):
+            # Bound methods and builtins take no attributes.
+            vars(function).setdefault(_LIMITED_BY, []).append(self)
 
     @classmethod
     def of(cls, limiter: Limiter, function: Callable[..., Any]) -> Endpoint:
@@ -61,8 +79,10 @@ class Endpoint:
 
     def wrap(self, previous: Callable[..., Any]) -> Callable[..., Any]:
         """The function to be called instead; `previous`, if that is one. Its signature asks for what checks need."""
-        was_waiting, self.is_waiting = self.is_waiting, any(group.is_async for group in self.groups)
-        if previous in self.wrappers and was_waiting == self.is_waiting:
+        before = (self.is_waiting, self.is_holding)
+        self.is_waiting = any(group.is_async for group in self.groups)
+        self.is_holding = any(group.read_deduct is not None for group in self.groups)
+        if previous in self.wrappers and before == (self.is_waiting, self.is_holding):
             return previous
         unwrapped = inspect.unwrap(innermost(self.function))
         if is_generator(unwrapped):
@@ -75,7 +95,8 @@ class Endpoint:
             wrapper = self._asynchronous(functools.partial(run_in_threadpool, self.function))
         else:
             wrapper = self._synchronous()
-        kept = vars(previous) if inspect.isfunction(previous) else {}
+        kept = dict(vars(previous)) if inspect.isfunction(previous) else {}
+        kept.pop(_LIMITED_BY, None)
         vars(wrapper).update({**kept, **vars(wrapper), _MARK: self})
         self.wrappers.append(wrapper)
         return wrapper
@@ -84,7 +105,8 @@ class Endpoint:
     # **kwargs. A wrapped wrapper, of another limiter, wants it passed on.
 
     def _asynchronous(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        limiter = self.limiter
+        limiter, is_holding = self.limiter, self.is_holding
+        kind, stock_check = type(limiter), type(limiter)._stock_check
         signature, request_at, response_at = self._slots()
         name, is_passed_on = request_at.quick_name, request_at.name == ADDED_REQUEST and not request_at.is_added
 
@@ -99,20 +121,25 @@ class Endpoint:
             if limiter.enabled:
                 if request is None:
                     self._no_request()
-                pending = self.check(request, settle)
+                check = self.check if kind._check_request_limit is stock_check else self.replaced_check
+                pending = check(request, settle)
                 if pending is not None:
                     await pending
             if response_at is None:
                 return await function(*args, **kwargs)
             response, args = response_at.take(args, kwargs)
-            result = await function(*args, **kwargs)
+            if is_holding and request is not None:
+                result = await self._held(request, settle, response, function, args, kwargs)
+            else:
+                result = await function(*args, **kwargs)
             self._write_headers(request, result, response)
             return result
 
         return self._dressed(wrapper, signature)
 
     def _synchronous(self) -> Callable[..., Any]:
-        limiter, function = self.limiter, self.function
+        limiter, function, is_holding = self.limiter, self.function, self.is_holding
+        kind, stock_check = type(limiter), type(limiter)._stock_check
         signature, request_at, response_at = self._slots()
         name, is_passed_on = request_at.quick_name, request_at.name == ADDED_REQUEST and not request_at.is_added
 
@@ -127,13 +154,17 @@ class Endpoint:
             if limiter.enabled:
                 if request is None:
                     self._no_request()
-                pending = self.check(request, settle_blocking)
+                check = self.check if kind._check_request_limit is stock_check else self.replaced_check
+                pending = check(request, settle_blocking)
                 if pending is not None:
                     run_blocking(pending)
             if response_at is None:
                 return function(*args, **kwargs)
             response, args = response_at.take(args, kwargs)
-            result = function(*args, **kwargs)
+            if is_holding and request is not None:
+                result = run_blocking(self._held(request, settle_blocking, response, function, args, kwargs))
+            else:
+                result = function(*args, **kwargs)
             self._write_headers(request, result, response)
             return result
 
@@ -141,7 +172,7 @@ class Endpoint:
 
     def _slots(self) -> tuple[inspect.Signature, Slot, Slot | None]:
         signature, request_at = request_slot(resolved_signature(self.function))
-        if not self.limiter._headers_enabled:
+        if not self.limiter._headers_enabled and not self.is_holding:
             return signature, request_at, None
         signature, response_at = response_slot(signature)
         return signature, request_at, response_at
@@ -155,9 +186,10 @@ class Endpoint:
 
         async def gate(request: HTTPConnection, response: Response) -> HTTPConnection:
             if limiter.enabled:
-                pending = self.check(request, settle)
+                pending = (self.replaced_check if limiter._is_check_replaced else self.check)(request, settle)
                 if pending is not None:
                     await pending
+                await self._settle(request, settle, response_of(request, None, response))
                 self._write_headers(request, None, response)
             return request
 
@@ -171,6 +203,41 @@ class Endpoint:
             return function(*args, **kwargs)
 
         return self._dressed(wrapper, signature)
+
+    def replaced_check(self, request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None] | None:
+        """The check of somebody who has replaced the limiter's own, as slowapi would call it."""
+        state = state_of(request.scope)
+        if not self.limiter._auto_check or state.get(COMPLETE):
+            return None
+        check: Callable[..., Any] = self.limiter._check_request_limit
+        pending = check(request, self.function, False)
+        state.setdefault(VIEW, None)
+        state[COMPLETE] = True
+        return _awaited(pending) if inspect.isawaitable(pending) else None
+
+    async def _held(
+        self,
+        request: HTTPConnection,
+        settle: Settle,
+        response: Response | None,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Calls the function, and settles what depends on the response that comes of it."""
+        try:
+            result = function(*args, **kwargs)
+            result = await result if inspect.iscoroutine(result) else result
+        except Exception as error:
+            await self._settle(request, settle, response_to(request, error))
+            raise
+        await self._settle(request, settle, response_of(request, result, response))
+        return result
+
+    async def _settle(self, request: HTTPConnection, settle: Settle, response: Response | None) -> None:
+        state = state_of(request.scope)
+        if LEFT_TO_MIDDLEWARE not in state:
+            await self.limiter._checker.settle(state, response, settle)
 
     def _write_headers(self, request: HTTPConnection | None, result: Any, response: Response | None) -> None:
         response = result if isinstance(result, Response) else response
@@ -187,6 +254,37 @@ class Endpoint:
         functools.update_wrapper(wrapper, named, updated=())
         vars(wrapper).update({"__wrapped__": self.function, "__signature__": signature})
         return wrapper
+
+
+def wrapped_chain(function: Any) -> Iterator[Any]:
+    """The function, what it wraps or is a partial of, and so on."""
+    for _ in range(64):
+        yield function
+        function = function.func if isinstance(function, functools.partial) else getattr(function, "__wrapped__", None)
+        if function is None:
+            return
+
+
+def endpoint_behind(limiter: Limiter, function: Any) -> Endpoint | None:
+    """The endpoint of this limiter that a call of the function runs into, as far as wrappers tell what they wrap."""
+    for each in wrapped_chain(function):
+        known = getattr(each, _MARK, None)
+        if isinstance(known, Endpoint) and known.limiter is limiter:
+            return known
+    return None
+
+
+def endpoints_over(function: Any) -> Iterator[Endpoint]:
+    """The endpoints whose wrappers were made for the function, or for one of those wrappers."""
+    for endpoint in getattr(function, _LIMITED_BY, ()):
+        if endpoint.function is function:
+            yield endpoint
+            for wrapper in endpoint.wrappers:
+                yield from endpoints_over(wrapper)
+
+
+async def _awaited(value: Awaitable[Any]) -> None:
+    await value
 
 
 def _awaiting(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -25,8 +25,8 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
     is_plain = not checker.swallows_errors and all(_is_plain(group) for group in plan.groups)
     if not is_plain or len({id(group.key_function) for group in plan.groups}) != 1:
         return check_in_general
-    by_path = checker.reader.key_style == "url" and not plan.groups[0].scope
-    if any(by_path != (checker.reader.key_style == "url" and not group.scope) for group in plan.groups):
+    by_path = checker.reader.is_by_path(plan, plan.groups[0].scope)
+    if any(by_path != checker.reader.is_by_path(plan, group.scope) for group in plan.groups):
         return check_in_general
 
     charges = _fixed_charges(checker, plan)
@@ -34,7 +34,7 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
     costs = tuple(each.cost for each in charges)
     key_function = plan.groups[0].key_function
     key_prefix = checker.reader.key_prefix
-    is_bare = not checker.headers_enabled and not key_prefix
+    is_bare = not checker.headers_enabled and not key_prefix and not plan.is_ahead
 
     def check_with_key(request: HTTPConnection, settle: Settle, key: object) -> Coroutine[Any, Any, None]:
         return checker.check(plan, request, settle, {id(key_function): key})
@@ -43,7 +43,7 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
         charge, state = charges[essentials[1]], state_of(scope)
         decision = Decision.of(essentials, charge.limit.limit, key, label)
         state[VIEW] = CurrentLimit.of(decision, key_prefix)
-        state[COMPLETE] = checker.owner
+        checker.mark(plan, state)
         if not decision.allowed:
             raise checker.refusal(charge.limit, decision)
 
@@ -103,6 +103,7 @@ def _is_plain(group: LimitGroup) -> bool:
         or group.read_cost
         or group.read_message
         or group.read_scope
+        or group.read_deduct
     )
 
 

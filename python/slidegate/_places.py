@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Kind: TypeAlias = Literal["url", "endpoint", "shared"]
+Kind: TypeAlias = Literal["url", "endpoint", "shared", "custom"]
 KeyStyle: TypeAlias = Literal["url", "endpoint"]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from ._route_candidate import Base, Candidate, Found, Kind
@@ -14,7 +16,7 @@ from ._route_internals import Layout, layout_of, plain_layout, route_path, route
 from ._route_search import FirstMatch, first_match, most_specific, parts_of
 from ._route_snapshot import Snapshot, version
 
-__all__ = ["Found", "Kind", "RouteFinder"]
+__all__ = ["Found", "Kind", "RouteFinder", "endpoint_among"]
 
 _MOST_VERSIONS = 8
 _LEAST_BETWEEN = 16
@@ -140,13 +142,16 @@ class RouteFinder:
     def _found_plainly(self, scope: Scope, error: Exception) -> Found | None:
         # A mistake about internals, if it is not the route that raised the exception, as it then will again.
         try:
-            layout = plain_layout(self._router, self._base)
-            steps = [Step(candidate, How.BY_ASKING, True) for candidate in layout.candidates]
-            found = self._reached(first_match(steps, scope, ""), scope, lambda path: steps, layout)
+            found = self._found_among(scope)
         except Exception:
             return None
         self._warn(error)
         return found
+
+    def _found_among(self, scope: Scope) -> Found | None:
+        layout = plain_layout(self._router, self._base)
+        steps = [Step(candidate, How.BY_ASKING, True) for candidate in layout.candidates]
+        return self._reached(first_match(steps, scope, ""), scope, lambda path: steps, layout)
 
     def _reached(
         self, match: FirstMatch | None, scope: Scope, steps_for: Callable[[str], Sequence[Step]], layout: Layout
@@ -206,6 +211,15 @@ class RouteFinder:
             logging.getLogger("slidegate").warning(
                 "the routes of %r are looked through one by one, which takes longer: %r", self._app, error
             )
+
+
+def endpoint_among(routes: Iterable[BaseRoute], scope: Scope) -> Callable[..., Any] | None:
+    """The endpoint of the one of these routes that a router would dispatch a request to; None without one.
+
+    Asks them one by one, as it is not known whether there will be a second request for them.
+    """
+    found = RouteFinder(SimpleNamespace(routes=list(routes)))._found_among(scope)
+    return found.endpoint if found is not None and found.kind is Kind.FULL else None
 
 
 class _Hot(NamedTuple):

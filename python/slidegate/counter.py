@@ -3,35 +3,57 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from limits import RateLimitItem, WindowStats
 
-from ._places import KeyStyle, Place, place_of
+from ._places import KeyStyle, Place, joined, place_of
 from .decision import NS_PER_S, Decision
 from .notation import quota_of
 from .storage import Policy, Storage
 from .strategies import Strategy
 
 
-@dataclass(frozen=True)
 class Counter:
     """Hits and reads the buckets of a limiter by limit and identifiers, as the strategies of `limits` do.
 
-    The identifiers are those of `request.state.view_rate_limit`: the key and the scope, perhaps after a prefix, which
-    is ignored. `shared` holds the places of shared limits by their names. Thread-safe.
+    Identifiers like those of `request.state.view_rate_limit` name a bucket of an endpoint: the key and the scope,
+    after the prefix where the limiter has one. `shared` holds the places of shared limits by their names. Any others
+    name a bucket of their own. Thread-safe.
+
+    Its methods may be replaced, as tests do that want a refusal: requests are then counted with those.
     """
 
-    storage: Storage
-    strategy: Strategy
-    key_prefix: str
-    key_style: KeyStyle
-    shared: Mapping[str, Place]
+    def __init__(
+        self,
+        storage: Storage,
+        strategy: Strategy,
+        key_prefix: str,
+        key_style: KeyStyle,
+        shared: Mapping[str, Place],
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.storage = storage
+        self._strategy: Strategy = strategy
+        self._key_prefix = key_prefix
+        self._key_style: KeyStyle = key_style
+        self._shared = shared
+        self._on_change = on_change
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "hit":
+            self._on_change()
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        if name == "hit":
+            self._on_change()
 
     def hit(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
         """Takes `cost`, if there is as much left, and says whether there was."""
-        policy, key = self._locate(item, identifiers)
+        policy, key, _ = self._locate(item, identifiers)
         return policy.hit(key, cost)[0]
 
     def test(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
@@ -45,16 +67,22 @@ class Counter:
 
     def peek(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> Decision:
         """What a hit would come to. Changes nothing."""
-        policy, key = self._locate(item, identifiers)
-        return Decision.of(policy.peek(key, cost), item, identifiers[-2], identifiers[-1])
+        policy, key, (name, scope) = self._locate(item, identifiers)
+        return Decision.of(policy.peek(key, cost), item, name, scope)
 
     def clear(self, item: RateLimitItem, *identifiers: str) -> None:
         """Forgets the hits."""
-        policy, key = self._locate(item, identifiers)
+        policy, key, _ = self._locate(item, identifiers)
         policy.reset(key)
 
-    def _locate(self, item: RateLimitItem, identifiers: tuple[str, ...]) -> tuple[Policy, str]:
-        *_, key, scope = identifiers
-        place = self.shared.get(scope) or place_of(self.key_prefix, self.key_style, scope, None)
-        quota = quota_of(item, self.strategy, "a limit")
-        return self.storage.policy(((quota, place.rule_scope),)), place.lead + key
+    def _locate(self, item: RateLimitItem, identifiers: tuple[str, ...]) -> tuple[Policy, str, tuple[str, str]]:
+        quota = quota_of(item, self._strategy, "a limit")
+        own = identifiers[1:] if self._key_prefix and identifiers[:1] == (self._key_prefix,) else identifiers
+        if len(own) != 2:
+            place = place_of(self._key_prefix, "custom", "", None)
+            key, names = joined(*map(str, identifiers)), ("/".join(map(str, identifiers)), "")
+        else:
+            key, scope = own
+            place = self._shared.get(scope) or place_of(self._key_prefix, self._key_style, scope, None)
+            names = (key, scope)
+        return self.storage.policy(((quota, place.rule_scope),)), place.lead + key, names

@@ -5,20 +5,21 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from ._callables import qualified_name
-from ._charges import ChargeReader, OnMissingKey, Plan
-from ._check import Check, Checker, CurrentLimit, CurrentLimitLike
+from ._callables import qualified_name, run_blocking, settle_blocking
+from ._charges import ChargeReader, OnMissingKey
+from ._check import Checker, CurrentLimit, CurrentLimitLike
 from ._core import Clock
 from ._endpoint import Endpoint
-from ._fast import compile_check
 from ._handler import _rate_limit_exceeded_handler
 from ._headers import HEADERS, HeaderFormat
 from ._places import KeyStyle, place_of
+from ._plans import Plans
 from ._settings import C, Environment
 from .counter import Counter
 from .errors import ConfigurationError
@@ -30,6 +31,9 @@ __all__ = ["HEADERS", "C", "Limiter", "StrOrCallableStr", "_rate_limit_exceeded_
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Limits: TypeAlias = StrOrCallableStr | Iterable[StrOrCallableStr]
+
+
+_REPLACEABLE = frozenset({"_check_request_limit", "_limiter", "_default_limits", "_application_limits"})
 
 
 class Limiter:
@@ -51,6 +55,9 @@ class Limiter:
     - `on_missing_key`: what to do about a request that `key_func` knows no key for: count all of them together
       ("shared"), "refuse" them, or not limit them ("skip").
     - `size`, `on_full`: bytes of memory for counting, and what to do when they are used up.
+    - `unmatched_limited`: whether the middleware counts, all together for each key, requests that no endpoint serves:
+      unknown paths, wrong methods, redirects of slashes.
+    - `preflights_limited`: whether the middleware counts CORS preflights.
 
     `enabled` may be set at any time. Everything is thread-safe. Raises ConfigurationError for what cannot work.
     """
@@ -79,6 +86,8 @@ class Limiter:
         on_missing_key: OnMissingKey = "shared",
         size: int | None = None,
         on_full: OnFull = "evict",
+        unmatched_limited: bool = False,
+        preflights_limited: bool = False,
     ) -> None:
         _require("key_style", key_style, ("url", "endpoint"))
         _require("on_missing_key", on_missing_key, ("shared", "refuse", "skip"))
@@ -111,13 +120,16 @@ class Limiter:
         size = size if size is not None else self._storage_options.get("size")
         self._storage = open_storage(self._storage_uri, size=size, on_full=on_full, clock=clock)
 
-        self._default_limits = self._declared(default_limits, C.DEFAULT_LIMITS, "default_limits", environment)
-        self._application_limits = self._declared(
-            application_limits, C.APPLICATION_LIMITS, "application_limits", environment, scope="global"
-        )
-        self._in_memory_fallback = self._declared(
-            in_memory_fallback, C.IN_MEMORY_FALLBACK, "in_memory_fallback", environment
-        )
+        def declared(limits: _Limits, variable: str, what: str, scope: str | None = None) -> list[LimitGroup]:
+            entries = [limits] if isinstance(limits, str) or callable(limits) else list(dict.fromkeys(limits))
+            if not entries and (text := environment.text(variable)):
+                entries, what = [text], variable
+            options: tuple[Any, ...] = (scope, False, None, None, None, 1, False)
+            return [LimitGroup(each, key_func, *options, strategy=self._strategy, where=what) for each in entries]
+
+        self._default_limits = declared(default_limits, C.DEFAULT_LIMITS, "default_limits")
+        self._application_limits = declared(application_limits, C.APPLICATION_LIMITS, "application_limits", "global")
+        self._in_memory_fallback = declared(in_memory_fallback, C.IN_MEMORY_FALLBACK, "in_memory_fallback")
         self._in_memory_fallback_enabled = bool(
             in_memory_fallback_enabled
             or self._in_memory_fallback
@@ -127,7 +139,12 @@ class Limiter:
         self._route_limits: dict[str, list[Limit]] = {}
         self._dynamic_route_limits: dict[str, list[LimitGroup]] = {}
         self._shared_places = {"global": place_of(self._key_prefix, "shared", "global", None)}
-        self._limiter = Counter(self._storage, self._strategy, self._key_prefix, key_style, self._shared_places)
+        self._unmatched_limited = unmatched_limited
+        self._preflights_limited = preflights_limited
+        self._plans = Plans(self)
+        self._native_counter = Counter(
+            self._storage, self._strategy, self._key_prefix, key_style, self._shared_places, self._plans.renew
+        )
         self._checker = Checker(
             owner=self,
             storage=self._storage,
@@ -138,7 +155,19 @@ class Limiter:
             exempt_routes=self._exempt_routes,
             headers_enabled=self._headers_enabled,
             swallows_errors=self._swallow_errors,
+            foreign_counter=self._foreign_counter,
         )
+        self._limiter = self._native_counter
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in _REPLACEABLE and "_checker" in vars(self):
+            self._plans.renew()
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        if name in _REPLACEABLE and "_checker" in vars(self):
+            self._plans.renew()
 
     @property
     def limiter(self) -> Counter:
@@ -159,6 +188,8 @@ class Limiter:
         exempt_when: Callable[..., Any] | None = None,
         cost: float | Callable[..., Any] = 1,
         override_defaults: bool = True,
+        *,
+        deduct_when: Callable[..., Any] | None = None,
     ) -> Callable[[_Function], _Function]:
         """Limits an endpoint, which needs no parameters for that.
 
@@ -172,12 +203,20 @@ class Limiter:
         - `exempt_when`: a callable of the request, or of nothing, that is true for requests not to be limited.
         - `cost`: what a request takes, rounded up; or a callable of the request, or of nothing.
         - `override_defaults`: whether the default limits do not apply here.
+        - `deduct_when`: a callable of the response that is true for requests that are to count. They are counted before
+          the endpoint runs and given back if it is not, so that no more than the limit are ever under way. The
+          response has a status and headers and no body; with the middleware it is the one that is sent, without it the
+          one that the endpoint returned, or that a raised HTTPException stands for. Other exceptions count.
 
         Raises ConfigurationError, when it is applied, for what cannot work; the endpoint raises RateLimitExceeded for
         what is refused, and ValueError for a cost that is no positive finite number.
         """
         return self._decorator(
-            limit_value, key_func, None, per_method, methods, error_message, exempt_when, cost, override_defaults
+            limit_value,
+            key_func,
+            None,
+            (per_method, methods, error_message, exempt_when, cost, override_defaults),
+            deduct_when,
         )
 
     def shared_limit(
@@ -189,6 +228,8 @@ class Limiter:
         exempt_when: Callable[..., Any] | None = None,
         cost: float | Callable[..., Any] = 1,
         override_defaults: bool = True,
+        *,
+        deduct_when: Callable[..., Any] | None = None,
     ) -> Callable[[_Function], _Function]:
         """As `limit`, counted together with all endpoints that name the same `scope`.
 
@@ -198,7 +239,11 @@ class Limiter:
         if not callable(scope) and not (isinstance(scope, str) and scope):
             raise ConfigurationError(f"scope={scope!r} is neither a name nor a callable")
         return self._decorator(
-            limit_value, key_func, scope, False, None, error_message, exempt_when, cost, override_defaults
+            limit_value,
+            key_func,
+            scope,
+            (False, None, error_message, exempt_when, cost, override_defaults),
+            deduct_when,
         )
 
     def exempt(self, obj: _Function) -> _Function:
@@ -215,7 +260,8 @@ class Limiter:
         limit_value: StrOrCallableStr,
         key_func: Callable[..., Any] | None,
         scope: StrOrCallableStr | None,
-        *options: Any,
+        options: tuple[Any, ...],
+        deduct_when: Callable[..., Any] | None,
     ) -> Callable[[_Function], _Function]:
         def decorate(function: Any) -> Any:
             if isinstance(function, (staticmethod, classmethod)):
@@ -230,6 +276,7 @@ class Limiter:
                 *options,
                 strategy=self._strategy,
                 where=endpoint.name,
+                deduct_when=deduct_when,
             )
             endpoint.groups.append(group)
             if group.limits is None:
@@ -238,17 +285,36 @@ class Limiter:
                 self._route_limits.setdefault(endpoint.name, []).extend(group.limits)
             if isinstance(scope, str):
                 self._shared_places[scope] = place_of(self._key_prefix, "shared", scope, None)
-            endpoint.check = self._compiled(endpoint.name, endpoint.groups)
+            self._plans.add(endpoint)
             return endpoint.wrap(function)
 
         return decorate
 
-    def _compiled(self, name: str, route: Sequence[LimitGroup]) -> Check:
-        if not self._auto_check:
-            return lambda request, settle: None
-        has_defaults = not any(group.override_defaults for group in route)
-        groups = (*self._application_limits, *route, *(self._default_limits if has_defaults else ()))
-        return compile_check(self._checker, Plan(name, groups, tuple(self._default_limits)))
+    def _check_request_limit(
+        self, request: HTTPConnection, endpoint_func: Callable[..., Any] | None, in_middleware: bool = True
+    ) -> None:
+        """Counts a request by hand, as a request for that function, whatever was counted for it before.
+
+        In the middleware's way: against the default limits and those of the application, unless the function has
+        limits of its own; else in the way of a decorator. Blocks while asynchronous callables are awaited, which is
+        possible in a worker thread only; TypeError elsewhere. Raises RateLimitExceeded.
+
+        Checks go through here when it is replaced.
+        """
+        if self.enabled:
+            plan = self._plans.by_hand(endpoint_func, in_middleware)
+            run_blocking(self._checker.check(plan, request, settle_blocking, {}, is_marked=False))
+
+    _stock_check: ClassVar[Any] = _check_request_limit
+
+    @property
+    def _is_check_replaced(self) -> bool:
+        kind = type(self)
+        return kind._check_request_limit is not kind._stock_check or "_check_request_limit" in vars(self)
+
+    def _foreign_counter(self) -> Counter | None:
+        counter = self._limiter
+        return counter if counter is not self._native_counter or "hit" in vars(counter) else None
 
     def _inject_headers(self, response: Response, current_limit: CurrentLimitLike | None) -> Response:
         """Writes the headers of `request.state.view_rate_limit`, when headers are enabled."""
@@ -266,19 +332,6 @@ class Limiter:
                 decision = self._limiter.peek(current_limit[0], *current_limit[1])
             self._headers.write(headers, decision)
         return headers
-
-    def _declared(
-        self, limits: _Limits, variable: str, what: str, environment: Environment, scope: str | None = None
-    ) -> list[LimitGroup]:
-        entries = [limits] if isinstance(limits, str) or callable(limits) else list(dict.fromkeys(limits))
-        if not entries and (text := environment.text(variable)):
-            entries, what = [text], variable
-        return [
-            LimitGroup(
-                entry, self._key_func, scope, False, None, None, None, 1, False, strategy=self._strategy, where=what
-            )
-            for entry in entries
-        ]
 
 
 def _silent_alone(logger: logging.Logger) -> logging.Logger:

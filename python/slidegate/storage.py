@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Literal, Protocol, TypeAlias
 
-from ._core import Clock, Limiter, Quota
+from ._core import Clock, Limiter, Quota, Ticket
 from .decision import Essentials
 from .errors import ConfigurationError
 
@@ -23,6 +23,10 @@ class Policy(Protocol):
     def hit(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials: ...
     def peek(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials: ...
     def reset(self, keys: Key | tuple[Key, ...], /) -> None: ...
+    def reserve(
+        self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /
+    ) -> tuple[Essentials, Ticket | None]: ...
+    def refund(self, ticket: Ticket, /) -> bool: ...
 
 
 class Storage(Protocol):

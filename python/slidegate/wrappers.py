@@ -67,9 +67,9 @@ class LimitGroup:
     """What one decorator, or one entry of `default_limits`, declares: limits that have everything else in common.
 
     Immutable and so safe to share between threads: what a request brings is passed in. Every `read_...` is a callable
-    ready to be called with the request (`read_limits` and `read_scope` with one thing more), whatever the user's own
-    one takes, and may return an awaitable. Raises ConfigurationError, beginning with `where`, for all that can be
-    known to be wrong before the first request.
+    ready to be called with the request (`read_limits` and `read_scope` with one thing more, `read_deduct` with the
+    response), whatever the user's own one takes, and may return an awaitable. Raises ConfigurationError, beginning
+    with `where`, for all that can be known to be wrong before the first request.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class LimitGroup:
         *,
         strategy: Strategy = "moving-window",
         where: str = "a limit",
+        deduct_when: Callable[..., Any] | None = None,
     ) -> None:
         self.key_function = key_function
         self.scope = scope
@@ -100,17 +101,18 @@ class LimitGroup:
         self._strategy = strategy
         self._provider = limit_provider
 
-        def take_request(function: Any, what: str) -> Callable[[HTTPConnection], Any]:
+        def take(function: Any, what: str, offer: str = "request") -> Callable[[Any], Any]:
             if not callable(function):
                 raise ConfigurationError(f"{where}: {what}={function!r} is not callable")
-            return adapt(function, ("request",), f"{where}: {what}", "request")
+            return adapt(function, (offer,), f"{where}: {what}", offer)
 
         if isinstance(methods, str):
             raise ConfigurationError(f"{where}: methods={methods!r} is not a list of methods, such as [{methods!r}]")
-        self.read_key = take_request(key_function, "key_func")
-        self.read_exempt = take_request(exempt_when, "exempt_when") if exempt_when is not None else None
-        self.read_message = take_request(error_message, "error_message") if callable(error_message) else None
-        self.read_cost = take_request(cost, "cost") if callable(cost) else None
+        self.read_key = take(key_function, "key_func")
+        self.read_exempt = take(exempt_when, "exempt_when") if exempt_when is not None else None
+        self.read_message = take(error_message, "error_message") if callable(error_message) else None
+        self.read_cost = take(cost, "cost") if callable(cost) else None
+        self.read_deduct = take(deduct_when, "deduct_when", "response") if deduct_when is not None else None
         self.fixed_cost = 1 if callable(cost) else self._checked_cost(cost)
         self.read_scope: Callable[[HTTPConnection, str], Any] | None = None
         if callable(scope):
@@ -122,7 +124,7 @@ class LimitGroup:
             self.read_limits = adapt(limit_provider, ("request", "key"), f"{where}: the limit", None)
         else:
             self.limits = self._parse(limit_provider)
-        users = (key_function, exempt_when, error_message, cost, scope, limit_provider)
+        users = (key_function, exempt_when, error_message, cost, scope, limit_provider, deduct_when)
         self.is_async = any(callable(each) and is_async(each) for each in users)
 
     def limits_named(self, text: object) -> tuple[Limit, ...]:

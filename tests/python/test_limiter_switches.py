@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, ClassVar
+from unittest import mock
 
 import pytest
 from conftest import Client
 from fastapi import FastAPI, Request
 from limits import parse
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
 
 from slidegate import Limiter
+from slidegate.testing import ManualClock
+from slidegate.util import get_remote_address
 
 MakeApp = Callable[[Limiter], FastAPI]
 MakeLimiter = Callable[..., Limiter]
@@ -60,7 +66,74 @@ def test_buckets_can_be_hit_and_read_by_hand(app: FastAPI, limiter: Limiter, cli
         assert not limiter.limiter.test(item, "192.0.2.1", scope, cost=2)
         assert limiter.limiter.get_window_stats(item, "192.0.2.1", scope).remaining == 1
         assert client.statuses(path, 2) == [200, 429]
-        assert not limiter.limiter.hit(item, "any prefix", "192.0.2.1", scope)
+        assert not limiter.limiter.hit(item, "192.0.2.1", scope)
+    for identifiers in [("192.0.2.1",), ("another prefix", "192.0.2.1", "/"), ("192.0.2.1", "/", "", "")]:
+        assert [limiter.limiter.hit(item, *identifiers, cost=cost) for cost in (5, 1)] == [True, False]
+
+
+def test_buckets_hit_by_hand_may_be_named_with_the_prefix(
+    make_limiter: Callable[..., Limiter], make_app: Callable[[Limiter], FastAPI]
+) -> None:
+    limiter = make_limiter(key_prefix="one")
+    app = make_app(limiter)
+    app.get("/")(limiter.limit("2/minute")(lambda: "ok"))
+    Client(app).get("/")
+    assert limiter.limiter.hit(parse("2/minute"), "one", "192.0.2.1", "/")
+    assert not limiter.limiter.test(parse("2/minute"), "192.0.2.1", "/")
+
+
+def test_a_counter_that_somebody_replaced_is_the_one_that_counts(
+    app: FastAPI, limiter: Limiter, client: Client
+) -> None:
+    app.get("/")(limiter.limit("5/minute")(lambda: "ok"))
+    with mock.patch.object(limiter._limiter, "hit", return_value=False) as hit:
+        assert client.get("/").status_code == 429
+    hit.assert_called_once_with(parse("5/minute"), "192.0.2.1", "/", cost=1)
+    limiter._limiter = FixedWindowRateLimiter(MemoryStorage())
+    assert client.statuses("/", 6) == [200] * 5 + [429]
+    assert limiter._limiter.storage.get("LIMITER/192.0.2.1///5/1/minute") == 6
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_check_that_somebody_replaced_is_the_one_that_checks(
+    is_async: bool, app: FastAPI, limiter: Limiter, client: Client
+) -> None:
+    async def index() -> str:
+        return "ok"
+
+    app.get("/")(limiter.limit("1/minute")(index if is_async else lambda: "ok"))
+    with mock.patch.object(limiter, "_check_request_limit") as check:
+        assert client.statuses("/", 2) == [200, 200]
+    assert [each.args[2] for each in check.call_args_list] == [False, False]
+    with mock.patch("slidegate.extension.Limiter._check_request_limit") as check:
+        assert client.statuses("/", 2) == [200, 200]
+    assert check.call_count == 2
+    assert client.statuses("/", 2) == [200, 429]
+
+
+def test_a_check_can_be_extended_in_a_subclass(make_app: Callable[[Limiter], FastAPI], clock: ManualClock) -> None:
+    class Counting(Limiter):
+        checked: ClassVar[list[str]] = []
+
+        def _check_request_limit(self, request: Any, endpoint_func: Any, in_middleware: bool = True) -> None:
+            self.checked.append(request.url.path)
+            super()._check_request_limit(request, endpoint_func, in_middleware)
+
+    limiter = Counting(get_remote_address, clock=clock)
+    app = make_app(limiter)
+    app.get("/")(limiter.limit("1/minute")(lambda: "ok"))
+    assert Client(app).statuses("/", 2) == [200, 429]
+    assert Counting.checked == ["/", "/"]
+
+
+def test_requests_can_be_checked_by_hand(app: FastAPI, limiter: Limiter, client: Client) -> None:
+    def index(request: Request) -> str:
+        limiter._check_request_limit(request, limited, False)
+        return str(request.state.view_rate_limit[0])
+
+    limited = limiter.limit("2/minute")(lambda: "never called")
+    app.get("/")(index)
+    assert client.statuses("/", 3) == [200, 200, 429]
 
 
 @pytest.mark.parametrize("is_exempt_first", [False, True])

@@ -1,0 +1,162 @@
+"""What the endpoints of a limiter are limited by, and the checks that follow from it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from starlette.requests import HTTPConnection
+from starlette.staticfiles import StaticFiles
+
+from ._callables import Settle, qualified_name
+from ._charges import Plan
+from ._check import Check
+from ._endpoint import Endpoint, endpoint_behind, endpoints_over
+from ._fast import compile_check
+from ._route_candidate import Found, Kind
+from .wrappers import LimitGroup
+
+if TYPE_CHECKING:
+    from .extension import Limiter
+
+UNMATCHED = "unmatched requests"
+
+
+class Plans:
+    """Makes the checks of one limiter, and makes them again when what they depend on is replaced.
+
+    `revision` rises whenever checks that were handed out are out of date. Thread-safe.
+    """
+
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+        self._endpoints: WeakSet[Endpoint] = WeakSet()
+        self.revision = 0
+        self.is_holding = False
+
+    def add(self, endpoint: Endpoint) -> None:
+        """Takes up an endpoint, or what was added to one."""
+        self._renew(endpoint)
+        self._endpoints.add(endpoint)
+        self.is_holding |= any(group.read_deduct is not None for group in endpoint.groups)
+        self.revision += 1
+
+    def renew(self) -> None:
+        """Makes all checks again."""
+        for endpoint in list(self._endpoints):
+            self._renew(endpoint)
+        self.revision += 1
+
+    def plan(self, name: str, own: Sequence[LimitGroup], **options: bool) -> Plan:
+        """Own limits, those of the application, and the defaults where they apply."""
+        limiter = self._limiter
+        has_defaults = not any(group.override_defaults for group in own)
+        common = (*limiter._application_limits, *(limiter._default_limits if has_defaults else ()))
+        return Plan(name, tuple(own), common, tuple(limiter._default_limits), **options)
+
+    def check(self, plan: Plan) -> Check:
+        """The check of a plan, as the limiter is configured now."""
+        limiter = self._limiter
+        if not limiter._auto_check:
+            return lambda request, settle: None
+        if limiter._foreign_counter() is not None:
+            return lambda request, settle: limiter._checker.check(plan, request, settle, {})
+        return compile_check(limiter._checker, plan)
+
+    def by_hand(self, function: Callable[..., Any] | None, in_middleware: bool) -> Plan:
+        """The plan of a function that somebody asks to check, in the way of the middleware or of its decorator."""
+        if function is None:
+            return self.plan("", ())
+        endpoint = self.endpoint_of(function)
+        if endpoint is None:
+            return self.plan(qualified_name(function), ())
+        return Plan(endpoint.name, (), (), ()) if in_middleware else self.plan(endpoint.name, endpoint.groups)
+
+    def endpoint_of(self, function: Callable[..., Any]) -> Endpoint | None:
+        """What was declared for a function, or for what it wraps."""
+        return endpoint_behind(self._limiter, function) or self._over(function)
+
+    def ahead(self, found: Found | None, is_registered: Callable[[object], bool]) -> Check | None:
+        """What the middleware has to check before the route is dispatched to; None when there is nothing.
+
+        Where a decorator is certain to follow, it checks everything. Where one stands above the decorator of the route,
+        and so is never called (`is_registered` says which functions are), it is checked here.
+        """
+        limiter = self._limiter
+        if found is None or found.kind is not Kind.FULL or found.endpoint is None:
+            unmatched = self.plan(UNMATCHED, (), is_ahead=True, is_pooled=True)
+            matched = unmatched if found is None or found.endpoint is None else self._plan_ahead(found.endpoint)
+            return _either(
+                self._checked(matched) if limiter._preflights_limited else None,
+                self._checked(unmatched) if limiter._unmatched_limited else None,
+            )
+        if inspect.isclass(found.endpoint):
+            return self._by_method(found.endpoint)
+        check = self._ahead_of(found.endpoint, found.endpoint, is_registered)
+        if limiter._preflights_limited or not (found.methods is None or "OPTIONS" in found.methods):
+            return check
+        return _either(None, check)
+
+    def _renew(self, endpoint: Endpoint) -> None:
+        if self._limiter._is_check_replaced:
+            endpoint.check = endpoint.replaced_check
+        else:
+            endpoint.check = self.check(self.plan(endpoint.name, endpoint.groups))
+
+    def _ahead_of(self, called: Any, named: Any, is_registered: Callable[[object], bool]) -> Check | None:
+        if isinstance(named, StaticFiles) or endpoint_behind(self._limiter, called) is not None:
+            return None
+        inert = self._over(called)
+        if inert is not None and not any(map(is_registered, inert.wrappers)):
+            return self._checked(self.plan(inert.name, inert.groups))
+        return self._checked(self._plan_ahead(named))
+
+    def _plan_ahead(self, endpoint: Any) -> Plan:
+        return self.plan(qualified_name(endpoint), (), is_ahead=True)
+
+    def _by_method(self, endpoint: Any) -> Check:
+        # A class has a function for each method, with or without a decorator.
+        checks: dict[str, Check | None] = {}
+
+        def check(request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None] | None:
+            method: str = request.scope["method"]
+            name = "get" if method == "HEAD" and not hasattr(endpoint, "head") else method.lower()
+            function = getattr(endpoint, name, None)
+            if name not in checks:
+                ahead = self._ahead_of(function, endpoint, lambda _: True) if function is not None else None
+                if len(checks) > len(vars(endpoint)):
+                    return ahead(request, settle) if ahead is not None else None
+                checks[name] = ahead
+            found = checks[name]
+            return None if found is None or _is_unlimited_preflight(self._limiter, request) else found(request, settle)
+
+        return check
+
+    def _over(self, function: Any) -> Endpoint | None:
+        over = [endpoint for endpoint in endpoints_over(function) if endpoint.limiter is self._limiter]
+        return over[-1] if over else None
+
+    def _checked(self, plan: Plan) -> Check | None:
+        return self.check(plan) if plan.groups else None
+
+
+def is_preflight(request: HTTPConnection) -> bool:
+    """Whether a browser asks what another origin may send."""
+    return request.scope["method"] == "OPTIONS" and "access-control-request-method" in request.headers
+
+
+def _is_unlimited_preflight(limiter: Limiter, request: HTTPConnection) -> bool:
+    return not limiter._preflights_limited and is_preflight(request)
+
+
+def _either(of_preflight: Check | None, of_others: Check | None) -> Check | None:
+    if of_preflight is None and of_others is None:
+        return None
+
+    def check(request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None] | None:
+        chosen = of_preflight if is_preflight(request) else of_others
+        return None if chosen is None else chosen(request, settle)
+
+    return check

@@ -1,0 +1,275 @@
+"""The limits of endpoints that have no decorator, as ASGI middleware."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware.base import BaseHTTPMiddleware, DispatchFunction, RequestResponseEndpoint
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ._callables import is_async, qualified_name, settle
+from ._check import COMPLETE, VIEW, Check, state_of
+from ._guard import Guard
+from ._handler import _rate_limit_exceeded_handler
+from ._holds import LEFT_TO_MIDDLEWARE
+from ._routes import endpoint_among
+from .errors import ConfigurationError, RateLimitExceeded
+from .extension import Limiter
+
+__all__ = ["SlowAPIASGIMiddleware", "SlowAPIMiddleware", "async_check_limits", "sync_check_limits"]
+
+
+class SlowAPIMiddleware:
+    """Applies the limits of the application, and default limits to the endpoints that have none of their own.
+
+    `app.add_middleware(SlowAPIMiddleware)` finds the limiter in `app.state.limiter`; `limiter=` gives it another. It
+    finds the very route that the application will dispatch to, whose decorators, if it has any, check all of its
+    limits. It adds headers to responses when they are enabled, and otherwise passes everything through untouched:
+    streams, WebSockets (which it does not limit), and cancellation.
+
+    A refusal is answered by the application's handler for RateLimitExceeded, or for 429, else by slowapi's body.
+    Subclasses may override `dispatch(request, call_next)`, and `dispatch=` may replace it, as of Starlette's
+    BaseHTTPMiddleware.
+    """
+
+    def __init__(
+        self, app: ASGIApp, dispatch: DispatchFunction | None = None, *, limiter: Limiter | None = None
+    ) -> None:
+        self.app = app
+        self._limiter = limiter
+        self._guard: Guard | None = None
+        self._dispatching: ASGIApp | None = None
+        if dispatch is not None:
+            self._dispatching = BaseHTTPMiddleware(app, dispatch)
+        elif type(self).dispatch is not SlowAPIMiddleware.dispatch:
+            self._dispatching = BaseHTTPMiddleware(app, self.dispatch)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif self._dispatching is not None:
+            await self._dispatching(scope, receive, send)
+        else:
+            await self._limited(scope, receive, send)
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        """Checks a request and, if it passes, has the response made. Called where a subclass overrides it, only."""
+        guard = self._guard_for(request.scope)
+        limiter = guard.limiter
+        check = _check_for(guard, request.scope) if limiter.enabled else None
+        if check is None:
+            return await call_next(request)
+        try:
+            pending = check(request, settle)
+            if pending is not None:
+                await pending
+        except Exception as error:
+            return await _response_to(error, request, guard.app)
+        response = await call_next(request)
+        return limiter._inject_headers(response, state_of(request.scope).get(VIEW))
+
+    async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
+        guard = self._guard_for(scope)
+        limiter = guard.limiter
+        check = _check_for(guard, scope) if limiter.enabled else None
+        if check is not None:
+            request = Request(scope, receive, send)
+            try:
+                pending = check(request, settle)
+                if pending is not None:
+                    receive = await _replaying(pending, request, receive)
+            except Exception as error:
+                response = await _response_to(error, request, guard.app)
+                await response(scope, receive, send)
+                return
+        if limiter._plans.is_holding:
+            await self._held(guard, check is not None, scope, receive, send)
+        elif check is None or not limiter._headers_enabled:
+            await self.app(scope, receive, send)
+        else:
+
+            async def send_with_headers(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    _add_headers(limiter, scope, message)
+                await send(message)
+
+            await self.app(scope, receive, send_with_headers)
+
+    async def _held(self, guard: Guard, is_told: bool, scope: Scope, receive: Receive, send: Send) -> None:
+        # What is held for the request, here or by a decorator, is settled when the response is known.
+        limiter, state = guard.limiter, state_of(scope)
+        state[LEFT_TO_MIDDLEWARE] = True
+
+        async def send_settled(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                response = Response(status_code=message["status"])
+                response.raw_headers = list(message.get("headers", ()))
+                await limiter._checker.settle(state, response, settle)
+                if is_told or VIEW in state:
+                    _add_headers(limiter, scope, message)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_settled)
+        except Exception:
+            await limiter._checker.settle(state, Response(status_code=500), settle)
+            raise
+
+    def _guard_for(self, scope: Scope) -> Guard:
+        app = scope.get("app") or self.app
+        limiter = self._limiter or getattr(getattr(app, "state", None), "limiter", None)
+        guard = self._guard
+        if guard is not None and guard.limiter is limiter and guard.app is app:
+            return guard
+        if not isinstance(limiter, Limiter):
+            raise ConfigurationError(
+                f"{type(self).__name__} found {limiter!r} for a limiter; set app.state.limiter = limiter, or give it"
+                " one with app.add_middleware(SlowAPIMiddleware, limiter=limiter)"
+            )
+        self._guard = guard = Guard(app, limiter)
+        return guard
+
+
+SlowAPIASGIMiddleware = SlowAPIMiddleware
+
+
+def _find_route_handler(routes: Iterable[BaseRoute], scope: Scope) -> Callable[..., Any] | None:
+    """The endpoint of the route that a router with these routes dispatches to. The middleware asks it if replaced."""
+    return endpoint_among(routes, scope)
+
+
+def _should_exempt(limiter: Limiter, handler: Callable[..., Any] | None) -> bool:
+    """Whether the middleware leaves an endpoint alone: there is none, it is exempt, or its decorator decides."""
+    if handler is None or qualified_name(handler) in limiter._exempt_routes:
+        return True
+    return limiter._plans.endpoint_of(handler) is not None
+
+
+def _get_route_name(handler: Callable[..., Any]) -> str:
+    return qualified_name(handler)
+
+
+def sync_check_limits(
+    limiter: Limiter, request: Request, handler: Callable[..., Any] | None, app: Any
+) -> tuple[Response | None, bool]:
+    """Checks a request for an endpoint in the middleware's way, for middleware of your own.
+
+    Returns the response to a request that was refused, and whether to inject headers into that of another. An
+    asynchronous exception handler cannot be called here; slowapi's response is returned instead.
+    """
+    error, is_told = _checked(limiter, request, handler)
+    if error is None:
+        return None, is_told
+    answer = _handler_of(error, app)
+    if answer is None:
+        raise error
+    return (_rate_limit_exceeded_handler if is_async(answer) else answer)(request, error), is_told
+
+
+async def async_check_limits(
+    limiter: Limiter, request: Request, handler: Callable[..., Any] | None, app: Any
+) -> tuple[Response | None, bool]:
+    """The same for exception handlers of both kinds."""
+    error, is_told = _checked(limiter, request, handler)
+    return (None if error is None else await _response_to(error, request, app)), is_told
+
+
+def _checked(limiter: Limiter, request: Request, handler: Callable[..., Any] | None) -> tuple[Exception | None, bool]:
+    if not limiter._auto_check or state_of(request.scope).get(COMPLETE):
+        return None, False
+    try:
+        limiter._check_request_limit(request, handler, True)
+    except Exception as error:
+        return error, False
+    return None, True
+
+
+_STOCK = (_find_route_handler, _should_exempt)
+
+
+def _check_for(guard: Guard, scope: Scope) -> Check | None:
+    limiter = guard.limiter
+    if (_find_route_handler, _should_exempt) == _STOCK and not limiter._is_check_replaced:
+        return guard.check_for(scope)
+    # Somebody has replaced a part: requests take the way of slowapi, through all of them.
+    is_found_here = _find_route_handler is _STOCK[0]
+    handler = guard.endpoint_for(scope) if is_found_here else _find_route_handler(guard.app.routes, scope)
+    if _should_exempt(limiter, handler):
+        return None
+
+    async def check(request: HTTPConnection) -> None:
+        if limiter._auto_check and not state_of(request.scope).get(COMPLETE):
+            count: Callable[..., Any] = limiter._check_request_limit
+            made = count(request, handler, True)
+            if inspect.isawaitable(made):
+                await made
+
+    return lambda request, settle: check(request)
+
+
+async def _replaying(pending: Awaitable[None], request: Request, receive: Receive) -> Receive:
+    """Awaits a check, which may read the body, and returns what then receives it once more."""
+    received: list[Message] = []
+
+    async def recording() -> Message:
+        received.append(await receive())
+        return received[-1]
+
+    request._receive = recording
+    await pending
+    if not received:
+        return receive
+    messages = iter(received)
+
+    async def replaying() -> Message:
+        return next(messages, None) or await receive()
+
+    return replaying
+
+
+async def _response_to(error: Exception, request: Request, app: Any) -> Response:
+    """The response of the application's handler. Raises the error when it has none for it."""
+    handler = _handler_of(error, app)
+    if handler is None:
+        raise error
+    if is_async(handler):
+        response = await handler(request, error)
+    elif handler is _rate_limit_exceeded_handler:
+        response = handler(request, error)
+    else:
+        response = await run_in_threadpool(handler, request, error)
+    if not isinstance(response, Response):
+        raise TypeError(f"the exception handler {qualified_name(handler)} returned {response!r}, not a response")
+    return response
+
+
+def _handler_of(error: Exception, app: Any) -> Callable[..., Any] | None:
+    handlers = getattr(app, "exception_handlers", {})
+    kinds: tuple[Any, ...] = type(error).__mro__
+    default: Callable[..., Any] | None
+    if isinstance(error, RateLimitExceeded):
+        # Applications have a handler for HTTPException without being asked; slowapi's body goes before that.
+        kinds = (*kinds[: kinds.index(RateLimitExceeded) + 1], 429)
+        default = _rate_limit_exceeded_handler
+    else:
+        default = _plain_response if isinstance(error, HTTPException) else None
+    return next((handlers[kind] for kind in kinds if kind in handlers and kind is not Exception), default)
+
+
+def _plain_response(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return PlainTextResponse(error.detail, status_code=error.status_code, headers=error.headers)
+
+
+def _add_headers(limiter: Limiter, scope: Scope, message: Message) -> None:
+    # A copy: an application may send the same list again.
+    headers = MutableHeaders(raw=list(message.get("headers", ())))
+    message["headers"] = limiter._inject_asgi_headers(headers, state_of(scope).get(VIEW)).raw

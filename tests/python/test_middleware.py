@@ -1,0 +1,484 @@
+"""What the middleware limits, and what it leaves as it was."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from unittest import mock
+
+import pytest
+from conftest import Client
+from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.endpoints import HTTPEndpoint
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Host, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Message
+
+import slidegate.middleware
+from slidegate import ConfigurationError, Limiter, RateLimitExceeded
+from slidegate.middleware import SlowAPIASGIMiddleware, SlowAPIMiddleware, async_check_limits, sync_check_limits
+
+MakeApp = Callable[..., tuple[FastAPI, Limiter]]
+
+
+@pytest.fixture
+def make(make_limiter: Callable[..., Limiter], make_app: Callable[[Limiter], FastAPI]) -> MakeApp:
+    def make(**options: Any) -> tuple[FastAPI, Limiter]:
+        limiter = make_limiter(**{"default_limits": ["2/minute"], **options})
+        app = make_app(limiter)
+        app.add_middleware(SlowAPIMiddleware)
+        return app, limiter
+
+    return make
+
+
+def ok() -> str:
+    return "ok"
+
+
+async def ok_async(request: Request) -> PlainTextResponse:
+    return PlainTextResponse("ok")
+
+
+def test_both_middlewares_of_slowapi_are_one() -> None:
+    assert SlowAPIASGIMiddleware is SlowAPIMiddleware
+
+
+def test_a01_a_route_of_an_included_router_has_the_default_limit(make: MakeApp) -> None:
+    app, _ = make()
+    router = APIRouter()
+    router.get("/users")(ok)
+    app.include_router(router, prefix="/api")
+    assert Client(app).statuses("/api/users", 3) == [200, 200, 429]
+
+
+def test_a02_mounts_hosts_nested_routers_and_later_routes_have_the_default_limit(make: MakeApp) -> None:
+    app, _ = make()
+    inner, outer = APIRouter(), APIRouter()
+    inner.get("/nested")(ok)
+    outer.include_router(inner, prefix="/inner")
+    app.include_router(outer, prefix="/outer")
+    mounted = FastAPI()
+    mounted.get("/mounted")(ok)
+    app.mount("/sub", mounted)
+    app.router.routes.append(Host("other.test", Starlette(routes=[Route("/hosted", ok_async)])))
+    client = Client(app)
+    for path in ("/outer/inner/nested", "/sub/mounted"):
+        assert client.statuses(path, 3) == [200, 200, 429], path
+    assert client.statuses("/hosted", 3, headers={"host": "other.test"}) == [200, 200, 429]
+    app.get("/later")(ok)
+    app.include_router(inner, prefix="/again")
+    for path in ("/later", "/again/nested"):
+        assert client.statuses(path, 3) == [200, 200, 429], path
+
+
+def test_a02_an_application_without_routes_is_limited_and_static_files_are_not(make: MakeApp, tmp_path: Any) -> None:
+    app, _ = make(key_style="endpoint")
+    (tmp_path / "style.css").write_text("p {}")
+    app.mount("/static", StaticFiles(directory=tmp_path))
+    app.mount("/opaque", PlainTextResponse("ok"))
+    assert Client(app).statuses("/static/style.css", 3) == [200] * 3
+    assert Client(app).statuses("/opaque/any", 3) == [200, 200, 429]
+
+
+def test_a03_the_limits_of_the_route_that_serves_apply_not_of_a_catch_all(make: MakeApp) -> None:
+    app, limiter = make()
+    app.get("/health")(limiter.exempt(lambda: "well"))
+    app.get("/own")(limiter.limit("1/minute")(ok_async))
+    app.get("/{rest:path}")(ok)
+    client = Client(app)
+    assert client.statuses("/health", 5) == [200] * 5
+    assert client.statuses("/own", 2) == [200, 429]
+    assert client.statuses("/anything/else", 3) == [200, 200, 429]
+
+
+def test_a06_a_decorator_above_that_of_the_route_limits(make: MakeApp) -> None:
+    app, limiter = make()
+    limiter.limit("1/minute")(app.get("/")(ok_async))
+    assert Client(app).statuses("/", 2) == [200, 429]
+
+
+def test_a_function_that_is_a_route_with_and_without_its_limit_keeps_both(make: MakeApp) -> None:
+    app, limiter = make()
+    app.get("/limited")(limiter.limit("1/minute")(ok_async))
+    app.get("/plain")(ok_async)
+    assert Client(app).statuses("/limited", 2) == [200, 429]
+    assert Client(app).statuses("/plain", 3) == [200, 200, 429]
+
+
+def test_a07_what_no_endpoint_serves_is_not_limited_unless_asked_for(make: MakeApp) -> None:
+    app, _ = make()
+    app.post("/post")(ok)
+    assert Client(app).statuses("/unknown", 3) == [404] * 3
+    assert Client(app).statuses("/post", 3) == [405] * 3
+    app, _ = make(unmatched_limited=True)
+    app.post("/post")(ok)
+    client = Client(app)
+    assert [client.get(path).status_code for path in ("/a", "/post", "/b", "/post")] == [404, 405, 429, 429]
+    assert client.post("/post").status_code == 200
+
+
+PREFLIGHT = {"origin": "https://other.test", "access-control-request-method": "GET"}
+
+
+@pytest.mark.parametrize("preflights_limited", [False, True])
+def test_a07_preflights_are_limited_when_asked_for(preflights_limited: bool, make: MakeApp) -> None:
+    app, _ = make(preflights_limited=preflights_limited)
+    app.get("/")(ok)
+    app.options("/own")(ok)
+    client = Client(app)
+    for path, answer in {"/": 405, "/own": 200}.items():
+        statuses = [client.request("OPTIONS", path, headers=PREFLIGHT).status_code for _ in range(3)]
+        assert statuses == [answer, answer, 429 if preflights_limited else answer]
+
+
+def test_a07_a_refusal_passes_through_cors(make: MakeApp) -> None:
+    app, _ = make()
+    app.add_middleware(CORSMiddleware, allow_origins=["https://other.test"])
+    app.get("/")(ok)
+    client = Client(app)
+    for _ in range(3):
+        assert client.request("OPTIONS", "/", headers=PREFLIGHT).status_code == 200
+    refused = [client.get("/", headers={"origin": "https://other.test"}) for _ in range(3)][-1]
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (429, "https://other.test")
+
+
+def test_a19_own_limits_override_defaults_in_one_decision_with_one_set_of_headers(make: MakeApp) -> None:
+    app, limiter = make(headers_enabled=True)
+    app.get("/own")(limiter.limit("3/minute")(ok))
+    app.get("/dynamic")(limiter.limit(lambda: "3/minute")(ok))
+    app.get("/both")(limiter.limit("3/minute", override_defaults=False)(ok))
+    app.get("/default")(ok)
+    client = Client(app)
+    for path, amount in {"/own": 3, "/dynamic": 3, "/both": 2, "/default": 2}.items():
+        responses = [client.get(path) for _ in range(amount + 1)]
+        assert [each.status_code for each in responses] == [200] * amount + [429], path
+        for left, response in enumerate(responses[:amount]):
+            assert response.headers.get_list("x-ratelimit-limit") == [str(amount)]
+            assert response.headers.get_list("x-ratelimit-remaining") == [str(amount - 1 - left)]
+        assert responses[-1].headers["retry-after"] == "60"
+
+
+def test_limits_of_the_application_are_counted_once_for_decorated_and_other_routes(make: MakeApp) -> None:
+    app, limiter = make(default_limits=[], application_limits=["4/minute"])
+    app.get("/own")(limiter.limit("10/minute")(ok))
+    app.get("/plain")(ok)
+    client = Client(app)
+    assert [client.get(path).status_code for path in ["/own", "/plain"] * 3] == [200] * 4 + [429] * 2
+
+
+def test_a_decorator_that_nothing_shows_is_still_checked_and_shared_limits_are_counted_once(make: MakeApp) -> None:
+    app, limiter = make(application_limits=["3/minute"])
+    limited = limiter.limit("1/minute")(ok)
+
+    async def hidden(request: Request) -> str:
+        return str(limited(slidegate_request=request))
+
+    app.get("/")(hidden)
+    client = Client(app)
+    assert client.statuses("/", 2) == [200, 429]
+    assert (
+        limiter.limiter.get_window_stats(limiter._application_limits[0].limits[0].limit, "192.0.2.1", "global")[1] == 1
+    )
+
+
+class Page(HTTPEndpoint):
+    async def get(self, request: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def post(self, request: Request) -> Response:
+        return PlainTextResponse("ok")
+
+
+def test_a12_methods_of_classes_have_their_own_limits_and_the_others_the_defaults(
+    make_limiter: Callable[..., Limiter],
+) -> None:
+    limiter = make_limiter(default_limits=["2/minute"])
+
+    class Limited(Page):
+        get = limiter.limit("1/minute")(Page.get)
+
+    app = Starlette(routes=[Route("/limited", Limited), Route("/page", Page)])
+    app.state.limiter = limiter
+    app.add_middleware(SlowAPIMiddleware)
+    client = Client(app)
+    assert client.statuses("/limited", 2) == [200, 429]
+    assert [client.post("/limited").status_code for _ in range(3)] == [200, 200, 429]
+    assert client.statuses("/page", 3) == [200, 200, 429]
+    assert [client.request("HEAD", "/page").status_code for _ in range(2)] == [429] * 2
+
+
+def call(app: Any, path: str, receive: Any = None) -> list[Message]:
+    """The messages that an application sends, as it sends them."""
+    messages, received = list[Message](), list[Message]()
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    async def empty() -> Message:
+        if received:
+            await asyncio.Event().wait()
+        received.append({"type": "http.request", "body": b"", "more_body": False})
+        return received[-1]
+
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [], "client": ("a", 1)}
+    asyncio.run(app(scope, receive or empty, send))
+    return messages
+
+
+def test_a13_a_stream_starts_once_and_each_chunk_passes_when_it_is_made(make: MakeApp) -> None:
+    app, _ = make(headers_enabled=True)
+    done: list[str] = []
+    made: list[int] = []
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for number in range(3):
+            made.append(number)
+            yield b"chunk"
+
+    @app.get("/")
+    def stream() -> StreamingResponse:
+        return StreamingResponse(chunks(), background=BackgroundTask(done.append, "background"))
+
+    messages = call(app, "/")
+    assert [each["type"] for each in messages].count("http.response.start") == 1
+    assert [each.get("body") for each in messages[1:]] == [b"chunk"] * 3 + [b""]
+    assert (b"x-ratelimit-limit", b"2") in messages[0]["headers"]
+    assert done == ["background"]
+
+
+def test_a13_a_stream_is_cancelled_when_its_client_leaves(make: MakeApp) -> None:
+    app, _ = make(headers_enabled=True)
+    ended: list[BaseException] = []
+
+    async def forever() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"chunk"
+                await asyncio.sleep(0)
+        except BaseException as error:
+            ended.append(error)
+            raise
+
+    app.get("/")(lambda: StreamingResponse(forever()))
+    messages = iter([{"type": "http.request"}])
+
+    async def receive() -> Message:
+        await asyncio.sleep(0.01)
+        return next(messages, {"type": "http.disconnect"})
+
+    call(app, "/", receive)
+    assert len(ended) == 1
+
+
+def test_websockets_pass_through(make: MakeApp) -> None:
+    app, _ = make()
+
+    @app.websocket("/")
+    async def talk(websocket: Any) -> None:
+        await websocket.accept()
+        await websocket.close()
+
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": "/", "query_string": b"", "headers": []}
+    for _ in range(3):
+        sent.clear()
+        asyncio.run(app({**scope}, receive, send))
+        assert [each["type"] for each in sent][:1] == ["websocket.accept"] or sent[0]["type"] == "websocket.close"
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("registered", [RateLimitExceeded, 429])
+def test_a28_an_exception_handler_of_either_kind_answers(
+    registered: Any, is_async: bool, make_limiter: Callable[..., Limiter]
+) -> None:
+    async def asynchronous(request: Request, exc: RateLimitExceeded) -> Response:
+        return PlainTextResponse(f"slow down: {exc.detail}", status_code=418)
+
+    def synchronous(request: Request, exc: RateLimitExceeded) -> Response:
+        return PlainTextResponse(f"slow down: {exc.detail}", status_code=418)
+
+    app = FastAPI()
+    app.state.limiter = make_limiter(default_limits="1/minute")
+    app.add_middleware(SlowAPIMiddleware)
+    app.add_exception_handler(registered, asynchronous if is_async else synchronous)  # type: ignore[arg-type]
+    app.get("/")(ok)
+    client = Client(app)
+    client.get("/")
+    refused = client.get("/")
+    assert (refused.status_code, refused.text) == (418, "slow down: 1 per 1 minute")
+
+
+def test_a_refusal_without_a_handler_has_the_body_of_slowapi(make_limiter: Callable[..., Limiter]) -> None:
+    app = FastAPI()
+    app.state.limiter = make_limiter(default_limits="1/minute", headers_enabled=True)
+    app.add_middleware(SlowAPIMiddleware)
+    app.get("/")(ok)
+    Client(app).get("/")
+    refused = Client(app).get("/")
+    assert (refused.status_code, refused.json()) == (429, {"error": "Rate limit exceeded: 1 per 1 minute"})
+    assert refused.headers["x-ratelimit-remaining"] == "0"
+
+
+def test_an_http_error_of_a_key_function_is_answered_and_others_are_errors(make: MakeApp) -> None:
+    def key(request: Request) -> str:
+        if "key" not in request.headers:
+            raise HTTPException(401, "who are you?")
+        return str({}[request.headers["key"]])
+
+    app, _ = make(key_func=key)
+    app.get("/")(ok)
+    response = Client(app).get("/")
+    assert (response.status_code, response.json()) == (401, {"detail": "who are you?"})
+    assert Client(app).get("/", headers={"key": "k"}).status_code == 500
+
+
+def test_an_asynchronous_key_function_may_read_the_body_and_the_endpoint_reads_it_again(make: MakeApp) -> None:
+    async def key(request: Request) -> bytes:
+        return await request.body()
+
+    app, _ = make(key_func=key)
+
+    @app.post("/")
+    async def echo(request: Request) -> str:
+        return (await request.body()).decode()
+
+    client = Client(app)
+    answers = [client.post("/", content=body) for body in (b"one", b"one", b"one", b"two")]
+    assert [each.status_code for each in answers] == [200, 200, 429, 200]
+    assert answers[-1].json() == "two"
+
+
+def test_requests_pass_when_the_limiter_is_switched_off(make: MakeApp) -> None:
+    app, limiter = make(headers_enabled=True)
+    app.get("/")(ok)
+    limiter.enabled = False
+    assert Client(app).statuses("/", 4) == [200] * 4
+    assert "x-ratelimit-limit" not in Client(app).get("/").headers
+    limiter.enabled = True
+    assert Client(app).statuses("/", 3) == [200, 200, 429]
+
+
+def test_a_route_that_is_exempted_or_limited_later_is_so_from_then_on(make: MakeApp) -> None:
+    app, limiter = make()
+    app.get("/")(ok_async)
+    client = Client(app)
+    assert client.statuses("/", 3) == [200, 200, 429]
+    limiter.exempt(ok_async)
+    assert client.statuses("/", 3) == [200] * 3
+
+
+def test_a_middleware_without_a_limiter_says_what_is_missing() -> None:
+    app = FastAPI()
+    app.add_middleware(SlowAPIMiddleware)
+    with pytest.raises(ConfigurationError, match=r"app\.state\.limiter"):
+        call(app, "/")
+
+
+def test_a_middleware_may_be_given_its_limiter(limiter: Limiter, make_limiter: Callable[..., Limiter]) -> None:
+    app = FastAPI()
+    app.add_middleware(SlowAPIMiddleware, limiter=make_limiter(default_limits="1/minute"))
+    app.get("/")(ok)
+    assert Client(app).statuses("/", 2) == [200, 429]
+
+
+def test_two_middlewares_of_one_limiter_count_once_and_of_two_limiters_both_count(
+    make: MakeApp, make_limiter: Callable[..., Limiter]
+) -> None:
+    app, _ = make()
+    app.add_middleware(SlowAPIMiddleware)
+    app.get("/")(ok)
+    assert Client(app).statuses("/", 3) == [200, 200, 429]
+    app, _ = make(default_limits="3/minute")
+    app.add_middleware(SlowAPIMiddleware, limiter=make_limiter(default_limits="2/minute"))
+    app.get("/")(ok)
+    assert Client(app).statuses("/", 3) == [200, 200, 429]
+
+
+def test_an_application_that_sends_the_same_headers_again_gets_them_unchanged(
+    make_limiter: Callable[..., Limiter],
+) -> None:
+    response = PlainTextResponse("ok")
+    before = list(response.raw_headers)
+
+    async def answer(request: Request) -> Response:
+        return response
+
+    app = Starlette(routes=[Route("/", answer)])
+    app.state.limiter = make_limiter(default_limits="5/minute", headers_enabled=True)
+    app.add_middleware(SlowAPIMiddleware)
+    assert Client(app).get("/").headers["x-ratelimit-remaining"] == "4"
+    assert response.raw_headers == before
+
+
+class Skipping(SlowAPIMiddleware):
+    async def dispatch(self, request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        if request.url.path == "/skipped":
+            return await call_next(request)
+        return await super().dispatch(request, call_next)
+
+
+def test_a_subclass_may_override_dispatch(
+    make_limiter: Callable[..., Limiter], make_app: Callable[[Limiter], FastAPI]
+) -> None:
+    app = make_app(make_limiter(default_limits="1/minute", headers_enabled=True))
+    app.add_middleware(Skipping)
+    app.get("/")(ok)
+    app.get("/skipped")(lambda: "skipped")
+    client = Client(app)
+    assert client.get("/").headers["x-ratelimit-limit"] == "1"
+    assert client.get("/").status_code == 429
+    assert client.statuses("/skipped", 3) == [200] * 3
+
+
+def test_functions_of_the_module_that_somebody_replaced_are_used(make: MakeApp) -> None:
+    app, _ = make()
+    app.get("/")(ok)
+    client = Client(app)
+    with mock.patch.object(slidegate.middleware, "_should_exempt", return_value=True) as exempt:
+        assert client.statuses("/", 3) == [200] * 3
+    assert exempt.call_args.args[1] is ok
+    with mock.patch.object(slidegate.middleware, "_find_route_handler", return_value=None):
+        assert client.statuses("/", 3) == [200] * 3
+    with mock.patch.object(slidegate.middleware, "_find_route_handler", return_value=ok_async):
+        assert client.statuses("/", 3) == [200, 200, 429]
+    with mock.patch.object(Limiter, "_check_request_limit") as check:
+        assert client.statuses("/", 1) == [200]
+    assert check.call_args.args[1:] == (ok, True)
+
+
+@pytest.mark.parametrize("check_limits", [sync_check_limits, async_check_limits])
+def test_a_middleware_of_ones_own_may_check_by_hand(check_limits: Any, make_limiter: Callable[..., Limiter]) -> None:
+    limiter = make_limiter(default_limits="1/minute")
+    app = FastAPI()
+    app.state.limiter = limiter
+    app.get("/")(ok)
+    app.get("/own")(limiter.limit("5/minute")(ok_async))
+    app.get("/free")(limiter.exempt(lambda: "free"))
+
+    @app.middleware("http")
+    async def check(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        handler = slidegate.middleware._find_route_handler(request.app.routes, request.scope)
+        if slidegate.middleware._should_exempt(limiter, handler):
+            return await call_next(request)
+        checked = check_limits(limiter, request, handler, request.app)
+        refused, _ = await checked if asyncio.iscoroutine(checked) else checked
+        return refused or await call_next(request)
+
+    client = Client(app)
+    assert client.statuses("/", 2) == [200, 429]
+    assert client.statuses("/own", 2) == [200, 200]
+    assert client.statuses("/free", 2) == [200, 200]
+    assert client.statuses("/unknown", 2) == [404, 404]
