@@ -10,4 +10,5 @@ PYBIND11_MODULE(_core, module) {
     slidegate::bindings::bind_clock(module);
     slidegate::bindings::bind_quota(module);
     slidegate::bindings::bind_limiter(module);
+    slidegate::bindings::bind_headers(module);
 }

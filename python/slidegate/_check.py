@@ -27,7 +27,6 @@ Check: TypeAlias = Callable[[HTTPConnection, Settle], Coroutine[Any, Any, None] 
 
 VIEW = "view_rate_limit"
 COMPLETE = "_rate_limiting_complete"
-AHEAD = "_slidegate_checked_ahead"
 
 
 CurrentLimitLike: TypeAlias = tuple[RateLimitItem, list[str]]
@@ -35,16 +34,31 @@ CurrentLimitLike: TypeAlias = tuple[RateLimitItem, list[str]]
 
 
 class CurrentLimit(tuple[RateLimitItem, list[str]]):
-    """A limit, its key and its scope, with the decision that they come from."""
+    """A limit, its key and its scope, with what the engine answered about them."""
 
-    decision: Decision
+    essentials: Essentials
 
     @classmethod
-    def of(cls, decision: Decision, key_prefix: str) -> CurrentLimit:
-        identifiers = [decision.key, decision.scope]
-        current = cls((decision.item, [key_prefix, *identifiers] if key_prefix else identifiers))
-        current.decision = decision
+    def of(cls, essentials: Essentials, item: RateLimitItem, key: str, scope: str, key_prefix: str) -> CurrentLimit:
+        current = cls((item, [key_prefix, key, scope] if key_prefix else [key, scope]))
+        current.essentials = essentials
         return current
+
+    @property
+    def decision(self) -> Decision:
+        """The answer, with names."""
+        item, (*_, key, scope) = self
+        return Decision.of(self.essentials, item, key, scope)
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What `_rate_limiting_complete` is when only plans that are ahead were checked, by these limiters: not true."""
+
+    owners: tuple[object, ...]
+
+    def __bool__(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True)
@@ -87,7 +101,7 @@ class Checker:
         if self.is_settled(plan, state):
             return
         asked = Asked(request, settle, dict(known_keys))
-        groups = plan.own if self.owner in state.get(AHEAD, ()) else plan.groups
+        groups = plan.own if self._is_ahead(state) else plan.groups
         foreign = self.foreign_counter()
         try:
             charges = await self.reader.charges(plan, groups, asked)
@@ -100,31 +114,33 @@ class Checker:
             self.logger.exception("Failed to rate limit. Swallowing error")
             return
         if is_marked:
-            self.mark(plan, state)
+            state[COMPLETE] = self.mark_of(plan, state.get(COMPLETE))
         if outcome is None:
             return
-        charge, decision = outcome
-        view = CurrentLimit.of(decision, self.reader.key_prefix)
+        charge, essentials = outcome
+        view = self._view(essentials, charge)
         state[VIEW] = view if foreign is None else tuple(view)
-        if not decision.allowed:
+        if not essentials[0]:
             detail = None
             if charge.group.read_message is not None:
                 detail = str(await asked.answer(charge.group.read_message(request)))
-            raise self.refusal(charge.limit, decision, detail)
+            raise self.refusal(charge.limit, view.decision, detail)
 
     def is_settled(self, plan: Plan, state: Mapping[str, Any]) -> bool:
         """Whether nothing is left to decide: this limiter has done it, or somebody has said so."""
         done = state.get(COMPLETE)
-        is_repeated = plan.is_ahead and self.owner in state.get(AHEAD, ())
+        is_repeated = plan.is_ahead and self._is_ahead(state)
         return done is True or done is self.owner or is_repeated or plan.endpoint in self.exempt_routes
 
-    def mark(self, plan: Plan, state: MutableMapping[str, Any]) -> None:
-        """Remembers in the request's state that the plan was checked."""
+    def mark_of(self, plan: Plan, before: object = None) -> object:
+        """What a request's state remembers as `_rate_limiting_complete` when the plan was checked."""
         if not plan.is_ahead:
-            state[COMPLETE] = self.owner
-            return
-        state[AHEAD] = (*state.get(AHEAD, ()), self.owner)
-        state.setdefault(COMPLETE, False)
+            return self.owner
+        return Ahead((*before.owners, self.owner)) if isinstance(before, Ahead) else before or Ahead((self.owner,))
+
+    def _is_ahead(self, state: Mapping[str, Any]) -> bool:
+        before = state.get(COMPLETE)
+        return isinstance(before, Ahead) and any(owner is self.owner for owner in before.owners)
 
     def refusal(self, limit: Limit, decision: Decision, detail: str | None = None) -> RateLimitExceeded:
         """The exception for a refused request, logged."""
@@ -140,30 +156,30 @@ class Checker:
 
     async def _decide(
         self, charges: list[Charge], asked: Asked, state: MutableMapping[str, Any], foreign: Counter | None
-    ) -> tuple[Charge, Decision]:
+    ) -> tuple[Charge, Essentials]:
         if self.reader.on_missing_key == "refuse":
             for charge in charges:
                 if not charge.key:
                     window_ns = charge.limit.limit.get_expiry() * NS_PER_S
-                    return charge, decision_of((False, 0, 0, window_ns, window_ns), charge)
+                    return charge, (False, 0, 0, window_ns, window_ns)
         if foreign is not None:
             return await self._count_by(foreign, charges, asked)
         certain = [charge for charge in charges if charge.group.read_deduct is None]
         if len(certain) == len(charges):
             essentials = self._policy(charges).hit(_keys(charges), _costs(charges))
-            return charges[essentials[1]], decision_of(essentials, charges[essentials[1]])
+            return charges[essentials[1]], essentials
         return self._decide_on_hold(certain, charges, state)
 
     def _decide_on_hold(
         self, certain: list[Charge], charges: list[Charge], state: MutableMapping[str, Any]
-    ) -> tuple[Charge, Decision]:
+    ) -> tuple[Charge, Essentials]:
         # One ticket for each declaration, as each has a say of its own about the response.
         by_group: dict[int, list[Charge]] = {}
         for charge in charges:
             if charge.group.read_deduct is not None:
                 by_group.setdefault(id(charge.group), []).append(charge)
         holds: list[Hold] = []
-        outcomes: list[tuple[Charge, Decision]] = []
+        outcomes: list[tuple[Charge, Essentials]] = []
         for batch in [*by_group.values(), *([certain] if certain else [])]:
             policy, keys, costs = self._policy(batch), _keys(batch), _costs(batch)
             if batch is certain:
@@ -172,15 +188,15 @@ class Checker:
                 essentials, ticket = policy.reserve(keys, costs)
                 if ticket is not None:
                     holds.append(Hold(policy, ticket, tuple(batch), keys, self._refresh))
-            outcomes.append((batch[essentials[1]], decision_of(essentials, batch[essentials[1]])))
+            outcomes.append((batch[essentials[1]], essentials))
             if not essentials[0]:
                 for hold in reversed(holds):
                     hold.release()
                 return outcomes[-1]
         state.setdefault(HOLDS, []).extend(holds)
-        return min(outcomes, key=lambda outcome: outcome[1].remaining)
+        return min(outcomes, key=lambda outcome: outcome[1][2])
 
-    async def _count_by(self, counter: Counter, charges: list[Charge], asked: Asked) -> tuple[Charge, Decision]:
+    async def _count_by(self, counter: Counter, charges: list[Charge], asked: Asked) -> tuple[Charge, Essentials]:
         # In the way of slowapi, as it is its interface: one after the other, until one refuses.
         least: Charge | None = None
         for charge in charges:
@@ -189,28 +205,26 @@ class Checker:
                 identifiers.insert(0, self.reader.key_prefix)
             if not await asked.answer(counter.hit(item, *identifiers, cost=charge.cost)):
                 window_ns = item.get_expiry() * NS_PER_S
-                return charge, decision_of((False, 0, 0, window_ns, window_ns), charge)
+                return charge, (False, 0, 0, window_ns, window_ns)
             least = charge if least is None or item < least.limit.limit else least
         assert least is not None
-        return least, decision_of((True, 0, least.limit.limit.amount, 0, 0), least)
+        return least, (True, 0, least.limit.limit.amount, 0, 0)
 
     def _policy(self, charges: Sequence[Charge]) -> Any:
         return self.storage.policy(tuple((each.quota, each.place.rule_scope) for each in charges))
 
     def _refresh(self, state: MutableMapping[str, Any], hold: Hold) -> None:
         view = state.get(VIEW)
-        if not isinstance(view, CurrentLimit) or not view.decision.allowed:
+        if not isinstance(view, CurrentLimit) or not view.essentials[0]:
             return
-        decision = view.decision
         for charge, key in zip(hold.charges, hold.keys, strict=True):
-            if (charge.limit.limit, charge.key, charge.place.label) == (decision.item, decision.key, decision.scope):
-                essentials = self._policy([charge]).peek(key)
-                state[VIEW] = CurrentLimit.of(decision_of((True, *essentials[1:]), charge), self.reader.key_prefix)
+            _, _, remaining, reset_after_ns, _ = self._policy([charge]).peek(key)
+            updated = self._view((True, 0, remaining, reset_after_ns, 0), charge)
+            if updated == view:
+                state[VIEW] = updated
 
-
-def decision_of(essentials: Essentials, charge: Charge) -> Decision:
-    """The engine's answer about a charge."""
-    return Decision.of(essentials, charge.limit.limit, charge.key, charge.place.label)
+    def _view(self, essentials: Essentials, charge: Charge) -> CurrentLimit:
+        return CurrentLimit.of(essentials, charge.limit.limit, charge.key, charge.place.label, self.reader.key_prefix)
 
 
 def state_of(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

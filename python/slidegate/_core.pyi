@@ -1,6 +1,6 @@
-"""The native engine. Times are integer nanoseconds; nothing here reads `limits` notation or knows HTTP."""
+"""The native engine, and what has to be as quick. Times are integer nanoseconds; nothing here reads notation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal, TypeAlias, final
 
 __version__: str
@@ -9,6 +9,15 @@ _Strategy: TypeAlias = Literal["moving-window", "fixed-window", "sliding-window-
 _OnFull: TypeAlias = Literal["evict", "refuse", "admit"]
 _Key: TypeAlias = str | bytes
 _Essentials: TypeAlias = tuple[bool, int, int, int, int]
+
+def with_quota(
+    headers: Iterable[tuple[bytes, bytes]],
+    names: tuple[bytes, bytes, bytes],
+    amount: int,
+    essentials: _Essentials,
+    now_s: float,
+    /,
+) -> list[tuple[bytes, bytes]]: ...
 
 class InvalidQuota(ValueError): ...
 class SegmentError(OSError): ...

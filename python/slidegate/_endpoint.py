@@ -186,7 +186,7 @@ class Endpoint:
 
         async def gate(request: HTTPConnection, response: Response) -> HTTPConnection:
             if limiter.enabled:
-                pending = (self.replaced_check if limiter._is_check_replaced else self.check)(request, settle)
+                pending = (self.replaced_check if limiter._is_replaced() else self.check)(request, settle)
                 if pending is not None:
                     await pending
                 await self._settle(request, settle, response_of(request, None, response))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, MutableMapping
-from typing import Any
+from typing import Any, NoReturn
 
 from starlette.requests import HTTPConnection
 
 from ._callables import Settle
 from ._charges import Charge, Plan
-from ._check import COMPLETE, VIEW, Check, Checker, CurrentLimit, state_of
+from ._check import COMPLETE, VIEW, Check, Checker, CurrentLimit
 from ._places import joined
-from .decision import Decision, Essentials
+from .decision import Essentials
 from .util import get_remote_address
 from .wrappers import LimitGroup
 
@@ -34,18 +34,16 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
     costs = tuple(each.cost for each in charges)
     key_function = plan.groups[0].key_function
     key_prefix = checker.reader.key_prefix
-    is_bare = not checker.headers_enabled and not key_prefix and not plan.is_ahead
+    is_bare = not checker.headers_enabled and not key_prefix
 
     def check_with_key(request: HTTPConnection, settle: Settle, key: object) -> Coroutine[Any, Any, None]:
         return checker.check(plan, request, settle, {id(key_function): key})
 
-    def finish(scope: MutableMapping[str, Any], essentials: Essentials, key: str, label: str) -> None:
-        charge, state = charges[essentials[1]], state_of(scope)
-        decision = Decision.of(essentials, charge.limit.limit, key, label)
-        state[VIEW] = CurrentLimit.of(decision, key_prefix)
-        checker.mark(plan, state)
-        if not decision.allowed:
-            raise checker.refusal(charge.limit, decision)
+    def refuse(state: MutableMapping[str, Any], essentials: Essentials, key: str, label: str) -> NoReturn:
+        rule = essentials[1]
+        state[VIEW] = view = CurrentLimit.of(essentials, items[rule], key, label, key_prefix)
+        state[COMPLETE] = done
+        raise checker.refusal(charges[rule].limit, view.decision)
 
     # What `check` uses on every request. Few names, because each of them is a cell in memory that it has to visit.
     hit = policy.hit
@@ -54,7 +52,7 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
     labels = None if by_path else tuple(each.place.label for each in charges)
     # None stands for the peer's address, which takes less time to read than a call.
     read_key = None if key_function is get_remote_address else plan.groups[0].read_key
-    owner, endpoint, exempt_routes = checker.owner, plan.endpoint, checker.exempt_routes
+    done, endpoint, exempt_routes = checker.mark_of(plan), plan.endpoint, checker.exempt_routes
     # The path of the last request and what goes before its keys: most endpoints have one path.
     latest = ("", joined(""))
 
@@ -81,13 +79,15 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
         else:
             essentials = hit(key, cost)
             label = labels[essentials[1]]
-        if not (is_bare and essentials[0]):
-            finish(scope, essentials, key, label)
-        elif state is None:
-            scope["state"] = {VIEW: (items[essentials[1]], [key, label]), COMPLETE: owner}
-        else:
+        if state is None:
+            state = scope["state"] = {}
+        if not essentials[0]:
+            refuse(state, essentials, key, label)
+        if is_bare:
             state[VIEW] = (items[essentials[1]], [key, label])
-            state[COMPLETE] = owner
+        else:
+            state[VIEW] = CurrentLimit.of(essentials, items[essentials[1]], key, label, key_prefix)
+        state[COMPLETE] = done
         return None
 
     return check

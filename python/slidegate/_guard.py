@@ -19,16 +19,27 @@ _MOST_KEPT = 65_536
 class Guard:
     """The checks of one application's routes by one limiter, each made when a request first needs it. Thread-safe."""
 
-    __slots__ = ("_checks", "_find", "_finder", "_plans", "_revision", "app", "limiter")
+    __slots__ = ("_checks", "_find", "_finder", "_plans", "_revision", "_state", "_values", "app", "kind", "limiter")
 
     def __init__(self, app: Any, limiter: Limiter) -> None:
         self.app = app
         self.limiter = limiter
+        self.kind: Any = type(limiter)
+        # Where Starlette's State keeps its attributes; to ask the State itself takes ten times as long.
+        self._state = getattr(app, "state", None)
+        self._values: dict[str, Any] = getattr(self._state, "_state", {})
         self._plans = limiter._plans
         self._finder = RouteFinder(app)
         self._find = self._finder.find
         self._revision = self._plans.revision
         self._checks: dict[Found | None, Check | None] = {}
+
+    def is_for(self, scope: Scope, limiter: Limiter | None) -> bool:
+        """Whether a request is for this application and has this limiter: the one given, else the application's."""
+        app = scope.get("app")
+        if limiter is None and app is self.app and app.state is self._state:
+            limiter = self._values.get("limiter")
+        return limiter is self.limiter and app is self.app
 
     def check_for(self, scope: Scope) -> Check | None:
         """The check that a request has to pass before the application gets it; None when there is none."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
+from functools import cached_property
 
-from starlette.datastructures import MutableHeaders
+from limits import RateLimitItem
 
-from .decision import NS_PER_S, Decision
+from ._core import with_quota
+from .decision import NS_PER_S, Decision, Essentials
 
 
 class HEADERS:
@@ -22,7 +24,7 @@ class HEADERS:
     RETRY_AFTER = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HeaderFormat:
     """Names and forms of the headers: whole seconds, never earlier than the true moment."""
 
@@ -42,15 +44,6 @@ class HeaderFormat:
             HEADERS.RETRY_AFTER: self.retry_after,
         }
 
-    def fields(self, decision: Decision, now_s: float, existing_retry: str | None = None) -> dict[str, str]:
-        """Limit, Remaining, Reset as seconds since the epoch, and Retry-After as `retry_field` has it."""
-        quota = {
-            self.limit: str(decision.limit),
-            self.remaining: str(decision.remaining),
-            self.reset: str(_later(now_s, decision.reset_after_ns)),
-        }
-        return quota | self.retry_field(decision, now_s, existing_retry)
-
     def retry_field(self, decision: Decision, now_s: float, existing: str | None = None) -> dict[str, str]:
         """Retry-After, of a refusal or when asked for on success too; the later one when the response has its own."""
         if decision.allowed and not self.is_retry_after_on_success:
@@ -61,18 +54,40 @@ class HeaderFormat:
         date = formatdate(_later(now_s, after_s * NS_PER_S), usegmt=True)
         return {self.retry_after: date if self.is_retry_after_date else str(after_s)}
 
-    def write(self, headers: MutableHeaders, decision: Decision) -> None:
-        """Sets all of them, replacing those of an earlier check."""
-        fields = self.fields(decision, time.time(), headers.get(self.retry_after))
-        # One pass over the list, where each assignment to `headers` would be one.
-        added = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()]
-        replaced = {name for name, _ in added}
-        headers.raw[:] = [field for field in headers.raw if field[0] not in replaced] + added
+    @cached_property
+    def _quota_names(self) -> tuple[bytes, bytes, bytes]:
+        return _raw(self.limit), _raw(self.remaining), _raw(self.reset)
+
+    def written(
+        self, raw: Iterable[tuple[bytes, bytes]], item: RateLimitItem, essentials: Essentials
+    ) -> list[tuple[bytes, bytes]]:
+        """The raw headers of a response with Limit, Remaining, Reset as seconds since the epoch, and Retry-After.
+
+        They replace those of an earlier check; Retry-After is as `retry_field` has it.
+        """
+        now_s = time.time()
+        headers = with_quota(raw, self._quota_names, item.amount, essentials, now_s)
+        if not essentials[0] or self.is_retry_after_on_success:
+            name = _raw(self.retry_after)
+            existing = next((value.decode("latin-1") for each, value in headers if each.lower() == name), None)
+            for value in self.retry_field(Decision.of(essentials, item, "", ""), now_s, existing).values():
+                headers = [field for field in headers if field[0].lower() != name]
+                headers.append((name, value.encode("latin-1")))
+        return headers
 
     def of_refusal(self, decision: Decision, *, is_retry_only: bool) -> Mapping[str, str]:
         """The headers of a 429 that no response was made for yet."""
         now_s = time.time()
-        return self.retry_field(decision, now_s) if is_retry_only else self.fields(decision, now_s)
+        quota = {
+            self.limit: str(decision.limit),
+            self.remaining: str(decision.remaining),
+            self.reset: str(_later(now_s, decision.reset_after_ns)),
+        }
+        return ({} if is_retry_only else quota) | self.retry_field(decision, now_s)
+
+
+def _raw(name: str) -> bytes:
+    return name.lower().encode("latin-1")
 
 
 def _later(now_s: float, duration_ns: int) -> int:

@@ -100,7 +100,7 @@ class Plans:
         return _either(None, check)
 
     def _renew(self, endpoint: Endpoint) -> None:
-        if self._limiter._is_check_replaced:
+        if self._limiter._is_replaced():
             endpoint.check = endpoint.replaced_check
         else:
             endpoint.check = self.check(self.plan(endpoint.name, endpoint.groups))

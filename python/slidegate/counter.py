@@ -9,7 +9,7 @@ from typing import Any
 from limits import RateLimitItem, WindowStats
 
 from ._places import KeyStyle, Place, joined, place_of
-from .decision import NS_PER_S, Decision
+from .decision import NS_PER_S, Essentials
 from .notation import quota_of
 from .storage import Policy, Storage
 from .strategies import Strategy
@@ -53,36 +53,35 @@ class Counter:
 
     def hit(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
         """Takes `cost`, if there is as much left, and says whether there was."""
-        policy, key, _ = self._locate(item, identifiers)
+        policy, key = self._locate(item, identifiers)
         return policy.hit(key, cost)[0]
 
     def test(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
         """Whether `cost` is left. Changes nothing."""
-        return self.peek(item, *identifiers, cost=cost).allowed
+        return self.peek(item, *identifiers, cost=cost)[0]
 
     def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
         """When all will be left again, in seconds since the epoch, and how much is left now."""
-        decision = self.peek(item, *identifiers)
-        return WindowStats(time.time() + decision.reset_after_ns / NS_PER_S, decision.remaining)
+        _, _, remaining, reset_after_ns, _ = self.peek(item, *identifiers)
+        return WindowStats(time.time() + reset_after_ns / NS_PER_S, remaining)
 
-    def peek(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> Decision:
+    def peek(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> Essentials:
         """What a hit would come to. Changes nothing."""
-        policy, key, (name, scope) = self._locate(item, identifiers)
-        return Decision.of(policy.peek(key, cost), item, name, scope)
+        policy, key = self._locate(item, identifiers)
+        return policy.peek(key, cost)
 
     def clear(self, item: RateLimitItem, *identifiers: str) -> None:
         """Forgets the hits."""
-        policy, key, _ = self._locate(item, identifiers)
+        policy, key = self._locate(item, identifiers)
         policy.reset(key)
 
-    def _locate(self, item: RateLimitItem, identifiers: tuple[str, ...]) -> tuple[Policy, str, tuple[str, str]]:
+    def _locate(self, item: RateLimitItem, identifiers: tuple[str, ...]) -> tuple[Policy, str]:
         quota = quota_of(item, self._strategy, "a limit")
         own = identifiers[1:] if self._key_prefix and identifiers[:1] == (self._key_prefix,) else identifiers
         if len(own) != 2:
             place = place_of(self._key_prefix, "custom", "", None)
-            key, names = joined(*map(str, identifiers)), ("/".join(map(str, identifiers)), "")
+            key = joined(*map(str, identifiers))
         else:
             key, scope = own
             place = self._shared.get(scope) or place_of(self._key_prefix, self._key_style, scope, None)
-            names = (key, scope)
-        return self.storage.policy(((quota, place.rule_scope),)), place.lead + key, names
+        return self.storage.policy(((quota, place.rule_scope),)), place.lead + key

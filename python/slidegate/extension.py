@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
@@ -22,6 +23,7 @@ from ._places import KeyStyle, place_of
 from ._plans import Plans
 from ._settings import C, Environment
 from .counter import Counter
+from .decision import NS_PER_S
 from .errors import ConfigurationError
 from .storage import OnFull, open_storage
 from .strategies import strategy_named
@@ -33,7 +35,9 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Limits: TypeAlias = StrOrCallableStr | Iterable[StrOrCallableStr]
 
 
-_REPLACEABLE = frozenset({"_check_request_limit", "_limiter", "_default_limits", "_application_limits"})
+_REPLACEABLE = frozenset(
+    {"_check_request_limit", "_inject_asgi_headers", "_limiter", "_default_limits", "_application_limits"}
+)
 
 
 class Limiter:
@@ -161,12 +165,17 @@ class Limiter:
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name in _REPLACEABLE and "_checker" in vars(self):
-            self._plans.renew()
+        self._note_replaced(name)
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
-        if name in _REPLACEABLE and "_checker" in vars(self):
+        self._note_replaced(name)
+
+    def _note_replaced(self, name: str) -> None:
+        own = vars(self)
+        if name in _REPLACEABLE and "_checker" in own:
+            own["_is_check_replaced"] = "_check_request_limit" in own
+            own["_is_inject_replaced"] = "_inject_asgi_headers" in own
             self._plans.renew()
 
     @property
@@ -305,13 +314,6 @@ class Limiter:
             plan = self._plans.by_hand(endpoint_func, in_middleware)
             run_blocking(self._checker.check(plan, request, settle_blocking, {}, is_marked=False))
 
-    _stock_check: ClassVar[Any] = _check_request_limit
-
-    @property
-    def _is_check_replaced(self) -> bool:
-        kind = type(self)
-        return kind._check_request_limit is not kind._stock_check or "_check_request_limit" in vars(self)
-
     def _foreign_counter(self) -> Counter | None:
         counter = self._limiter
         return counter if counter is not self._native_counter or "hit" in vars(counter) else None
@@ -326,12 +328,27 @@ class Limiter:
     def _inject_asgi_headers(self, headers: MutableHeaders, current_limit: CurrentLimitLike | None) -> MutableHeaders:
         """The same for the headers alone."""
         if self.enabled and self._headers_enabled and current_limit is not None:
+            item, identifiers = current_limit
             if isinstance(current_limit, CurrentLimit):
-                decision = current_limit.decision
+                essentials = current_limit.essentials
+            elif self._foreign_counter() is None:
+                essentials = self._native_counter.peek(item, *identifiers)
             else:
-                decision = self._limiter.peek(current_limit[0], *current_limit[1])
-            self._headers.write(headers, decision)
+                reset_time_s, remaining = self._limiter.get_window_stats(item, *identifiers)
+                wait_ns = max(0, round((reset_time_s - time.time()) * NS_PER_S))
+                essentials = (remaining > 0, 0, remaining, wait_ns, 0 if remaining > 0 else wait_ns)
+            headers.raw[:] = self._headers.written(headers.raw, item, essentials)
         return headers
+
+    # What tells whether somebody has replaced these methods, in the class or in the object.
+    _stock_check: ClassVar[Any] = _check_request_limit
+    _stock_inject: ClassVar[Any] = _inject_asgi_headers
+    _is_check_replaced = False
+    _is_inject_replaced = False
+
+    def _is_replaced(self) -> bool:
+        kind = type(self)
+        return kind._check_request_limit is not kind._stock_check or self._is_check_replaced
 
 
 def _silent_alone(logger: logging.Logger) -> logging.Logger:

@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ._callables import is_async, qualified_name, settle
-from ._check import COMPLETE, VIEW, Check, state_of
+from ._check import COMPLETE, VIEW, Check, CurrentLimit, state_of
 from ._guard import Guard
 from ._handler import _rate_limit_exceeded_handler
 from ._holds import LEFT_TO_MIDDLEWARE
@@ -55,31 +55,17 @@ class SlowAPIMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
-        elif self._dispatching is not None:
+            return
+        if self._dispatching is not None:
             await self._dispatching(scope, receive, send)
-        else:
-            await self._limited(scope, receive, send)
-
-    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
-        """Checks a request and, if it passes, has the response made. Called where a subclass overrides it, only."""
-        guard = self._guard_for(request.scope)
+            return
+        guard = self._guard
+        if guard is None or not guard.is_for(scope, self._limiter):
+            guard = self._guard_for(scope)
         limiter = guard.limiter
-        check = _check_for(guard, request.scope) if limiter.enabled else None
-        if check is None:
-            return await call_next(request)
-        try:
-            pending = check(request, settle)
-            if pending is not None:
-                await pending
-        except Exception as error:
-            return await _response_to(error, request, guard.app)
-        response = await call_next(request)
-        return limiter._inject_headers(response, state_of(request.scope).get(VIEW))
-
-    async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
-        guard = self._guard_for(scope)
-        limiter = guard.limiter
-        check = _check_for(guard, scope) if limiter.enabled else None
+        check = None
+        if limiter.enabled:
+            check = _check_for(guard, scope)
         if check is not None:
             request = Request(scope, receive, send)
             try:
@@ -96,12 +82,30 @@ class SlowAPIMiddleware:
             await self.app(scope, receive, send)
         else:
 
-            async def send_with_headers(message: Message) -> None:
+            def send_with_headers(message: Message) -> Awaitable[None]:
                 if message["type"] == "http.response.start":
                     _add_headers(limiter, scope, message)
-                await send(message)
+                return send(message)
 
             await self.app(scope, receive, send_with_headers)
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        """Checks a request and, if it passes, has the response made. Called where a subclass overrides it, only."""
+        guard = self._guard
+        if guard is None or not guard.is_for(request.scope, self._limiter):
+            guard = self._guard_for(request.scope)
+        limiter = guard.limiter
+        check = _check_for(guard, request.scope) if limiter.enabled else None
+        if check is None:
+            return await call_next(request)
+        try:
+            pending = check(request, settle)
+            if pending is not None:
+                await pending
+        except Exception as error:
+            return await _response_to(error, request, guard.app)
+        response = await call_next(request)
+        return limiter._inject_headers(response, state_of(request.scope).get(VIEW))
 
     async def _held(self, guard: Guard, is_told: bool, scope: Scope, receive: Receive, send: Send) -> None:
         # What is held for the request, here or by a decorator, is settled when the response is known.
@@ -126,9 +130,6 @@ class SlowAPIMiddleware:
     def _guard_for(self, scope: Scope) -> Guard:
         app = scope.get("app") or self.app
         limiter = self._limiter or getattr(getattr(app, "state", None), "limiter", None)
-        guard = self._guard
-        if guard is not None and guard.limiter is limiter and guard.app is app:
-            return guard
         if not isinstance(limiter, Limiter):
             raise ConfigurationError(
                 f"{type(self).__name__} found {limiter!r} for a limiter; set app.state.limiter = limiter, or give it"
@@ -192,15 +193,20 @@ def _checked(limiter: Limiter, request: Request, handler: Callable[..., Any] | N
     return None, True
 
 
-_STOCK = (_find_route_handler, _should_exempt)
+_STOCK_FIND, _STOCK_EXEMPT = _find_route_handler, _should_exempt
 
 
 def _check_for(guard: Guard, scope: Scope) -> Check | None:
-    limiter = guard.limiter
-    if (_find_route_handler, _should_exempt) == _STOCK and not limiter._is_check_replaced:
+    limiter, kind = guard.limiter, guard.kind
+    if (
+        _find_route_handler is _STOCK_FIND
+        and _should_exempt is _STOCK_EXEMPT
+        and kind._check_request_limit is kind._stock_check
+        and not limiter._is_check_replaced
+    ):
         return guard.check_for(scope)
     # Somebody has replaced a part: requests take the way of slowapi, through all of them.
-    is_found_here = _find_route_handler is _STOCK[0]
+    is_found_here = _find_route_handler is _STOCK_FIND
     handler = guard.endpoint_for(scope) if is_found_here else _find_route_handler(guard.app.routes, scope)
     if _should_exempt(limiter, handler):
         return None
@@ -270,6 +276,11 @@ def _plain_response(request: Request, error: Exception) -> Response:
 
 
 def _add_headers(limiter: Limiter, scope: Scope, message: Message) -> None:
-    # A copy: an application may send the same list again.
-    headers = MutableHeaders(raw=list(message.get("headers", ())))
-    message["headers"] = limiter._inject_asgi_headers(headers, state_of(scope).get(VIEW)).raw
+    view, raw = state_of(scope).get(VIEW), message.get("headers", ())
+    kind = type(limiter)
+    is_stock = kind._inject_asgi_headers is kind._stock_inject and not limiter._is_inject_replaced
+    if type(view) is CurrentLimit and is_stock:
+        message["headers"] = limiter._headers.written(raw, view[0], view.essentials)
+    else:
+        # A copy: an application may send the same list again.
+        message["headers"] = limiter._inject_asgi_headers(MutableHeaders(raw=list(raw)), view).raw

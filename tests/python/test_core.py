@@ -502,3 +502,34 @@ def test_the_stub_says_what_the_module_has() -> None:
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+NAMES = (b"limit", b"remaining", b"reset")
+
+
+def test_quota_headers_are_added_to_a_copy_and_replace_those_that_are_there() -> None:
+    before = [(b"a", b"1"), (b"limit", b"old"), (b"b", b"2"), (b"reset", b"old"), (b"limits", b"kept")]
+    after = _core.with_quota(tuple(before), NAMES, 10, (True, 0, 9, 1_500_000_000, 0), 100.25)
+    kept = [(b"a", b"1"), (b"b", b"2"), (b"limits", b"kept")]
+    assert after == [*kept, (b"limit", b"10"), (b"remaining", b"9"), (b"reset", b"102")]
+    assert len(before) == 5
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ([], NAMES, 10, (True, 0, 9, 0, 0)),
+        ([], ("limit", "remaining", "reset"), 10, (True, 0, 9, 0, 0), 1.0),
+        ([], NAMES[:2], 10, (True, 0, 9, 0, 0), 1.0),
+        ([], NAMES, "10", (True, 0, 9, 0, 0), 1.0),
+        ([], NAMES, 10, (True, 0, 9), 1.0),
+        ([], NAMES, 10, (True, 0, "9", 0, 0), 1.0),
+        ([], NAMES, 10, (True, 0, 9, 0, 0), "now"),
+        (None, NAMES, 10, (True, 0, 9, 0, 0), 1.0),
+    ],
+    ids=str,
+)
+def test_quota_headers_of_something_else_are_a_type_error(arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(TypeError):
+        _core.with_quota(*arguments)
