@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from weakref import WeakSet
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
@@ -63,7 +64,7 @@ class Endpoint:
         self.check: Check
         with suppress(AttributeError, TypeError):
             # Bound methods and builtins take no attributes.
-            vars(function).setdefault(_LIMITED_BY, []).append(self)
+            vars(function).setdefault(_LIMITED_BY, WeakSet()).add(self)
 
     @classmethod
     def of(cls, limiter: Limiter, function: Callable[..., Any]) -> Endpoint:
@@ -274,9 +275,23 @@ def endpoint_behind(limiter: Limiter, function: Any) -> Endpoint | None:
     return None
 
 
+def limiters_behind(function: Any) -> Iterator[Limiter]:
+    """The limiters that were meant to decorate a function that is registered as an endpoint.
+
+    Those whose wrapper it is, or wraps; and those whose wrapper has the function's name in its module, as after a
+    decorator that stands above the one of the route.
+    """
+    for each in wrapped_chain(function):
+        known = getattr(each, _MARK, None)
+        if isinstance(known, Endpoint):
+            yield known.limiter
+    named = getattr(function, "__globals__", {}).get(getattr(function, "__name__", None))
+    yield from (endpoint.limiter for endpoint in endpoints_over(function) if named in endpoint.wrappers)
+
+
 def endpoints_over(function: Any) -> Iterator[Endpoint]:
     """The endpoints whose wrappers were made for the function, or for one of those wrappers."""
-    for endpoint in getattr(function, _LIMITED_BY, ()):
+    for endpoint in list(getattr(function, _LIMITED_BY, ())):
         if endpoint.function is function:
             yield endpoint
             for wrapper in endpoint.wrappers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -22,6 +23,19 @@ if TYPE_CHECKING:
     from .extension import Limiter
 
 UNMATCHED = "unmatched requests"
+
+
+class Way(Enum):
+    """Who checks the requests for an endpoint: its decorator, or the middleware.
+
+    An inert decorator stands above the one of the route, which so has the bare function: the middleware checks its
+    limits, and nobody does without it. Static files have no limits.
+    """
+
+    DECORATOR = "decorator"
+    MIDDLEWARE = "middleware"
+    INERT = "inert decorator"
+    STATIC = "static files"
 
 
 class Plans:
@@ -105,13 +119,21 @@ class Plans:
         else:
             endpoint.check = self.check(self.plan(endpoint.name, endpoint.groups))
 
-    def _ahead_of(self, called: Any, named: Any, is_registered: Callable[[object], bool]) -> Check | None:
-        if isinstance(named, StaticFiles) or endpoint_behind(self._limiter, called) is not None:
-            return None
+    def treatment(self, called: Any, named: Any, is_registered: Callable[[object], bool]) -> tuple[Way, Plan]:
+        """How requests for what is `called`, a part of the endpoint that is `named`, are limited, and by what."""
+        known = endpoint_behind(self._limiter, called)
+        if known is not None:
+            return Way.DECORATOR, self.plan(known.name, known.groups)
         inert = self._over(called)
         if inert is not None and not any(map(is_registered, inert.wrappers)):
-            return self._checked(self.plan(inert.name, inert.groups))
-        return self._checked(self._plan_ahead(named))
+            return Way.INERT, self.plan(inert.name, inert.groups)
+        if isinstance(named, StaticFiles):
+            return Way.STATIC, Plan(qualified_name(named), (), (), ())
+        return Way.MIDDLEWARE, self._plan_ahead(named)
+
+    def _ahead_of(self, called: Any, named: Any, is_registered: Callable[[object], bool]) -> Check | None:
+        way, plan = self.treatment(called, named, is_registered)
+        return None if way is Way.DECORATOR else self._checked(plan)
 
     def _plan_ahead(self, endpoint: Any) -> Plan:
         return self.plan(qualified_name(endpoint), (), is_ahead=True)
@@ -136,7 +158,7 @@ class Plans:
 
     def _over(self, function: Any) -> Endpoint | None:
         over = [endpoint for endpoint in endpoints_over(function) if endpoint.limiter is self._limiter]
-        return over[-1] if over else None
+        return max(over, key=lambda endpoint: len(endpoint.groups), default=None)
 
     def _checked(self, plan: Plan) -> Check | None:
         return self.check(plan) if plan.groups else None

@@ -108,17 +108,18 @@ class RouteFinder:
 
     def every(self) -> Iterator[Found]:
         """All routes there are, those behind mounts and hosts too, in the order of dispatch."""
-        return self._every(())
+        return (found for found, _ in self.every_with_apps())
 
-    def _every(self, passed: tuple[Any, ...]) -> Iterator[Found]:
-        passed = (*passed, self._router)
+    def every_with_apps(self, outer: tuple[Any, ...] = ()) -> Iterator[tuple[Found, tuple[Any, ...]]]:
+        """The same, each with the applications that a request for it passes through, after those that are `outer`."""
+        apps = (*outer, self._app)
         layout = self._layout()
         for candidate in (*layout.candidates, *layout.low_priority):
             if candidate.app is None:
                 parts = [step.candidate for step in parts_of(candidate)]
-                yield from (part.found(Kind.FULL) for part in parts or [candidate])
-            elif not any(router is router_of(candidate.app)[0] for router in passed):
-                yield from RouteFinder(candidate.app, candidate.base)._every(passed)
+                yield from ((part.found(Kind.FULL), apps) for part in parts or [candidate])
+            elif not any(router_of(app)[0] is router_of(candidate.app)[0] for app in apps):
+                yield from RouteFinder(candidate.app, candidate.base).every_with_apps(apps)
 
     def _searched(self, scope: Scope, path: str, method: str | None, steps: Sequence[Step]) -> Found | None:
         match = first_match(steps, scope, path)

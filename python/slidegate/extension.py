@@ -22,9 +22,11 @@ from ._headers import HEADERS, HeaderFormat
 from ._places import KeyStyle, place_of
 from ._plans import Plans
 from ._settings import C, Environment
+from ._start_up import watch_start_up
 from .counter import Counter
 from .decision import NS_PER_S
 from .errors import ConfigurationError
+from .report import Report, report_of
 from .storage import OnFull, open_storage
 from .strategies import strategy_named
 from .wrappers import Limit, LimitGroup, StrOrCallableStr
@@ -162,6 +164,7 @@ class Limiter:
             foreign_counter=self._foreign_counter,
         )
         self._limiter = self._native_counter
+        watch_start_up()
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -264,6 +267,10 @@ class Limiter:
         """Forgets all hits."""
         self._storage.reset()
 
+    def report(self, app: Any) -> Report:
+        """Every route of an application with the limits that will be enforced on it, and why. `print` it."""
+        return report_of(self, app)
+
     def _decorator(
         self,
         limit_value: StrOrCallableStr,
@@ -272,6 +279,9 @@ class Limiter:
         options: tuple[Any, ...],
         deduct_when: Callable[..., Any] | None,
     ) -> Callable[[_Function], _Function]:
+        # Once more, as FastAPI may not have been imported before.
+        watch_start_up()
+
         def decorate(function: Any) -> Any:
             if isinstance(function, (staticmethod, classmethod)):
                 return type(function)(decorate(function.__func__))

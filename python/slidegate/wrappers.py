@@ -99,7 +99,7 @@ class LimitGroup:
         self.request: HTTPConnection | None = None
         self._where = where
         self._strategy = strategy
-        self._provider = limit_provider
+        self.provider = limit_provider
 
         def take(function: Any, what: str, offer: str = "request") -> Callable[[Any], Any]:
             if not callable(function):

@@ -1,0 +1,120 @@
+"""What is looked at when an application starts, so that a limit that nothing enforces is not found out in production.
+
+Applications tell nobody that they start, but for their middleware, which is just what may be missing. So the method
+with which Starlette and FastAPI build an application, before its first event, is extended for the whole process; it
+still does what it did, and then looks at those applications that have a limiter.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ._endpoint import limiters_behind
+from ._plans import Way
+from ._routes import RouteFinder
+from .errors import ConfigurationError
+from .report import Report, RouteReport, has_middleware, middleware_of, report_of
+
+if TYPE_CHECKING:
+    from .extension import Limiter
+
+_WATCHED = "__slidegate_watched__"
+_MOST_NAMED = 8
+
+
+def watch_start_up() -> None:
+    """Has applications looked at when they start, from now on. To call it again does nothing."""
+    fastapi: Any = sys.modules.get("fastapi.applications")
+    for kind in (Starlette, getattr(fastapi, "FastAPI", Starlette)):
+        build = vars(kind).get("build_middleware_stack")
+        if build is not None and not hasattr(build, _WATCHED):
+            kind.build_middleware_stack = _watched(build)  # type: ignore[method-assign]
+
+
+def check_application(app: Any) -> None:
+    """Logs what is probably not meant. Raises ConfigurationError, which names the routes, for inert decorators."""
+    for limiter in limiters_of(app):
+        report = report_of(limiter, app)
+        inert = [each for each in report.routes if each.way == Way.INERT.value and not (each.limits or each.is_exempt)]
+        if inert and limiter.enabled and limiter._auto_check:
+            raise ConfigurationError(
+                f"{_named(inert)}: @limiter.limit stands above the decorator of the route, which so gets the function"
+                " without its limit; put it below, or add app.add_middleware(SlowAPIMiddleware)"
+            )
+        for warning in _warnings_about(limiter, app, report):
+            limiter.logger.warning(warning)
+
+
+def _watched(build: Any) -> Any:
+    @functools.wraps(build)
+    def build_middleware_stack(self: Any) -> ASGIApp:
+        stack: ASGIApp = build(self)
+        try:
+            check_application(self)
+        except ConfigurationError as error:
+            return _Refusing(error)
+        return stack
+
+    setattr(build_middleware_stack, _WATCHED, True)
+    return build_middleware_stack
+
+
+class _Refusing:
+    """Does not start. Servers take an exception for an application that has no start-up, so they are told."""
+
+    def __init__(self, error: ConfigurationError) -> None:
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": str(self._error)})
+        raise self._error
+
+
+def limiters_of(app: Any) -> list[Limiter]:
+    """The limiters of an application: its own, those of its middleware and those that decorate its endpoints."""
+    from .extension import Limiter
+
+    finder = RouteFinder(app)
+    found = [getattr(getattr(app, "state", None), "limiter", None)]
+    found += [each.kwargs.get("limiter") for each in middleware_of(app)]
+    found += [limiter for route in finder.every() for limiter in limiters_behind(route.endpoint)]
+    return [each for each in dict.fromkeys(found) if isinstance(each, Limiter)]
+
+
+def _warnings_about(limiter: Limiter, app: Any, report: Report) -> Iterator[str]:
+    if not limiter.enabled:
+        return
+    missing = [
+        each for each in report.unlimited if each.way == Way.MIDDLEWARE.value and "WEBSOCKET" not in each.methods
+    ]
+    if missing and (limiter._default_limits or limiter._application_limits) and not has_middleware(app, limiter):
+        yield (
+            f"default_limits are not enforced on {_named(missing)}: routes without a decorator need"
+            " app.add_middleware(SlowAPIMiddleware), of slidegate.middleware"
+        )
+    by_path = [each for each in report.routes if each.limits and each.is_counted_by_path and "{" in each.path]
+    if by_path:
+        yield (
+            f'key_style="url" counts every path apart, so whoever varies it is not limited: {_named(by_path)};'
+            ' Limiter(key_style="endpoint") counts a route as one'
+        )
+    outside = [each.cls for each in getattr(app, "user_middleware", ())]
+    mine = next((at for at, cls in enumerate(outside) if cls in {each.cls for each in middleware_of(app)}), None)
+    if mine is not None and any(inspect.isclass(cls) and issubclass(cls, CORSMiddleware) for cls in outside[mine:]):
+        yield "CORSMiddleware is inside of SlowAPIMiddleware, whose 429 so has no CORS headers; add it afterwards"
+
+
+def _named(routes: Iterable[RouteReport]) -> str:
+    names = list(dict.fromkeys(each.name for each in routes))
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more

@@ -1,0 +1,205 @@
+"""Which limits will be enforced on which routes of an application, and why: to be read before production."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from ._callables import qualified_name
+from ._charges import Plan
+from ._endpoint import wrapped_chain
+from ._plans import Way
+from ._routes import Found, RouteFinder
+from .wrappers import LimitGroup
+
+if TYPE_CHECKING:
+    from .extension import Limiter
+
+__all__ = ["Report", "RouteReport", "report_of"]
+
+_GAP = "  "
+_WEBSOCKET = ("WEBSOCKET",)
+
+
+@dataclass(frozen=True)
+class RouteReport:
+    """One route, or one method of a class that serves a route."""
+
+    methods: tuple[str, ...]
+    """Empty when it takes any; ("WEBSOCKET",) for a WebSocket."""
+    path: str
+    """With the prefixes of routers and mounts, and after the host when the route is limited to one."""
+    endpoint: str
+    """Module and qualified name."""
+    limits: tuple[str, ...]
+    """What is enforced; empty when nothing is."""
+    reason: str
+    """Where the limits come from, or why there are none."""
+    way: str
+    """The value of the `Way` in which it is limited, or would be."""
+    is_exempt: bool
+    is_counted_by_path: bool
+    """Whether every concrete path counts apart."""
+    is_of_framework: bool
+    """Whether the framework made it, such as the pages of an API's documentation."""
+
+    @property
+    def name(self) -> str:
+        """Methods and path."""
+        return f"{','.join(self.methods) or 'ANY'} {self.path}"
+
+    @property
+    def is_websocket(self) -> bool:
+        """Whether it is a WebSocket's."""
+        return self.methods == _WEBSOCKET
+
+
+@dataclass(frozen=True)
+class Report:
+    """All routes of an application, in the order of dispatch. `str()` makes a table of it."""
+
+    routes: tuple[RouteReport, ...]
+    notes: tuple[str, ...]
+    """What holds for all of them."""
+
+    @property
+    def unlimited(self) -> tuple[RouteReport, ...]:
+        """The routes without a limit that nobody has exempted and the framework has not made."""
+        return tuple(each for each in self.routes if not (each.limits or each.is_exempt or each.is_of_framework))
+
+    def as_json(self) -> dict[str, Any]:
+        """For `json.dumps`."""
+        return {"notes": list(self.notes), "routes": [asdict(route) for route in self.routes]}
+
+    def __str__(self) -> str:
+        head = ("METHODS", "PATH", "LIMITS", "WHY")
+        rows = [
+            (",".join(each.methods) or "ANY", each.path, limit, each.reason if at == 0 else "")
+            for each in self.routes
+            for at, limit in enumerate(each.limits or ("none",))
+        ]
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        lines = [_GAP.join(map(str.ljust, row, widths)).rstrip() for row in (head, *rows)]
+        count = len(self.unlimited)
+        summary = f"{len(self.routes)} routes, {count or 'none'} of them without a limit and not exempt"
+        return "\n".join([*lines, "", *self.notes, summary])
+
+
+def report_of(limiter: Limiter, app: Any) -> Report:
+    """The report of one limiter about an application. Raises TypeError for what has no routes."""
+    finder = RouteFinder(app)
+    every = list(finder.every_with_apps())
+    registered = [each for found, _ in every for each in wrapped_chain(found.endpoint)]
+
+    def is_registered(function: object) -> bool:
+        return any(function is each for each in registered)
+
+    routes: list[RouteReport] = []
+    for found, apps in every:
+        is_covered = found.protocol != "websocket" and any(has_middleware(each, limiter) for each in apps)
+        for methods, called in _parts_of(found):
+            way, plan = limiter._plans.treatment(called, found.endpoint, is_registered)
+            routes.append(_route_report(limiter, found, methods, way, plan, is_covered))
+    return Report(tuple(routes), tuple(_notes_on(limiter)))
+
+
+def middleware_of(app: Any) -> list[Any]:
+    """The entries of the application's list of middleware that are ours."""
+    from .middleware import SlowAPIMiddleware
+
+    listed = getattr(app, "user_middleware", ())
+    return [each for each in listed if inspect.isclass(each.cls) and issubclass(each.cls, SlowAPIMiddleware)]
+
+
+def has_middleware(app: Any, limiter: Limiter) -> bool:
+    """Whether the application has the middleware, for this limiter."""
+    own = getattr(getattr(app, "state", None), "limiter", limiter)
+    return any((each.kwargs.get("limiter") or own) is limiter for each in middleware_of(app))
+
+
+def _parts_of(found: Found) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if found.protocol == "websocket":
+        yield _WEBSOCKET, found.endpoint
+    elif inspect.isclass(found.endpoint):
+        for method in ("get", "post", "put", "patch", "delete", "head", "options"):
+            if hasattr(found.endpoint, method):
+                yield (method.upper(),), getattr(found.endpoint, method)
+    else:
+        yield tuple(sorted(found.methods or ())), found.endpoint
+
+
+def _route_report(
+    limiter: Limiter, found: Found, methods: tuple[str, ...], way: Way, plan: Plan, is_covered: bool
+) -> RouteReport:
+    is_exempt = plan.endpoint in limiter._exempt_routes
+    is_enforced = not is_exempt and (way is Way.DECORATOR or is_covered) and limiter._auto_check and limiter.enabled
+    groups = [group for group in plan.groups if group.methods is None or _names_any(group.methods, methods)]
+    by_path = any(limiter._checker.reader.is_by_path(plan, group.scope) for group in groups)
+    return RouteReport(
+        methods=methods,
+        path=f"{found.host or ''}{found.route}",
+        endpoint=qualified_name(found.endpoint) if found.endpoint is not None else "",
+        limits=tuple(text for group in groups for text in _described(limiter, group)) if is_enforced else (),
+        reason=_reason(limiter, way, plan, is_exempt=is_exempt, is_covered=is_covered, found=found),
+        way=way.value,
+        is_exempt=is_exempt,
+        is_counted_by_path=by_path,
+        is_of_framework=str(getattr(found.endpoint, "__module__", "")).partition(".")[0] in ("fastapi", "starlette"),
+    )
+
+
+def _names_any(limited: Sequence[str], methods: tuple[str, ...]) -> bool:
+    return not methods or any(method.lower() in limited for method in methods)
+
+
+def _described(limiter: Limiter, group: LimitGroup) -> Iterator[str]:
+    if group.limits is None:
+        texts = [f"what {qualified_name(group.provider)} returns"] if callable(group.provider) else []
+    else:
+        texts = [str(limit.limit) for limit in group.limits]
+    details = [f"by {qualified_name(group.key_function).rpartition('.')[2]}"]
+    if group.scope:
+        details.append(f"shared as {group.scope!r}" if isinstance(group.scope, str) else "shared")
+    if group.per_method:
+        details.append("each method")
+    if group.methods:
+        details.append("/".join(group.methods).upper() + " only")
+    conditions = {"cost": group.read_cost, "exempt_when": group.read_exempt, "deduct_when": group.read_deduct}
+    details += [name for name, condition in conditions.items() if condition is not None]
+    if group.fixed_cost != 1:
+        details.append(f"cost {group.fixed_cost}")
+    yield from (f"{text} ({', '.join(details)})" for text in texts)
+
+
+def _reason(limiter: Limiter, way: Way, plan: Plan, *, is_exempt: bool, is_covered: bool, found: Found) -> str:
+    if is_exempt:
+        return "exempt"
+    if way is Way.STATIC:
+        return "static files are not limited"
+    sources = ["decorator"] if plan.own else []
+    if any(group in plan.common for group in limiter._application_limits):
+        sources.append("application_limits")
+    if any(group in plan.common for group in limiter._default_limits):
+        sources.append("default_limits")
+    if not sources:
+        return "no limit was declared for it"
+    told = " and ".join(sources)
+    if way is Way.DECORATOR or (is_covered and way is Way.MIDDLEWARE):
+        return told
+    if way is Way.INERT:
+        above = "the decorator stands above that of the route"
+        return f"{told}; {above}, the middleware checks it" if is_covered else f"{above}, so nothing checks it"
+    if found.protocol == "websocket":
+        return f"{told} do not apply to WebSockets; decorate it"
+    return f"{told} need SlowAPIMiddleware, which the application does not have"
+
+
+def _notes_on(limiter: Limiter) -> Iterator[str]:
+    if not limiter.enabled:
+        yield "The limiter is switched off (enabled=False): nothing is limited."
+    elif not limiter._auto_check:
+        yield "auto_check=False: nothing is limited but what the program checks by hand."
+    if limiter._unmatched_limited:
+        yield "Requests that no endpoint serves are limited together (unmatched_limited=True)."

@@ -1,0 +1,191 @@
+"""What is said, or refused, when an application starts."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Client
+from fastapi import APIRouter, FastAPI
+from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.types import Message
+
+from slidegate import ConfigurationError, Limiter
+from slidegate.middleware import SlowAPIMiddleware
+
+MakeLimiter = Callable[..., Limiter]
+MakeApp = Callable[[Limiter], FastAPI]
+
+
+def start(app: Any) -> list[Message]:
+    """What an application answers to the first event of a server."""
+    sent: list[Message] = []
+    events = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+
+    async def receive() -> Message:
+        return next(events)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def run() -> None:
+        await app({"type": "lifespan", "app": app}, receive, send)
+
+    asyncio.run(run())
+    return sent
+
+
+def test_a05_default_limits_without_the_middleware_are_warned_about_with_the_fix(
+    make_limiter: MakeLimiter, make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    limiter = make_limiter(default_limits="1/minute")
+    app = make_app(limiter)
+    router = APIRouter()
+    router.get("/included")(lambda: "ok")
+    app.include_router(router, prefix="/api")
+    app.get("/own")(limiter.limit("1/minute")(lambda: "ok"))
+    assert start(app)[0] == {"type": "lifespan.startup.complete"}
+    (warning,) = caplog.messages
+    assert "GET /api/included" in warning
+    assert "app.add_middleware(SlowAPIMiddleware)" in warning
+    assert "/own" not in warning
+    assert "/docs" not in warning
+
+
+def test_nothing_is_said_when_nothing_is_amiss(
+    make_limiter: MakeLimiter, make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    limiter = make_limiter(default_limits="1/minute")
+    app = make_app(limiter)
+    app.add_middleware(SlowAPIMiddleware)
+    app.add_middleware(CORSMiddleware)
+    app.get("/plain")(lambda: "ok")
+    app.get("/{id}/shared")(limiter.shared_limit("1/minute", "all")(lambda: "ok"))
+    start(app)
+    other = make_app(make_limiter())
+    other.get("/")(lambda: "ok")
+    start(other)
+    assert caplog.messages == []
+
+
+async def decorated_above(request: Request) -> PlainTextResponse:
+    return PlainTextResponse("ok")
+
+
+@pytest.mark.parametrize("kind", [FastAPI, Starlette])
+def test_a06_an_application_with_an_inert_decorator_does_not_start_and_serves_nothing(
+    kind: Any, limiter: Limiter
+) -> None:
+    app = kind(routes=[Route("/above", decorated_above)])
+    app.state.limiter = limiter
+    wrapper = limiter.limit("1/minute")(decorated_above)
+    with pytest.raises(ConfigurationError, match=r"GET,HEAD /above: .*stands above"):
+        start(app)
+    assert Client(app).get("/above").status_code == 500
+    assert wrapper is not decorated_above
+
+
+INERT = """
+from fastapi import FastAPI
+from slidegate import Limiter
+from slidegate.util import get_remote_address
+
+limiter = Limiter(get_remote_address)
+app = FastAPI()
+
+@limiter.limit("1/minute")
+@app.get("/above")
+async def above():
+    return "ok"
+"""
+
+
+def test_a06_a_server_ends_and_tells_the_route(tmp_path: Path) -> None:
+    (tmp_path / "inert.py").write_text(INERT)
+    command = [sys.executable, "-m", "uvicorn", "inert:app", "--port", "0"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 3
+    assert "GET /above: @limiter.limit stands above" in ended.stderr
+
+
+def test_a_function_that_another_application_limits_is_no_mistake(limiter: Limiter, make_limiter: MakeLimiter) -> None:
+    limited = limiter.limit("1/minute")(decorated_above)
+    app = Starlette(routes=[Route("/plain", decorated_above)])
+    app.state.limiter = make_limiter()
+    assert start(app)[0]["type"] == "lifespan.startup.complete"
+    both = Starlette(routes=[Route("/plain", decorated_above), Route("/limited", functools.partial(limited))])
+    both.state.limiter = limiter
+    assert start(both)[0]["type"] == "lifespan.startup.complete"
+
+
+def test_a08_paths_with_parameters_that_count_apart_are_warned_about(
+    make_limiter: MakeLimiter, make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    def user(user_id: int) -> int:
+        return user_id
+
+    for style in ("url", "endpoint"):
+        caplog.clear()
+        limiter = make_limiter(key_style=style)
+        app = make_app(limiter)
+        app.get("/users/{user_id}")(limiter.limit("2/minute")(user))
+        start(app)
+        statuses = [Client(app).get(f"/users/{number}").status_code for number in range(3)]
+        if style == "url":
+            assert statuses == [200, 200, 200]
+            (warning,) = caplog.messages
+            assert "GET /users/{user_id}" in warning
+            assert 'key_style="endpoint"' in warning
+        else:
+            assert statuses == [200, 200, 429]
+            assert "key_style" not in caplog.text
+
+
+def test_a07_cors_inside_of_the_middleware_is_warned_about(
+    make_limiter: MakeLimiter, make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app(make_limiter(default_limits="1/minute"))
+    app.add_middleware(CORSMiddleware)
+    app.add_middleware(SlowAPIMiddleware)
+    start(app)
+    assert "CORSMiddleware is inside of SlowAPIMiddleware" in caplog.text
+
+
+def test_a_limiter_that_is_switched_off_is_not_spoken_of(
+    make_limiter: MakeLimiter, make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    limiter = make_limiter(default_limits="1/minute", enabled=False)
+    app = make_app(limiter)
+    app.get("/{id}")(lambda: "ok")
+    start(app)
+    assert caplog.messages == []
+
+
+def test_a_limiter_that_is_made_before_fastapi_is_imported_is_watched_all_the_same() -> None:
+    program = (
+        "import slidegate, sys; from slidegate.util import get_remote_address;"
+        "assert 'fastapi' not in sys.modules; limiter = slidegate.Limiter(get_remote_address);"
+        "from fastapi import FastAPI; limiter.limit('1/minute')(lambda: None);"
+        "print(hasattr(FastAPI.build_middleware_stack, '__slidegate_watched__'))"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "True"
+
+
+def test_applications_are_watched_once(limiter: Limiter, make_limiter: MakeLimiter) -> None:
+    kinds = [FastAPI, Starlette]
+    before = [kind.build_middleware_stack for kind in kinds]
+    make_limiter()
+    importlib.import_module("slidegate._start_up").watch_start_up()
+    assert [kind.build_middleware_stack for kind in kinds] == before
