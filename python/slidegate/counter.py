@@ -8,11 +8,16 @@ from typing import Any
 
 from limits import RateLimitItem, WindowStats
 
+from ._core import Quota
+from ._flat_keys import readings
 from ._places import KeyStyle, Place, joined, place_of
 from .decision import NS_PER_S, Essentials
+from .errors import ConfigurationError
 from .notation import quota_of
-from .storage import Policy, Storage
+from .storage import Bucket, Policy, Storage
 from .strategies import Strategy
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "WEBSOCKET"})
 
 
 class Counter:
@@ -40,6 +45,7 @@ class Counter:
         self._key_style: KeyStyle = key_style
         self._shared = shared
         self._on_change = on_change
+        storage.know_keys(self.find)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -75,13 +81,40 @@ class Counter:
         policy, key = self._locate(item, identifiers)
         policy.reset(key)
 
+    def find(self, flat_key: str) -> Bucket | None:
+        """The bucket that `limits` would keep under a key such as "LIMITER/192.0.2.1//items/10/1/minute", if used."""
+        for item, identifiers in readings(flat_key, self._key_prefix):
+            try:
+                policy, key = self._locate(item, identifiers)
+            except ConfigurationError:
+                # Nobody can have declared it.
+                return None
+            _, _, remaining, reset_after_ns, _ = policy.peek(key)
+            if remaining < item.amount:
+                return Bucket(policy, key, item.amount - remaining, reset_after_ns)
+        return None
+
     def _locate(self, item: RateLimitItem, identifiers: tuple[str, ...]) -> tuple[Policy, str]:
         quota = quota_of(item, self._strategy, "a limit")
         own = identifiers[1:] if self._key_prefix and identifiers[:1] == (self._key_prefix,) else identifiers
         if len(own) != 2:
             place = place_of(self._key_prefix, "custom", "", None)
-            key = joined(*map(str, identifiers))
-        else:
-            key, scope = own
-            place = self._shared.get(scope) or place_of(self._key_prefix, self._key_style, scope, None)
+            return self._at(quota, place, joined(*map(str, identifiers)))
+        key, scope = own
+        if (shared := self._shared.get(scope)) is not None:
+            return self._at(quota, shared, key)
+        plain = self._at(quota, place_of(self._key_prefix, self._key_style, scope, None), key)
+        name, _, method = scope.rpartition(":")
+        if not name or method not in _METHODS:
+            return plain
+        # A limit that counts methods apart tells its scope as "/items:GET". A path can be that, too.
+        apart = self._at(quota, place_of(self._key_prefix, self._key_style, name, method), key)
+        return plain if _is_used(plain, item) and not _is_used(apart, item) else apart
+
+    def _at(self, quota: Quota, place: Place, key: str) -> tuple[Policy, str]:
         return self.storage.policy(((quota, place.rule_scope),)), place.lead + key
+
+
+def _is_used(bucket: tuple[Policy, str], item: RateLimitItem) -> bool:
+    policy, key = bucket
+    return policy.peek(key)[2] < item.amount

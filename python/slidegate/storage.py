@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from ._core import Clock, Limiter, Quota, Ticket
-from .decision import Essentials
+from .decision import NS_PER_S, Essentials
 from .errors import ConfigurationError
 
 Key: TypeAlias = str | bytes
@@ -29,12 +31,26 @@ class Policy(Protocol):
     def refund(self, ticket: Ticket, /) -> bool: ...
 
 
+class Bucket(NamedTuple):
+    """Where one limit counts one key, and what it has counted."""
+
+    policy: Policy
+    key: Key
+    used: int
+    reset_after_ns: int
+
+
+FindBucket: TypeAlias = Callable[[str], Bucket | None]
+"""The bucket that the `limits` package would keep under a key; None when nothing is counted there."""
+
+
 class Storage(Protocol):
     """Thread-safe. Policies are handles: equal rules share their counts."""
 
     def policy(self, rules: tuple[Rule, ...]) -> Policy: ...
     def reset(self) -> None: ...
     def check(self) -> bool: ...
+    def know_keys(self, find: FindBucket) -> None: ...
 
 
 class MemoryStorage:
@@ -44,14 +60,32 @@ class MemoryStorage:
         options: dict[str, Any] = {} if size is None else {"size": size}
         self._engine = Limiter(on_full=on_full, clock=clock, **options)
         self.policy = lru_cache(_POLICIES_KEPT)(self._policy)
+        self._find: FindBucket = lambda key: None
+
+    def know_keys(self, find: FindBucket) -> None:
+        """Tells where to look for the keys of the `limits` package, which `get` and its like are given."""
+        self._find = find
+
+    def get(self, key: str) -> int:
+        """What is counted under "LIMITER/<key>/<scope>/<amount>/<multiples>/<granularity>"; 0 for other keys."""
+        bucket = self._find(key)
+        return 0 if bucket is None else bucket.used
+
+    def get_expiry(self, key: str) -> float:
+        """When nothing will be counted there any more, in seconds since the epoch; now, when nothing is."""
+        bucket = self._find(key)
+        return time.time() + (0 if bucket is None else bucket.reset_after_ns / NS_PER_S)
 
     def reset(self) -> None:
         """Forgets all hits."""
         self._engine.reset()
 
-    def clear(self) -> None:
-        """The same, for programs that empty the dictionary of slowapi's storage."""
-        self._engine.reset()
+    def clear(self, key: str | None = None) -> None:
+        """Forgets what is counted under such a key; all hits without one, as emptying slowapi's dictionary does."""
+        if key is None:
+            self._engine.reset()
+        elif (bucket := self._find(key)) is not None:
+            bucket.policy.reset(bucket.key)
 
     def check(self) -> bool:
         """Whether hits can be counted now."""

@@ -1,0 +1,137 @@
+"""The differences from slowapi that are meant, by name. docs/migrating.md lists the same."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Difference(NamedTuple):
+    """What slowapi does, what slidegate does, and how to have it slowapi's way; Markdown for a cell of a table."""
+
+    slowapi: str
+    slidegate: str
+    back: str = "-"
+
+
+COUNTING = {
+    "moving-window": Difference(
+        "fixed window: twice the limit passes around its boundary",
+        "moving window: the limit holds for every window",
+        '`strategy="fixed-window"`',
+    ),
+    "refusals-are-not-counted": Difference("a refused request is counted, too", "it is not"),
+    "all-or-none": Difference("of several limits, each counts until one refuses", "all count, or none"),
+    "counted-once": Difference(
+        "the same limit twice counts twice; of two limiters on one endpoint only the outer counts",
+        "a limit counts once; every limiter counts",
+    ),
+    "whole-costs": Difference(
+        "a cost of 0, below 0, NaN or a fraction is counted as it is",
+        "a fraction is rounded up, the others are errors",
+        "`exempt_when` for what is free",
+    ),
+    "missing-keys": Difference(
+        "an empty key is not limited; without an address everybody is 127.0.0.1",
+        "all of them share one bucket, with one warning",
+        '`on_missing_key="skip"`',
+    ),
+    "qualified-names": Difference(
+        "functions of one name in one module share their limits",
+        "they are apart; names in `_route_limits` and for `key_style` are qualified: `module.Class.method`",
+    ),
+    "constant-time": Difference("a moving window takes longer as it fills", "always the same"),
+}
+
+APPLYING = {
+    "the-route-that-serves": Difference(
+        "middleware asks the last route that matches, and none in included routers, mounts and hosts",
+        "the route that the router dispatches to",
+        "`@limiter.exempt` on what is to stay unlimited",
+    ),
+    "indexed-routes": Difference("middleware tries every route for every request", "looks it up"),
+    "application-limits-everywhere": Difference(
+        "`application_limits` hold in the middleware, and not for decorated routes",
+        "for decorated routes too",
+    ),
+    "dynamic-limits-override": Difference(
+        "behind the middleware, a dynamic limit leaves the defaults in force, or counts them twice",
+        "replaces them, as a fixed one does",
+        "`override_defaults=False`",
+    ),
+    "dynamic-limits-apart": Difference("two requests at once may get each other's dynamic limit", "never"),
+    "no-limit-is-lost": Difference(
+        "a dynamic limit that raises `ValueError` or is nonsense is dropped",
+        "`default_limits` apply; without any, the request is an error",
+    ),
+    "typos-are-errors": Difference(
+        "a limit that cannot be read is logged, or an error of every request",
+        "`ConfigurationError` where it is declared",
+    ),
+    "decorator-above-the-route": Difference(
+        "`@limiter.limit` above the route decorator does nothing",
+        "it limits through the middleware; without middleware, an error at start",
+    ),
+    "exempt-and-limited": Difference("an exempt endpoint below a limit is a 500", "is exempt"),
+    "auto-check": Difference(
+        "`auto_check=False`: a 500, unless somebody sets `request.state.view_rate_limit`", "the decorator is inert"
+    ),
+}
+
+WRITING = {
+    "optional-parameters": Difference(
+        "endpoints need a parameter `request`, with headers also `response`", "used when there, not needed"
+    ),
+    "every-kind-of-endpoint": Difference(
+        "no instances with `__call__`, partials or WebSockets", "all are limited; a WebSocket by its decorator"
+    ),
+    "awaited-callables": Difference(
+        "asynchronous callables: no limit, always exempt, or a 500", "awaited, for keys, limits, costs, everything"
+    ),
+    "parameters-of-callables": Difference(
+        "each callable has its own rule for its parameters", "`request`, under any name, or nothing; limits also `key`"
+    ),
+    "callable-scopes": Difference("a callable scope is a 500", "it gets the name of the endpoint, or `request`"),
+    "one-string-is-a-list": Difference('`default_limits="1/second"` is read letter by letter', 'it is `["1/second"]`'),
+    "exception-handlers": Difference(
+        "`SlowAPIMiddleware` ignores asynchronous handlers, and both ignore one for 429", "they run"
+    ),
+    "typed": Difference("`add_exception_handler` and decorated endpoints do not check strictly", "they do"),
+    "no-warnings": Difference("deprecation warnings on Python 3.14", "none"),
+    "additions": Difference(
+        "-", "`deduct_when`, `unmatched_limited`, `preflights_limited`, `RateLimitExceeded.decision`"
+    ),
+}
+
+TELLING = {
+    "whole-seconds-in-headers": Difference(
+        "Reset is a float, a second late; Retry-After is on every response",
+        "whole seconds, on time; Retry-After on refusals",
+        "`retry_after_on_success=True`",
+    ),
+    "retry-after-on-refusals": Difference(
+        "no Retry-After without `headers_enabled`", "every refusal has it", "an exception handler of your own"
+    ),
+    "headers-of-the-scarcest-limit": Difference(
+        "of several limits, headers tell the one with the shortest window", "the one with the least left"
+    ),
+    "one-set-of-headers": Difference("headers twice for dynamic limits behind `SlowAPIMiddleware`", "once"),
+    "one-plain-middleware": Difference(
+        "one middleware on `BaseHTTPMiddleware`, one that starts a stream with every chunk",
+        "the same plain ASGI middleware under both names",
+    ),
+}
+
+SETTING_UP = {
+    "swallowed-errors": Difference("`swallow_errors=True`: a decorated endpoint is a 500", "the request passes"),
+    "dotenv-only-when-named": Difference(
+        "a `.env` in the working directory is read, or fails to be",
+        "only a file that is named",
+        '`config_filename=".env"`',
+    ),
+    "typed-variables": Difference(
+        "`RATELIMIT_HEADERS_ENABLED=false` and its like mean true; storage options are a `ValueError`",
+        "booleans are read as such, options as JSON",
+    ),
+}
+
+DIFFERENCES = {**COUNTING, **APPLYING, **WRITING, **TELLING, **SETTING_UP}
