@@ -38,7 +38,10 @@ _Limits: TypeAlias = StrOrCallableStr | Iterable[StrOrCallableStr]
 
 
 _REPLACEABLE = frozenset(
-    {"_check_request_limit", "_inject_asgi_headers", "_limiter", "_default_limits", "_application_limits"}
+    {
+        *("_check_request_limit", "_inject_asgi_headers", "_limiter", "_auto_check"),
+        *("_default_limits", "_application_limits"),
+    }
 )
 
 
