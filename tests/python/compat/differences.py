@@ -75,6 +75,11 @@ APPLYING = {
     "auto-check": Difference(
         "`auto_check=False`: a 500, unless somebody sets `request.state.view_rate_limit`", "the decorator is inert"
     ),
+    "start-up-checks": Difference(
+        "nothing is said about limits that do nothing, or count every path apart",
+        "one warning each when the application starts",
+        'a filter on `logging.getLogger("slidegate")`',
+    ),
 }
 
 WRITING = {
