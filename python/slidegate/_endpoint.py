@@ -194,9 +194,7 @@ class Endpoint:
                 self._write_headers(request, None, response)
             return request
 
-        signature, name = with_parameter(
-            resolved_signature(function), "slidegate_gate", Annotated[HTTPConnection, Depends(gate)]
-        )
+        signature, name = with_parameter(resolved_signature(function), "slidegate_gate", Annotated[Any, Depends(gate)])
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             if kwargs.pop(name, None) is None and limiter.enabled:

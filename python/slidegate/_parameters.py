@@ -122,4 +122,5 @@ def _resolved(annotation: Any, function: Callable[..., Any]) -> Any:
     except Exception:
         # A name that only type checkers import. FastAPI leaves such annotations alone too.
         return annotation
-    return None if hint is NoneType else hint
+    # Versions of FastAPI differ in what they make of this one, so it is left to them.
+    return "None" if hint is NoneType else hint
