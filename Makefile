@@ -5,10 +5,10 @@ WERROR := $(or $(SLIDEGATE_WERROR),OFF)
 FIXED_ADDRESSES := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cpp-test tsan asan model python-test stubtest lint format bench clean
+.PHONY: help setup demo test cpp-test tsan asan model python-test oldest stubtest lint format bench clean
 
 help:
-	@echo "make demo | test | bench | model | tsan | asan | lint | format | clean"
+	@echo "make demo | test | bench | model | tsan | asan | oldest | lint | format | clean"
 
 setup:
 	@.ci/setup
@@ -16,7 +16,7 @@ setup:
 demo: setup
 	@$(PYTHON_BIN) -m slidegate.demo $(if $(KEEP),--keep)
 
-test: cpp-test tsan asan model python-test stubtest lint
+test: cpp-test tsan asan model python-test oldest stubtest lint
 
 cpp-test: setup
 	ctest --test-dir build/release --output-on-failure
@@ -34,6 +34,10 @@ model: setup
 
 python-test: setup
 	$(PYTHON_BIN) -m pytest
+
+oldest:
+	@.ci/setup oldest
+	[ ! -d .venv-oldest ] || .venv-oldest/bin/python -m pytest
 
 stubtest: setup
 	MYPYPATH=python $(PYTHON_BIN) -m mypy.stubtest slidegate._core --allowlist .ci/stubtest-allowlist
@@ -55,4 +59,4 @@ bench: setup
 	$(PYTHON_BIN) benchmarks/run.py
 
 clean:
-	rm -rf build dist .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist .venv .venv-oldest .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -41,6 +42,25 @@ class Client:
 
     def statuses(self, path: str, count: int, **options: Any) -> list[int]:
         return [self.get(path, **options).status_code for _ in range(count)]
+
+
+def _is_streamed() -> bool:
+    app = FastAPI()
+
+    @app.get("/", response_model=None)
+    def numbers() -> Iterator[int]:
+        yield from (1, 2)
+
+    return Client(app).get("/").text.split() == ["1", "2"]
+
+
+# The environment with the oldest versions has the package as it was built, and nothing to build or to check types with.
+needs_mypy = pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed here")
+needs_build_tools = pytest.mark.skipif(
+    importlib.util.find_spec("scikit_build_core") is None, reason="what builds the package is not installed here"
+)
+HAS_STREAMS = _is_streamed()
+"""Whether FastAPI sends what an endpoint yields as it comes; older ones make a list of it."""
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import needs_mypy
 
 from slidegate import _core
 
@@ -492,6 +493,7 @@ import slidegate._core
     assert "slidegate._core" in result.stderr
 
 
+@needs_mypy
 def test_the_stub_says_what_the_module_has() -> None:
     allowlist = Path(__file__).parents[2] / ".ci" / "stubtest-allowlist"
     result = subprocess.run(

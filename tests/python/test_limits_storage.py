@@ -23,6 +23,9 @@ MakeStorage = Callable[[], Storage]
 NAMES = sorted(STRATEGIES.keys() - {"fixed-window-elastic-expiry"})
 GRID_S = 400_000 * 3600
 """A moment at which windows of a minute and of an hour begin, for grids that begin with the epoch."""
+is_with_sliding_windows = pytest.mark.skipif(
+    "sliding-window-counter" not in STRATEGIES, reason="this version of limits has no sliding-window counter"
+)
 
 
 def at_the_grid(clock: ManualClock) -> None:
@@ -60,6 +63,13 @@ def storage(request: pytest.FixtureRequest, wall: ManualClock) -> Storage:
 @pytest.fixture(params=NAMES)
 def strategy(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+def told_within_s(storage: Storage) -> float:
+    """How far off the moments may be that a storage tells."""
+    # MemoryStorage told whole seconds before limits 4.
+    is_whole = isinstance(storage, MemoryStorage) and isinstance(storage.get_expiry("free"), int)
+    return 1 if is_whole else 1e-5
 
 
 def strategy_on(storage: Storage, name: str) -> RateLimiter:
@@ -135,7 +145,8 @@ def test_a_fixed_window_starts_with_the_first_hit(storage: Storage, wall: Manual
     hits(limiter, parse("1/minute"), 1)
     advance(wall, seconds=10)
     hits(limiter, parse("1/minute"), 1)
-    assert limiter.get_window_stats(parse("1/minute"), "ada").reset_time == pytest.approx(GRID_S + 77.25, abs=1e-5)
+    reset_time = limiter.get_window_stats(parse("1/minute"), "ada").reset_time
+    assert reset_time == pytest.approx(GRID_S + 77.25, abs=told_within_s(storage))
     advance(wall, seconds=49.999)
     assert not limiter.test(parse("1/minute"), "ada")
     advance(wall, seconds=0.001)
@@ -233,7 +244,8 @@ def test_any_sequence_comes_to_the_same_as_in_memory(
 ) -> None:
     at_the_grid(wall)
     item = parse(limit)
-    both = [strategy_on(storage, name) for storage in (MemoryStorage(), SlidegateStorage(clock=wall))]
+    reference = MemoryStorage()
+    both = [strategy_on(storage, name) for storage in (reference, SlidegateStorage(clock=wall))]
     for step_s, who, cost in moves:
         advance(wall, seconds=step_s)
         tests = [limiter.test(item, who, cost=cost) for limiter in both]
@@ -244,7 +256,7 @@ def test_any_sequence_comes_to_the_same_as_in_memory(
         assert outcomes[1] == tests[1]
         assert memory.remaining == native.remaining
         if name != "sliding-window-counter" and memory.remaining < item.amount:
-            assert native.reset_time == pytest.approx(memory.reset_time, abs=1e-5)
+            assert native.reset_time == pytest.approx(memory.reset_time, abs=told_within_s(reference))
 
 
 # What differs on purpose.
@@ -310,6 +322,7 @@ def test_unlike_memory_other_limits_of_a_free_key_count_apart(native: SlidegateS
     assert native.acquire_entry("free", 2, 60)
 
 
+@is_with_sliding_windows
 def test_unlike_memory_a_sliding_window_is_reported_as_one_number(native: SlidegateStorage, wall: ManualClock) -> None:
     item = parse("10/minute")
     limiter = strategy_on(native, "sliding-window-counter")
@@ -333,6 +346,7 @@ def test_the_sliding_window_of_a_free_key_is_found(native: SlidegateStorage) -> 
     assert native.get_sliding_window("free", 60) == (0, 0.0, 0, 0.0)
 
 
+@is_with_sliding_windows
 def test_a_sliding_window_just_begun_does_not_call_itself_over(native: SlidegateStorage, wall: ManualClock) -> None:
     limiter = strategy_on(native, "sliding-window-counter")
     hits(limiter, parse("1/minute"), 1)

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import needs_build_tools
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import slidegate
 from slidegate import _core
@@ -24,6 +26,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
+CHECKERS = {"clang-format", "mypy", "ruff"}
 BUILD_TOOLS = {"pybind11", "scikit-build-core", "cmake", "ninja", "setuptools", "wheel"}
 TOP_LEVEL = {
     *("cpp", "python", "tests", "benchmarks", "examples", "docs", ".ci"),
@@ -81,6 +84,21 @@ def test_conda_and_pip_ask_for_the_same(requirement: Requirement) -> None:
     assert conda[name].specifier == requirement.specifier
 
 
+def test_the_lowest_versions_that_are_asked_for_are_tested() -> None:
+    project = pyproject()["project"]
+    required = [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["test"]]
+    lowest = {
+        canonicalize_name(requirement.name): [Version(each.version) for each in requirement.specifier]
+        for requirement in required
+        if requirement.name not in CHECKERS
+    }
+    lines = (ROOT / ".ci/oldest-requirements.txt").read_text().splitlines()
+    pinned = [Requirement(line) for line in lines if not line.startswith("#")]
+    pins = {canonicalize_name(pin.name): [Version(each.version) for each in pin.specifier] for pin in pinned}
+    assert {str(each.operator) for pin in pinned for each in pin.specifier} == {"=="}
+    assert {name: pins.get(name) for name in lowest} == lowest
+
+
 def test_conda_asks_for_the_python_that_the_package_supports() -> None:
     assert str(conda_requirements()["python"].specifier) == pyproject()["project"]["requires-python"]
 
@@ -96,6 +114,7 @@ def test_an_installation_brings_no_build_tools_along() -> None:
     assert not at_run_time & BUILD_TOOLS
 
 
+@needs_build_tools
 def test_the_wheel_holds_the_package_its_types_and_nothing_else(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*command, "-w", tmp_path, ROOT], check=True, capture_output=True)

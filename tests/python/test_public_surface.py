@@ -14,6 +14,7 @@ import slowapi.errors
 import slowapi.extension
 import slowapi.util
 import slowapi.wrappers
+from conftest import needs_mypy
 
 import slidegate
 import slidegate.testing
@@ -75,6 +76,7 @@ def test_limits_are_made_with_the_parameters_of_slowapi(name: str) -> None:
     assert [p.name for p in theirs] == [p.name for p in ours if p.kind is not p.KEYWORD_ONLY]
 
 
+@needs_mypy
 def test_a44_the_package_is_typed_and_decorators_keep_signatures(tmp_path: Path) -> None:
     assert (Path(slidegate.__file__).parent / "py.typed").exists()
     program = tmp_path / "program.py"
