@@ -204,7 +204,7 @@ def test_a_client_that_leaves_before_the_response_has_used_its_attempt(make: Mak
 def test_a_stream_is_judged_by_its_status(make: Make) -> None:
     app, limiter = make()
 
-    @app.get("/")
+    @app.get("/", response_model=None)
     @limiter.limit("1/minute", deduct_when=is_failed_login)
     def lines() -> Iterator[str]:
         yield "one"

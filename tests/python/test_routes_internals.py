@@ -11,7 +11,7 @@ import fastapi.routing
 import pytest
 from fastapi import APIRouter, FastAPI
 from starlette.routing import BaseRoute, Host, Match, Mount, Route, Router, WebSocketRoute
-from test_routes_oracle import Endpoints, Outcome, dispatched, foretold, scope_of
+from test_routes_oracle import Endpoints, Outcome, dispatched, foretold, needs_parts, scope_of
 
 from slidegate import _route_internals, _routes
 from slidegate._route_candidate import Base
@@ -63,6 +63,7 @@ def test_routes_of_the_frameworks_need_no_asking(app: FastAPI, monkeypatch: pyte
     assert [candidate.template for candidate in candidates if candidate.pattern is None] == ["/sub/{path}"]
 
 
+@needs_parts
 @pytest.mark.parametrize("error", [AttributeError, TypeError, RecursionError])
 def test_routes_are_asked_one_by_one_when_they_cannot_be_indexed(
     app: FastAPI,
@@ -82,6 +83,7 @@ def test_routes_are_asked_one_by_one_when_they_cannot_be_indexed(
     assert "one by one" in caplog.text
 
 
+@needs_parts
 def test_routes_are_asked_one_by_one_when_the_index_fails(
     app: FastAPI, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -117,6 +119,7 @@ def test_mounts_in_included_routers_of_another_make_are_looked_into(
     assert foretold(RouteFinder(app), endpoints, scope_of("GET", "/outer/deep/z")) == Outcome(Kind.FULL, 3)
 
 
+@needs_parts
 @is_with_wrappers
 def test_included_routers_of_another_make_are_asked(
     app: FastAPI, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
@@ -131,7 +134,7 @@ def test_something_is_found_also_when_nothing_is_known_of_what_matches(
     app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_route_internals._Reader, "_is_included", lambda reader, node: False)
-    monkeypatch.delattr(fastapi.routing, "iter_route_contexts")
+    monkeypatch.delattr(fastapi.routing, "iter_route_contexts", raising=False)
     result = RouteFinder(app).find(scope_of("GET", "/outer/inner/x"))
     assert result is not None
     assert result.endpoint is app.router.routes[0]

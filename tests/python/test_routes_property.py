@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Host, Match, Mount, Route, Router, WebSocketRoute
-from test_routes_oracle import Endpoints, dispatched, foretold, scope_of, starlette
+from test_routes_oracle import Endpoints, dispatched, foretold, needs_parts, scope_of, starlette
 
 from slidegate._routes import RouteFinder
 
@@ -217,6 +217,7 @@ def test_the_same_is_found_when_no_route_is_of_a_known_class(data: st.DataObject
         agree(app, RouteFinder(app), build)
 
 
+@needs_parts
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_the_same_is_found_when_internals_are_not_what_they_were(data: st.DataObject) -> None:
