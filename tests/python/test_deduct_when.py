@@ -194,7 +194,7 @@ def test_a_client_that_leaves_before_the_response_has_used_its_attempt(make: Mak
         return "ok"
 
     async def leave() -> None:
-        with pytest.raises(TimeoutError):
+        with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(Client(app).send("GET", "/"), timeout=0.05)
 
     asyncio.run(leave())
