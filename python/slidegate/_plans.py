@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from starlette.requests import HTTPConnection
 from starlette.staticfiles import StaticFiles
@@ -46,14 +45,15 @@ class Plans:
 
     def __init__(self, limiter: Limiter) -> None:
         self._limiter = limiter
-        self._endpoints: WeakSet[Endpoint] = WeakSet()
+        # Not weakly: nothing else refers to one whose decorator stands above that of the route.
+        self._endpoints: dict[Endpoint, None] = {}
         self.revision = 0
         self.is_holding = False
 
     def add(self, endpoint: Endpoint) -> None:
         """Takes up an endpoint, or what was added to one."""
         self._renew(endpoint)
-        self._endpoints.add(endpoint)
+        self._endpoints[endpoint] = None
         self.is_holding |= any(group.read_deduct is not None for group in endpoint.groups)
         self.revision += 1
 
