@@ -127,7 +127,10 @@ class Endpoint:
                 if pending is not None:
                     await pending
             if response_at is None:
-                return await function(*args, **kwargs)
+                result = await function(*args, **kwargs)
+                if limiter._headers_enabled:
+                    self._write_headers(request, result, None)
+                return result
             response, args = response_at.take(args, kwargs)
             if is_holding and request is not None:
                 result = await self._held(request, settle, response, function, args, kwargs)
@@ -160,7 +163,10 @@ class Endpoint:
                 if pending is not None:
                     run_blocking(pending)
             if response_at is None:
-                return function(*args, **kwargs)
+                result = function(*args, **kwargs)
+                if limiter._headers_enabled:
+                    self._write_headers(request, result, None)
+                return result
             response, args = response_at.take(args, kwargs)
             if is_holding and request is not None:
                 result = run_blocking(self._held(request, settle_blocking, response, function, args, kwargs))

@@ -70,6 +70,16 @@ class Plans:
         common = (*limiter._application_limits, *(limiter._default_limits if has_defaults else ()))
         return Plan(name, tuple(own), common, tuple(limiter._default_limits), **options)
 
+    def plan_of(self, endpoint: Endpoint) -> Plan:
+        """The plan of an endpoint: what was declared for it, if nobody has changed that."""
+        fixed, dynamic = self._limiter._route_limits, self._limiter._dynamic_route_limits
+        name, groups = endpoint.name, endpoint.groups
+        if not (fixed.is_original(name) and dynamic.is_original(name)):
+            groups = [each for each in (self._left_of(group, name) for group in groups) if each is not None]
+            groups += [LimitGroup.of(each, self._limiter._strategy, name) for each in fixed.added(name)]
+            groups += dynamic.added(name)
+        return self.plan(name, groups)
+
     def check(self, plan: Plan) -> Check:
         """The check of a plan, as the limiter is configured now."""
         limiter = self._limiter
@@ -86,7 +96,7 @@ class Plans:
         endpoint = self.endpoint_of(function)
         if endpoint is None:
             return self.plan(qualified_name(function), ())
-        return Plan(endpoint.name, (), (), ()) if in_middleware else self.plan(endpoint.name, endpoint.groups)
+        return Plan(endpoint.name, (), (), ()) if in_middleware else self.plan_of(endpoint)
 
     def endpoint_of(self, function: Callable[..., Any]) -> Endpoint | None:
         """What was declared for a function, or for what it wraps."""
@@ -117,16 +127,16 @@ class Plans:
         if self._limiter._is_replaced():
             endpoint.check = endpoint.replaced_check
         else:
-            endpoint.check = self.check(self.plan(endpoint.name, endpoint.groups))
+            endpoint.check = self.check(self.plan_of(endpoint))
 
     def treatment(self, called: Any, named: Any, is_registered: Callable[[object], bool]) -> tuple[Way, Plan]:
         """How requests for what is `called`, a part of the endpoint that is `named`, are limited, and by what."""
         known = endpoint_behind(self._limiter, called)
         if known is not None:
-            return Way.DECORATOR, self.plan(known.name, known.groups)
+            return Way.DECORATOR, self.plan_of(known)
         inert = self._over(called)
         if inert is not None and not any(map(is_registered, inert.wrappers)):
-            return Way.INERT, self.plan(inert.name, inert.groups)
+            return Way.INERT, self.plan_of(inert)
         if isinstance(named, StaticFiles):
             return Way.STATIC, Plan(qualified_name(named), (), (), ())
         return Way.MIDDLEWARE, self._plan_ahead(named)
@@ -155,6 +165,13 @@ class Plans:
             return None if found is None or _is_unlimited_preflight(self._limiter, request) else found(request, settle)
 
         return check
+
+    def _left_of(self, group: LimitGroup, name: str) -> LimitGroup | None:
+        # Without the limits that somebody has taken away.
+        if group.limits is None:
+            return group if self._limiter._dynamic_route_limits.holds(name, group) else None
+        left = [limit for limit in group.limits if self._limiter._route_limits.holds(name, limit)]
+        return group.with_limits(left) if left else None
 
     def _over(self, function: Any) -> Endpoint | None:
         over = [endpoint for endpoint in endpoints_over(function) if endpoint.limiter is self._limiter]

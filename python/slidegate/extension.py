@@ -6,6 +6,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from starlette.datastructures import MutableHeaders
@@ -16,6 +17,7 @@ from ._callables import qualified_name, run_blocking, settle_blocking
 from ._charges import ChargeReader, OnMissingKey
 from ._check import Checker, CurrentLimit, CurrentLimitLike
 from ._core import Clock
+from ._declared import Declared
 from ._endpoint import Endpoint
 from ._handler import _rate_limit_exceeded_handler
 from ._headers import HEADERS, HeaderFormat
@@ -40,7 +42,8 @@ _Limits: TypeAlias = StrOrCallableStr | Iterable[StrOrCallableStr]
 _REPLACEABLE = frozenset(
     {
         *("_check_request_limit", "_inject_asgi_headers", "_limiter", "_auto_check"),
-        *("_default_limits", "_application_limits"),
+        *("_default_limits", "_application_limits", "_route_limits", "_dynamic_route_limits"),
+        *("_headers_enabled", "_swallow_errors"),
     }
 )
 
@@ -145,12 +148,12 @@ class Limiter:
             or environment.flag(C.IN_MEMORY_FALLBACK_ENABLED, False)
         )
         self._exempt_routes: set[str] = set()
-        self._route_limits: dict[str, list[Limit]] = {}
-        self._dynamic_route_limits: dict[str, list[LimitGroup]] = {}
+        self._plans = Plans(self)
+        self._route_limits: Declared[Limit] = Declared({}, self._plans.renew)
+        self._dynamic_route_limits: Declared[LimitGroup] = Declared({}, self._plans.renew)
         self._shared_places = {"global": place_of(self._key_prefix, "shared", "global", None)}
         self._unmatched_limited = unmatched_limited
         self._preflights_limited = preflights_limited
-        self._plans = Plans(self)
         self._native_counter = Counter(
             self._storage, self._strategy, self._key_prefix, key_style, self._shared_places, self._plans.renew
         )
@@ -170,7 +173,8 @@ class Limiter:
         watch_start_up()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
+        previous = vars(self).get(name)
+        super().__setattr__(name, previous.replaced_by(value) if isinstance(previous, Declared) else value)
         self._note_replaced(name)
 
     def __delattr__(self, name: str) -> None:
@@ -182,6 +186,9 @@ class Limiter:
         if name in _REPLACEABLE and "_checker" in own:
             own["_is_check_replaced"] = "_check_request_limit" in own
             own["_is_inject_replaced"] = "_inject_asgi_headers" in own
+            self._checker = replace(
+                self._checker, headers_enabled=self._headers_enabled, swallows_errors=self._swallow_errors
+            )
             self._plans.renew()
 
     @property
@@ -302,9 +309,9 @@ class Limiter:
             )
             endpoint.groups.append(group)
             if group.limits is None:
-                self._dynamic_route_limits.setdefault(endpoint.name, []).append(group)
+                self._dynamic_route_limits.declare(endpoint.name, [group])
             else:
-                self._route_limits.setdefault(endpoint.name, []).extend(group.limits)
+                self._route_limits.declare(endpoint.name, group.limits)
             if isinstance(scope, str):
                 self._shared_places[scope] = place_of(self._key_prefix, "shared", scope, None)
             self._plans.add(endpoint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import numbers
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -130,6 +130,31 @@ class LimitGroup:
     def limits_named(self, text: object) -> tuple[Limit, ...]:
         """The limits of this notation; remembered. Raises ConfigurationError when it is nonsense."""
         return self._named(text) if isinstance(text, str) else self._parse(text)
+
+    @classmethod
+    def of(cls, limit: Limit, strategy: Strategy, where: str) -> LimitGroup:
+        """The declaration of a limit that was made by hand."""
+        given = (limit.error_message, limit.exempt_when, limit.cost, limit.override_defaults)
+        group = cls(
+            str(limit.limit),
+            limit.key_func,
+            limit._scope,
+            limit.per_method,
+            limit.methods,
+            *given,
+            strategy=strategy,
+            where=where,
+        )
+        # Another limiter may have it too.
+        counted = copy.copy(limit)
+        counted.quota = quota_of(limit.limit, strategy, where)
+        return group.with_limits([counted])
+
+    def with_limits(self, limits: Iterable[Limit]) -> LimitGroup:
+        """A copy with other limits, of which each has a quota."""
+        other = copy.copy(self)
+        other.limits = tuple(limits)
+        return other
 
     def with_request(self, request: HTTPConnection) -> LimitGroup:
         """A copy that can be iterated although its limits depend on the request."""

@@ -26,7 +26,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
-CHECKERS = {"clang-format", "mypy", "ruff"}
+CHECKERS = {"basedpyright", "clang-format", "mypy", "ruff"}
 BUILD_TOOLS = {"pybind11", "scikit-build-core", "cmake", "ninja", "setuptools", "wheel"}
 TOP_LEVEL = {
     *("cpp", "python", "tests", "benchmarks", "examples", "docs", ".ci"),

@@ -1,0 +1,90 @@
+"""The limits of endpoints by their names, as slowapi keeps them, for whoever reads or replaces them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+_Kind = TypeVar("_Kind", bound=type)
+_Limit = TypeVar("_Limit")
+
+
+def _telling(*methods: str) -> Callable[[_Kind], _Kind]:
+    # Has these methods of a container call its `changed` when they are done.
+    def tell(method: Any) -> Any:
+        @functools.wraps(method)
+        def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+            result = method(self, *args, **kwargs)
+            self.changed()
+            return result
+
+        return wrapper
+
+    def decorate(kind: _Kind) -> _Kind:
+        for name in methods:
+            setattr(kind, name, tell(getattr(kind, name)))
+        return kind
+
+    return decorate
+
+
+@_telling(
+    *("__setitem__", "__delitem__", "__iadd__", "__imul__"),
+    *("append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse"),
+)
+class _Limits(list[_Limit]):
+    def __init__(self, limits: Iterable[_Limit], changed: Callable[[], None]) -> None:
+        super().__init__(limits)
+        self.changed = changed
+
+
+@_telling("__setitem__", "__delitem__", "__ior__", "pop", "popitem", "setdefault", "update", "clear")
+class Declared(dict[str, list[_Limit]]):
+    """Lists of limits by the qualified names of endpoints. Calls `on_change` when somebody changes them, or one of the
+    lists, and knows what it was before. Not thread-safe while it is changed."""
+
+    def __init__(self, limits: Mapping[str, list[_Limit]], on_change: Callable[[], None]) -> None:
+        super().__init__(limits)
+        self._on_change = on_change
+        self._original: dict[str, list[_Limit]] = {}
+        self._own_lists()
+
+    def declare(self, name: str, limits: Iterable[_Limit]) -> None:
+        """Adds what is declared for an endpoint, which is no change."""
+        limits = list(limits)
+        self._original.setdefault(name, []).extend(limits)
+        # Methods of the bases, which tell nobody.
+        list.extend(dict.setdefault(self, name, _Limits([], self.changed)), limits)
+
+    def replaced_by(self, limits: Mapping[str, list[_Limit]]) -> Declared[_Limit]:
+        """What is to be used when somebody wants other ones from now on."""
+        if isinstance(limits, Declared):
+            return limits
+        other: Declared[_Limit] = Declared(limits, self._on_change)
+        other._original = self._original
+        return other
+
+    def is_original(self, name: str) -> bool:
+        """Whether the limits of an endpoint are those that were declared."""
+        now, before = self.get(name, []), self._original.get(name, [])
+        return len(now) == len(before) and all(one is other for one, other in zip(now, before, strict=True))
+
+    def holds(self, name: str, limit: object) -> bool:
+        """Whether this very limit is still one of the endpoint."""
+        return any(limit is each for each in self.get(name, ()))
+
+    def added(self, name: str) -> list[_Limit]:
+        """What somebody has put among the limits of an endpoint."""
+        before = self._original.get(name, [])
+        return [limit for limit in self.get(name, ()) if not any(limit is each for each in before)]
+
+    def changed(self) -> None:
+        """Takes up what somebody has put here, and tells."""
+        self._own_lists()
+        self._on_change()
+
+    def _own_lists(self) -> None:
+        for name, limits in self.items():
+            if not isinstance(limits, _Limits) or limits.changed != self.changed:
+                dict.__setitem__(self, name, _Limits(limits, self.changed))
