@@ -14,11 +14,13 @@ import counting
 import endpoints
 import engine
 import memory
+import middlewares
 import report
 
 _ENGINE_ROUNDS = 21
 _COUNTING_ROUNDS = 41
 _ENDPOINT_ROUNDS = 1500
+_MIDDLEWARE_ROUNDS = 400
 
 
 def main() -> None:
@@ -40,6 +42,7 @@ def main() -> None:
     figures += counting.measure(_COUNTING_ROUNDS)
     _say("FastAPI")
     figures += endpoints.measure(_ENDPOINT_ROUNDS)
+    figures += middlewares.measure(_MIDDLEWARE_ROUNDS)
 
     print(report.table(about, figures))
     if arguments.json is not None:
