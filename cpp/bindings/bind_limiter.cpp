@@ -5,7 +5,7 @@
 
 #include "arguments.hpp"
 #include "bindings.hpp"
-#include "slidegate/limiter.hpp"
+#include "timed_limiter.hpp"
 
 namespace py = pybind11;
 
@@ -13,9 +13,23 @@ namespace slidegate::bindings {
 
 namespace {
 
+/// A policy that keeps what it comes from.
+struct TimedPolicy {
+    std::shared_ptr<TimedLimiter> limiter;
+    Policy policy;
+
+    [[nodiscard]] bool follow_time() const noexcept { return limiter->follow_time(); }
+    /// Throws what interrupted it.
+    void follow_time_or_throw() const {
+        if (!follow_time()) {
+            throw py::error_already_set();
+        }
+    }
+};
+
 /// A ticket that refunds once, and keeps its policy (and with it the memory it points into) alive.
 struct OnceTicket {
-    std::shared_ptr<Policy> policy;
+    std::shared_ptr<TimedPolicy> policy;
     Ticket ticket;
     std::atomic<bool> is_spent = false;
 };
@@ -42,9 +56,9 @@ PyObject* essentials(const Decision& decision) noexcept {
 
 // The policy of a `self` whose type the method descriptor has checked; null with an error set when it was made by
 // __new__ alone. A pybind11 method would cost four times what the hit does.
-const Policy* policy_of(PyObject* self) noexcept {
+const TimedPolicy* policy_of(PyObject* self) noexcept {
     auto* instance = reinterpret_cast<py::detail::instance*>(self);
-    const auto* policy = static_cast<const Policy*>(instance->get_value_and_holder().value_ptr());
+    const auto* policy = static_cast<const TimedPolicy*>(instance->get_value_and_holder().value_ptr());
     if (policy == nullptr) {
         PyErr_SetString(PyExc_TypeError, "a Policy is made by Limiter.policy()");
     }
@@ -57,19 +71,26 @@ PyObject* decide(PyObject* self, PyObject* const* arguments, Py_ssize_t count) n
         PyErr_Format(PyExc_TypeError, "expected keys and perhaps a cost, not %zd arguments", count);
         return nullptr;
     }
-    const Policy* policy = policy_of(self);
+    const TimedPolicy* timed = policy_of(self);
+    if (timed == nullptr) {
+        return nullptr;
+    }
+    const Policy& policy = timed->policy;
     Keys keys;
     Costs costs;
-    if (policy == nullptr || !keys.read(arguments[0], policy->size())) {
+    if (!keys.read(arguments[0], policy.size())) {
         return nullptr;
     }
     if (count == 1) {
         costs.read_default();
-    } else if (!costs.read(arguments[1], policy->size())) {
+    } else if (!costs.read(arguments[1], policy.size())) {
+        return nullptr;
+    }
+    if (!timed->follow_time()) {
         return nullptr;
     }
     // The GIL is kept: to release it costs more than the hit, and beside a busy thread it comes back milliseconds later.
-    return essentials(kTakes ? policy->hit(keys.get(), costs.get()) : policy->peek(keys.get(), costs.get()));
+    return essentials(kTakes ? policy.hit(keys.get(), costs.get()) : policy.peek(keys.get(), costs.get()));
 }
 
 template <bool kTakes>
@@ -115,23 +136,24 @@ OnFull on_full_named(const std::string& name) {
 void bind_policy(py::module_& module) {
     forbid_new(py::class_<OnceTicket, std::shared_ptr<OnceTicket>>(module, "Ticket", py::is_final()));
 
-    py::class_<Policy, std::shared_ptr<Policy>> policy(module, "Policy", py::is_final());
+    py::class_<TimedPolicy, std::shared_ptr<TimedPolicy>> policy(module, "Policy", py::is_final());
     policy
         .def_property_readonly("quotas",
-                               [](const Policy& self) {
+                               [](const TimedPolicy& self) {
                                    py::list quotas;
-                                   for (std::size_t i = 0; i < self.size(); ++i) {
-                                       quotas.append(self.quota(i));
+                                   for (std::size_t i = 0; i < self.policy.size(); ++i) {
+                                       quotas.append(self.policy.quota(i));
                                    }
                                    return quotas;
                                })
         .def(
             "reserve",
-            [](const std::shared_ptr<Policy>& self, const py::object& keys, const py::object& cost) {
-                const Call call(*self, keys, cost);
+            [](const std::shared_ptr<TimedPolicy>& self, const py::object& keys, const py::object& cost) {
+                const Call call(self->policy, keys, cost);
+                self->follow_time_or_throw();
                 auto ticket = std::make_shared<OnceTicket>();
                 ticket->policy = self;
-                const Decision decision = self->hit(call.keys.get(), call.costs.get(), &ticket->ticket);
+                const Decision decision = self->policy.hit(call.keys.get(), call.costs.get(), &ticket->ticket);
                 auto answer = py::reinterpret_steal<py::object>(essentials(decision));
                 if (!answer) {
                     throw py::error_already_set();
@@ -141,21 +163,23 @@ void bind_policy(py::module_& module) {
             py::arg("keys"), py::arg("cost") = 1, py::pos_only())
         .def(
             "refund",
-            [](const std::shared_ptr<Policy>& self, OnceTicket& ticket) {
+            [](const std::shared_ptr<TimedPolicy>& self, OnceTicket& ticket) {
                 if (ticket.policy != self) {
                     throw py::value_error("the ticket is another policy's");
                 }
-                return !ticket.is_spent.exchange(true) && self->refund(ticket.ticket);
+                self->follow_time_or_throw();
+                return !ticket.is_spent.exchange(true) && self->policy.refund(ticket.ticket);
             },
             py::arg("ticket"), py::pos_only())
         .def(
             "reset",
-            [](const Policy& self, const py::object& keys) {
+            [](const TimedPolicy& self, const py::object& keys) {
                 Keys read;
-                if (!read.read(keys.ptr(), self.size())) {
+                if (!read.read(keys.ptr(), self.policy.size())) {
                     throw py::error_already_set();
                 }
-                self.reset(read.get());
+                self.follow_time_or_throw();
+                self.policy.reset(read.get());
             },
             py::arg("keys"), py::pos_only());
     static PyMethodDef hit =
@@ -181,26 +205,33 @@ void bind_limiter(py::module_& module) {
         .def_readonly("collisions", &TableStats::collisions);
     forbid_new(stats);
 
-    py::class_<Limiter> limiter(module, "Limiter", py::is_final());
+    py::class_<TimedLimiter, std::shared_ptr<TimedLimiter>> limiter(module, "Limiter", py::is_final());
     limiter
         .def(py::init([](std::size_t size, const std::string& on_full, std::shared_ptr<Clock> clock) {
-                 return Limiter({size, on_full_named(on_full), std::move(clock), {}});
+                 return std::make_shared<TimedLimiter>(Options{size, on_full_named(on_full), {}, {}},
+                                                       clock ? std::move(clock) : std::make_shared<PythonClock>());
              }),
              py::kw_only(), py::arg("size") = kDefaultSize, py::arg("on_full") = "evict", py::arg("clock") = py::none())
+        .def_property_readonly("clock", &TimedLimiter::clock)
         .def(
             "policy",
-            [](const Limiter& self, const std::vector<std::pair<Quota, std::string>>& rules) {
+            [](const std::shared_ptr<TimedLimiter>& self, const std::vector<std::pair<Quota, std::string>>& rules) {
                 std::vector<Rule> converted;
                 converted.reserve(rules.size());
                 for (const auto& [quota, scope] : rules) {
                     converted.push_back({quota, scope});
                 }
-                return std::make_shared<Policy>(self.policy(converted));
+                return std::make_shared<TimedPolicy>(TimedPolicy{self, self->policy(converted)});
             },
             py::arg("rules"), py::pos_only())
-        .def("reset", &Limiter::reset)
-        .def("stats", &Limiter::stats)
-        .def("now", &Limiter::now);
+        .def("reset", [](const TimedLimiter& self) { self.get().reset(); })
+        .def("stats", [](const TimedLimiter& self) { return self.get().stats(); })
+        .def("now", [](TimedLimiter& self) {
+            if (!self.follow_time()) {
+                throw py::error_already_set();
+            }
+            return self.get().now();
+        });
     limiter.attr("default_size") = kDefaultSize;
 }
 

@@ -50,6 +50,20 @@ class ManualClock(Clock):
     def set(self, now_ns: int) -> None: ...
 
 @final
+class PythonClock(Clock):
+    """Runs, or goes on as whatever tests put in the place of `time.time`. Limiters that are given no clock have one."""
+
+    def __init__(self) -> None: ...
+    def hold(self) -> None:
+        """Stops the time, at a whole second, until it is released. Nothing else moves it meanwhile."""
+    def advance(self, ns: int) -> None:
+        """Lets time pass. ValueError when it is negative, RuntimeError when the clock is not held."""
+    def release(self) -> None:
+        """Goes on from here."""
+    @property
+    def is_held(self) -> bool: ...
+
+@final
 class Ticket: ...
 
 @final
@@ -83,6 +97,8 @@ class Policy:
 class Limiter:
     default_size: ClassVar[int]
     def __init__(self, *, size: int = ..., on_full: _OnFull = "evict", clock: Clock | None = None) -> None: ...
+    @property
+    def clock(self) -> Clock: ...
     def policy(self, rules: Sequence[tuple[Quota, str]], /) -> Policy: ...
     def reset(self) -> None: ...
     def stats(self) -> Stats: ...

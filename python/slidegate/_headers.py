@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
@@ -12,6 +11,7 @@ from functools import cached_property
 from limits import RateLimitItem
 
 from ._core import with_quota
+from ._wall import wall_time_s
 from .decision import NS_PER_S, Decision, Essentials
 
 
@@ -65,7 +65,7 @@ class HeaderFormat:
 
         They replace those of an earlier check; Retry-After is as `retry_field` has it.
         """
-        now_s = time.time()
+        now_s = wall_time_s()
         headers = with_quota(raw, self._quota_names, item.amount, essentials, now_s)
         if not essentials[0] or self.is_retry_after_on_success:
             name = _raw(self.retry_after)
@@ -77,7 +77,7 @@ class HeaderFormat:
 
     def of_refusal(self, decision: Decision, *, is_retry_only: bool) -> Mapping[str, str]:
         """The headers of a 429 that no response was made for yet."""
-        now_s = time.time()
+        now_s = wall_time_s()
         quota = {
             self.limit: str(decision.limit),
             self.remaining: str(decision.remaining),

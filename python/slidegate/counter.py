@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from limits import RateLimitItem, WindowStats
 from ._core import Quota
 from ._flat_keys import readings
 from ._places import KeyStyle, Place, joined, place_of
+from ._wall import wall_time_s
 from .decision import NS_PER_S, Essentials
 from .errors import ConfigurationError
 from .notation import quota_of
@@ -69,7 +69,7 @@ class Counter:
     def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
         """When all will be left again, in seconds since the epoch, and how much is left now."""
         _, _, remaining, reset_after_ns, _ = self.peek(item, *identifiers)
-        return WindowStats(time.time() + reset_after_ns / NS_PER_S, remaining)
+        return WindowStats(wall_time_s() + reset_after_ns / NS_PER_S, remaining)
 
     def peek(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> Essentials:
         """What a hit would come to. Changes nothing."""

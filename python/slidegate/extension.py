@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeAlias, TypeVar
@@ -25,6 +24,7 @@ from ._places import KeyStyle, place_of
 from ._plans import Plans
 from ._settings import C, Environment
 from ._start_up import watch_start_up
+from ._wall import wall_time_s
 from .counter import Counter
 from .decision import NS_PER_S
 from .errors import ConfigurationError
@@ -62,7 +62,7 @@ class Limiter:
     - `swallow_errors`: let requests pass when they cannot be checked. Wrong configuration is never swallowed.
     - `retry_after`: "http-date" for a date instead of seconds.
     - `key_style`: count by the "url" path of a request or by the "endpoint" function that serves it.
-    - `clock`: where the time comes from, for tests.
+    - `clock`: where the time comes from. Without one it is the machine's, or what tests make of `time.time`.
     - `retry_after_on_success`: tell Retry-After always, not only on refusals.
     - `on_missing_key`: what to do about a request that `key_func` knows no key for: count all of them together
       ("shared"), "refuse" them, or not limit them ("skip").
@@ -355,7 +355,7 @@ class Limiter:
                 essentials = self._native_counter.peek(item, *identifiers)
             else:
                 reset_time_s, remaining = self._limiter.get_window_stats(item, *identifiers)
-                wait_ns = max(0, round((reset_time_s - time.time()) * NS_PER_S))
+                wait_ns = max(0, round((reset_time_s - wall_time_s()) * NS_PER_S))
                 essentials = (remaining > 0, 0, remaining, wait_ns, 0 if remaining > 0 else wait_ns)
             headers.raw[:] = self._headers.written(headers.raw, item, essentials)
         return headers

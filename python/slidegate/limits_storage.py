@@ -11,7 +11,6 @@ import math
 import re
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ import limits.storage.base
 from limits.limits import GRANULARITIES
 
 from ._core import Limiter, Policy, Quota, SegmentError
+from ._wall import wall_time_s
 from .decision import NS_PER_S
 from .errors import ConfigurationError
 from .strategies import Strategy
@@ -93,7 +93,7 @@ class SlidegateStorage(
 
     def get_expiry(self, key: str) -> float:
         """When the fixed window of the key ends, in seconds since the epoch: now when there is none."""
-        return time.time() + self._fixed_window(key)[1] / NS_PER_S
+        return wall_time_s() + self._fixed_window(key)[1] / NS_PER_S
 
     def check(self) -> bool:
         """Whether hits can be counted now."""
@@ -126,9 +126,9 @@ class SlidegateStorage(
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
         """When the oldest hit in the window happened, in seconds since the epoch (now without one), and the hits."""
         if limit < 1:
-            return time.time(), 0
+            return wall_time_s(), 0
         used, wait_ns = _usage(self._moving.policy(limit, expiry), key, limit)
-        now = time.time()
+        now = wall_time_s()
         return (now - expiry + wait_ns / NS_PER_S if used else now), used
 
     def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
@@ -185,6 +185,7 @@ class AsyncSlidegateStorage(
     def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **options: Any) -> None:
         super().__init__(uri, wrap_exceptions=wrap_exceptions)
         self._counts = SlidegateStorage(uri, **options)
+        self._engine = self._counts._engine
 
     @property
     def base_exceptions(self) -> type[Exception] | tuple[type[Exception], ...]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from ._core import Clock, Limiter, Quota, Ticket
+from ._wall import wall_time_s
 from .decision import NS_PER_S, Essentials
 from .errors import ConfigurationError
 
@@ -74,7 +74,7 @@ class MemoryStorage:
     def get_expiry(self, key: str) -> float:
         """When nothing will be counted there any more, in seconds since the epoch; now, when nothing is."""
         bucket = self._find(key)
-        return time.time() + (0 if bucket is None else bucket.reset_after_ns / NS_PER_S)
+        return wall_time_s() + (0 if bucket is None else bucket.reset_after_ns / NS_PER_S)
 
     def reset(self) -> None:
         """Forgets all hits."""
