@@ -2,10 +2,13 @@
 #include <charconv>
 #include <cmath>
 #include <cstdint>
+#include <memory>
 
 #include <pybind11/pybind11.h>
 
 #include "bindings.hpp"
+#include "closure.hpp"
+#include "wall_time.hpp"
 
 namespace py = pybind11;
 
@@ -70,22 +73,19 @@ bool are_names(PyObject* names) noexcept {
     return true;
 }
 
-// A plain function, as a pybind11 one takes longer than the work.
-PyObject* with_quota(PyObject*, PyObject* const* arguments, Py_ssize_t count) noexcept {
-    if (count != 5 || !are_names(arguments[1]) || !PyTuple_Check(arguments[3]) || PyTuple_GET_SIZE(arguments[3]) != 5) {
-        PyErr_SetString(PyExc_TypeError,
-                        "with_quota(headers, names, amount, essentials, now_s): names are three bytes");
-        return nullptr;
-    }
-    PyObject* names = arguments[1];
-    const std::int64_t amount = PyLong_AsLongLong(arguments[2]);
-    const std::int64_t remaining = PyLong_AsLongLong(PyTuple_GET_ITEM(arguments[3], 2));
-    const auto reset_after = static_cast<double>(PyLong_AsLongLong(PyTuple_GET_ITEM(arguments[3], 3)));
-    const double reset = std::ceil(PyFloat_AsDouble(arguments[4]) + reset_after / kNanosPerSecond);
+bool are_essentials(PyObject* essentials) noexcept {
+    return essentials != nullptr && PyTuple_CheckExact(essentials) && PyTuple_GET_SIZE(essentials) == 5;
+}
+
+// `headers` is any iterable of pairs; null with an error set.
+PyObject* added(PyObject* headers, PyObject* names, std::int64_t amount, PyObject* essentials, double now_s) noexcept {
+    const std::int64_t remaining = PyLong_AsLongLong(PyTuple_GET_ITEM(essentials, 2));
+    const auto reset_after = static_cast<double>(PyLong_AsLongLong(PyTuple_GET_ITEM(essentials, 3)));
+    const double reset = std::ceil(now_s + reset_after / kNanosPerSecond);
     if (PyErr_Occurred() != nullptr) {
         return nullptr;
     }
-    PyObject* list = PySequence_List(arguments[0]);
+    PyObject* list = PySequence_List(headers);
     if (list == nullptr) {
         return nullptr;
     }
@@ -104,18 +104,96 @@ PyObject* with_quota(PyObject*, PyObject* const* arguments, Py_ssize_t count) no
     return list;
 }
 
+PyObject* with_quota(PyObject*, PyObject* const* arguments, Py_ssize_t count) noexcept {
+    if (count != 5 || !are_names(arguments[1]) || !are_essentials(arguments[3])) {
+        PyErr_SetString(PyExc_TypeError,
+                        "with_quota(headers, names, amount, essentials, now_s): names are three bytes");
+        return nullptr;
+    }
+    const std::int64_t amount = PyLong_AsLongLong(arguments[2]);
+    const double now_s = PyFloat_AsDouble(arguments[4]);
+    return PyErr_Occurred() != nullptr ? nullptr : added(arguments[0], arguments[1], amount, arguments[3], now_s);
+}
+
+// What the memory of a teller consists of, and that of a `send` of its.
+enum TellerPart : Py_ssize_t { kNames, kView, kOtherwise, kWall };
+enum SendPart : Py_ssize_t { kSend, kScope, kTeller };
+
+// The limit that a scope's state tells of, borrowed; null when it is not as the engine has left it.
+PyObject* view_in(PyObject* scope, PyObject* kind) noexcept {
+    PyObject* state = PyDict_CheckExact(scope) ? PyDict_GetItemWithError(scope, names().state) : nullptr;
+    PyObject* view =
+        state != nullptr && PyDict_CheckExact(state) ? PyDict_GetItemWithError(state, names().view) : nullptr;
+    return view != nullptr && reinterpret_cast<PyObject*>(Py_TYPE(view)) == kind ? view : nullptr;
+}
+
+// Puts headers into the message that begins a response. False with an error set.
+bool tell(PyObject* teller, PyObject* scope, PyObject* message) noexcept {
+    static PyObject* const amount_name = PyUnicode_InternFromString("amount");
+    PyObject* view = view_in(scope, PyTuple_GET_ITEM(teller, kView));
+    PyObject* headers = PyDict_GetItemWithError(message, names().headers);
+    const WallTime& wall = owned_by<WallTime>(PyTuple_GET_ITEM(teller, kWall));
+    if (view == nullptr || headers == nullptr || !wall.is_real()) {
+        PyErr_Clear();
+        return static_cast<bool>(
+            Owned(PyObject_CallFunctionObjArgs(PyTuple_GET_ITEM(teller, kOtherwise), scope, message, nullptr)));
+    }
+    const Owned essentials(PyObject_GetAttr(view, names().essentials));
+    const Owned amount(PyObject_GetAttr(PyTuple_GET_ITEM(view, 0), amount_name));
+    if (!essentials || !amount) {
+        return false;
+    }
+    const std::int64_t number = PyLong_AsLongLong(amount.get());
+    if (!are_essentials(essentials.get()) || PyErr_Occurred() != nullptr) {
+        PyErr_SetString(PyExc_TypeError, "the limit of a request was replaced by something that is none");
+        return false;
+    }
+    const double now_s = static_cast<double>(machine_wall_time()) / 1e6;
+    const Owned told(added(headers, PyTuple_GET_ITEM(teller, kNames), number, essentials.get(), now_s));
+    return told && PyDict_SetItem(message, names().headers, told.get()) == 0;
+}
+
+PyObject* send_telling(PyObject* memory, PyObject* message) noexcept {
+    if (PyDict_CheckExact(message)) {
+        PyObject* type = PyDict_GetItemWithError(message, names().type);
+        const bool is_start = type == names().start || (type != nullptr && PyUnicode_CheckExact(type) &&
+                                                        PyUnicode_Compare(type, names().start) == 0);
+        if (is_start && !tell(PyTuple_GET_ITEM(memory, kTeller), PyTuple_GET_ITEM(memory, kScope), message)) {
+            return nullptr;
+        }
+    }
+    return PyObject_CallOneArg(PyTuple_GET_ITEM(memory, kSend), message);
+}
+
+PyObject* around(PyObject* teller, PyObject* const* arguments, Py_ssize_t count) noexcept {
+    static PyMethodDef method = {"send", &send_telling, METH_O,
+                                 "Sends a message, with headers if it begins a response."};
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "around(send, scope)");
+        return nullptr;
+    }
+    const Owned memory(PyTuple_Pack(3, arguments[0], arguments[1], teller));
+    return memory ? PyCFunction_New(&method, memory.get()) : nullptr;
+}
+
+py::object teller(const py::tuple& field_names, const py::type& view, const py::object& otherwise) {
+    static PyMethodDef method = {"around", fast(&around), METH_FASTCALL, "The send of one request."};
+    if (!are_names(field_names.ptr())) {
+        throw py::type_error("names are three bytes");
+    }
+    static_cast<void>(names());
+    return closure(method, py::make_tuple(field_names, view, otherwise, capsule_of(std::make_unique<WallTime>())));
+}
+
 }  // namespace
 
 void bind_headers(py::module_& module) {
+    module.def("teller", &teller, py::arg("names"), py::arg("view"), py::arg("otherwise"), py::pos_only());
     static PyMethodDef method = {
-        "with_quota", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&with_quota)), METH_FASTCALL,
+        "with_quota", fast(&with_quota), METH_FASTCALL,
         "with_quota($module, headers, names, amount, essentials, now_s, /)\n--\n\n"
         "A copy of raw headers with limit, remaining and the time of the reset, in whole seconds, under these names."};
-    auto function = py::reinterpret_steal<py::object>(PyCFunction_New(&method, module.ptr()));
-    if (!function) {
-        throw py::error_already_set();
-    }
-    module.attr(method.ml_name) = function;
+    module.attr(method.ml_name) = closure(method, module);
 }
 
 }  // namespace slidegate::bindings

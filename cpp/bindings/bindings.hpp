@@ -9,5 +9,7 @@ void bind_quota(pybind11::module_& module);
 void bind_clock(pybind11::module_& module);
 void bind_limiter(pybind11::module_& module);
 void bind_headers(pybind11::module_& module);
+void bind_shortcut(pybind11::module_& module);
+void bind_take(pybind11::module_& module);
 
 }  // namespace slidegate::bindings

@@ -1,7 +1,7 @@
 """The native engine, and what has to be as quick. Times are integer nanoseconds; nothing here reads notation."""
 
-from collections.abc import Iterable, Sequence
-from typing import ClassVar, Literal, TypeAlias, final
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from typing import Any, ClassVar, Literal, TypeAlias, final
 
 __version__: str
 
@@ -103,3 +103,47 @@ class Limiter:
     def reset(self) -> None: ...
     def stats(self) -> Stats: ...
     def now(self) -> int: ...
+
+_Scope: TypeAlias = MutableMapping[str, Any]
+_Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+def shortcut(
+    app: object,
+    entries: Sequence[tuple[dict[str, Any], str, object]],
+    attributes: Sequence[tuple[object, str, object]],
+    lists: Sequence[tuple[list[Any], int]],
+    memo: dict[str, dict[str, Any]],
+    uses: int,
+    /,
+) -> Callable[[_Scope], Any]:
+    """A function of the ASGI scope of an HTTP request for the application, without a root path: what `memo` has for its
+    method and path, as long as the node is at that position of the first list. None when there is nothing.
+
+    False when an entry or an attribute is another object than here, a list is of another length, or after so many uses.
+    """
+
+def taker(
+    hit: Callable[..., _Essentials],
+    cost: int | tuple[int, ...],
+    items: tuple[Any, ...],
+    labels: tuple[str, ...] | None,
+    view: type[tuple[Any, ...]] | None,
+    done: object,
+    prefix: str | None,
+    endpoint: str,
+    exempt: set[str],
+    /,
+) -> Callable[..., tuple[_Essentials, str, str] | tuple[()] | None]:
+    """A function of an ASGI scope, and perhaps a key instead of the peer's host, that counts the request.
+
+    It leaves in the scope's state what `slidegate._check` would, and returns None. Of a refused request it returns the
+    essentials, the key and the label; and () when it has done nothing, as the request is exempt, counted, or unusual.
+    """
+
+def teller(
+    names: tuple[bytes, bytes, bytes], view: type[tuple[Any, ...]], otherwise: Callable[[_Scope, Any], None], /
+) -> Callable[[_Send, _Scope], _Send]:
+    """A function that makes the `send` of one request, which adds headers to the message that begins the response.
+
+    They are what `with_quota` adds for a limit of this kind in the scope's state. `otherwise` adds those of any other.
+    """

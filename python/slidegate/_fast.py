@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, MutableMapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple, TypeAlias
 
 from starlette.requests import HTTPConnection
 
 from ._callables import Settle
 from ._charges import Charge, Plan
-from ._check import COMPLETE, VIEW, Check, Checker, CurrentLimit
-from ._places import joined
+from ._check import COMPLETE, VIEW, Check, Checker, CurrentLimit, state_of
+from ._core import taker
 from .decision import Essentials
 from .util import get_remote_address
 from .wrappers import LimitGroup
+
+Answer: TypeAlias = tuple[Essentials, str, str] | tuple[()]
+"""About a request that was not admitted: what the engine said of which key and scope; empty when it was not asked."""
+
+_QUICK = "__slidegate_quick__"
+
+
+class Quick(NamedTuple):
+    """A check that needs no request.
+
+    `take` counts one by its ASGI scope, and returns None when that is all there is to do; what it returns otherwise is
+    for `resume`.
+    """
+
+    take: Callable[..., Answer | None]
+    resume: Callable[[HTTPConnection, Settle, Answer], Coroutine[Any, Any, None]]
+
+
+def quick_of(check: Check | None) -> Quick | None:
+    """The form of a check that needs no request, if it has one."""
+    return getattr(check, _QUICK, None)
 
 
 def compile_check(checker: Checker, plan: Plan) -> Check:
@@ -35,62 +56,52 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
     key_function = plan.groups[0].key_function
     key_prefix = checker.reader.key_prefix
     is_bare = not checker.headers_enabled and not key_prefix
+    items = tuple(each.limit.limit for each in charges)
+    take = taker(
+        policy.hit,
+        costs[0] if len(set(costs)) == 1 else costs,
+        items,
+        None if by_path else tuple(each.place.label for each in charges),
+        None if is_bare else CurrentLimit,
+        checker.mark_of(plan),
+        key_prefix or None,
+        plan.endpoint,
+        checker.exempt_routes,
+    )
 
-    def check_with_key(request: HTTPConnection, settle: Settle, key: object) -> Coroutine[Any, Any, None]:
-        return checker.check(plan, request, settle, {id(key_function): key})
-
-    def refuse(state: MutableMapping[str, Any], essentials: Essentials, key: str, label: str) -> NoReturn:
+    def resume(request: HTTPConnection, settle: Settle, answer: Answer) -> Coroutine[Any, Any, None]:
+        if not answer:
+            return check_in_general(request, settle)
+        essentials, key, label = answer
         rule = essentials[1]
+        state = state_of(request.scope)
         state[VIEW] = view = CurrentLimit.of(essentials, items[rule], key, label, key_prefix)
-        state[COMPLETE] = done
+        state[COMPLETE] = checker.mark_of(plan)
         raise checker.refusal(charges[rule].limit, view.decision)
 
-    # What `check` uses on every request. Few names, because each of them is a cell in memory that it has to visit.
-    hit = policy.hit
-    cost = costs[0] if len(set(costs)) == 1 else costs
-    items = tuple(each.limit.limit for each in charges)
-    labels = None if by_path else tuple(each.place.label for each in charges)
-    # None stands for the peer's address, which takes less time to read than a call.
-    read_key = None if key_function is get_remote_address else plan.groups[0].read_key
-    done, endpoint, exempt_routes = checker.mark_of(plan), plan.endpoint, checker.exempt_routes
-    # The path of the last request and what goes before its keys: most endpoints have one path.
-    latest = ("", joined(""))
+    if key_function is get_remote_address:
+        # The peer's address takes less time to read than a call.
+        def check(request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None] | None:
+            answer = take(request.scope)
+            return None if answer is None else resume(request, settle, answer)
 
-    def check(request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None] | None:
-        nonlocal latest
+        setattr(check, _QUICK, Quick(take, resume))
+        return check
+
+    read_key, endpoint, exempt_routes = plan.groups[0].read_key, plan.endpoint, checker.exempt_routes
+
+    def check_key(request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None] | None:
         scope = request.scope
         state = scope.get("state")
         if (exempt_routes and endpoint in exempt_routes) or (state is not None and COMPLETE in state):
             return check_in_general(request, settle)
-        if read_key is None:
-            client = scope.get("client")
-            key = client[0] if client else ""
-        else:
-            key = read_key(request)
-        if type(key) is not str or not key:
-            return check_with_key(request, settle, key)
-        if labels is None:
-            label = scope["path"]
-            path, lead = latest
-            if path != label:
-                lead = joined(label)
-                latest = (label, lead)
-            essentials = hit(lead + key, cost)
-        else:
-            essentials = hit(key, cost)
-            label = labels[essentials[1]]
-        if state is None:
-            state = scope["state"] = {}
-        if not essentials[0]:
-            refuse(state, essentials, key, label)
-        if is_bare:
-            state[VIEW] = (items[essentials[1]], [key, label])
-        else:
-            state[VIEW] = CurrentLimit.of(essentials, items[essentials[1]], key, label, key_prefix)
-        state[COMPLETE] = done
-        return None
+        key = read_key(request)
+        answer = take(scope, key)
+        if answer == ():
+            return checker.check(plan, request, settle, {id(key_function): key})
+        return None if answer is None else resume(request, settle, answer)
 
-    return check
+    return check_key
 
 
 def _is_plain(group: LimitGroup) -> bool:

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from starlette.types import Scope
+from starlette.datastructures import MutableHeaders
+from starlette.types import Message, Scope
 
-from ._check import Check
+from ._check import VIEW, Check, CurrentLimit, state_of
+from ._core import teller
 from ._endpoint import wrapped_chain
+from ._fast import quick_of
 from ._routes import Found, Kind, RouteFinder
+from ._shortcut import Known, Memory, Shortcut, Watched
 
 if TYPE_CHECKING:
     from .extension import Limiter
 
 _MOST_KEPT = 65_536
+_UNKNOWN = object()
+_METHODS = ("_check_request_limit", "_inject_asgi_headers")
 
 
 class Guard:
     """The checks of one application's routes by one limiter, each made when a request first needs it. Thread-safe."""
 
-    __slots__ = ("_checks", "_find", "_finder", "_plans", "_revision", "_state", "_values", "app", "kind", "limiter")
-
-    def __init__(self, app: Any, limiter: Limiter) -> None:
+    def __init__(self, app: Any, limiter: Limiter, *, is_limiter_of_app: bool) -> None:
         self.app = app
         self.limiter = limiter
         self.kind: Any = type(limiter)
+        self.shortcut = Shortcut()
+        self._is_limiter_of_app = is_limiter_of_app
         # Where Starlette's State keeps its attributes; to ask the State itself takes ten times as long.
         self._state = getattr(app, "state", None)
         self._values: dict[str, Any] = getattr(self._state, "_state", {})
@@ -33,6 +40,7 @@ class Guard:
         self._find = self._finder.find
         self._revision = self._plans.revision
         self._checks: dict[Found | None, Check | None] = {}
+        self._tell = teller(limiter._headers.quota_names, CurrentLimit, self.add_headers)
 
     def is_for(self, scope: Scope, limiter: Limiter | None) -> bool:
         """Whether a request is for this application and has this limiter: the one given, else the application's."""
@@ -52,6 +60,52 @@ class Guard:
         """The endpoint that will serve a request; None without one."""
         found = self._find(scope)
         return found.endpoint if found is not None and found.kind is Kind.FULL else None
+
+    def renew_shortcut(self, stock: Iterable[tuple[dict[str, Any], str, Any]]) -> None:
+        """Has `shortcut` go on, or begin again, if it can, as long as these entries of dictionaries stay."""
+        self._finder.compare()
+        router, hot, uses = self._finder.state()
+        plans, limiter = self._plans, self.limiter
+        lists = ((hot.routes, hot.length), *((each, len(each)) for each in hot.nested))
+        if not self._is_usual() or any(type(each) is not list for each, _ in lists):
+            self.shortcut.rest()
+            return
+        entries = [
+            *stock,
+            (vars(router), "routes", hot.routes),
+            (vars(plans), "revision", plans.revision),
+            (vars(limiter), "enabled", True),
+            *((vars(each), "_routes_version", each._routes_version) for each in hot.included),
+        ]
+        if self._is_limiter_of_app:
+            entries += [(vars(self.app), "state", self._state), (self._values, "limiter", limiter)]
+        attributes = [(self.kind, name, getattr(self.kind, name)) for name in _METHODS]
+        if all(names.get(name) is value for names, name, value in entries):
+            self.shortcut.renew(self.app, Watched(tuple(entries), tuple(attributes), lists), uses)
+        else:
+            self.shortcut.rest()
+
+    def remember(self, memory: Memory, scope: Scope, check: Check | None) -> None:
+        """Remembers the check of a request, when others for the same method and path will have the same."""
+        settled = self._finder.settled(scope)
+        if settled is not None and self._checks.get(settled.found, _UNKNOWN) is check:
+            is_told = check is not None and self.limiter._headers_enabled
+            known = Known(self, check, quick_of(check), self._tell if is_told else None)
+            memory.put(scope, known, settled.position, settled.node)
+
+    def add_headers(self, scope: Scope, message: Message) -> None:
+        """Adds what a request's state tells of a limit to the message that begins a response."""
+        limiter, view, raw = self.limiter, state_of(scope).get(VIEW), message.get("headers", ())
+        if type(view) is CurrentLimit and limiter._is_inject_stock():
+            message["headers"] = limiter._headers.written(raw, view[0], view.essentials)
+        else:
+            # A copy: an application may send the same list again.
+            message["headers"] = limiter._inject_asgi_headers(MutableHeaders(raw=list(raw)), view).raw
+
+    def _is_usual(self) -> bool:
+        limiter = self.limiter
+        is_stock = limiter._is_inject_stock() and not limiter._is_replaced() and not self._plans.is_holding
+        return is_stock and not (limiter._headers_enabled and limiter._headers.is_retry_after_on_success)
 
     def _made(self, found: Found | None) -> Check | None:
         revision = self._plans.revision

@@ -55,7 +55,8 @@ class HeaderFormat:
         return {self.retry_after: date if self.is_retry_after_date else str(after_s)}
 
     @cached_property
-    def _quota_names(self) -> tuple[bytes, bytes, bytes]:
+    def quota_names(self) -> tuple[bytes, bytes, bytes]:
+        """Raw, of the limit, what remains, and the reset."""
         return _raw(self.limit), _raw(self.remaining), _raw(self.reset)
 
     def written(
@@ -66,7 +67,7 @@ class HeaderFormat:
         They replace those of an earlier check; Retry-After is as `retry_field` has it.
         """
         now_s = wall_time_s()
-        headers = with_quota(raw, self._quota_names, item.amount, essentials, now_s)
+        headers = with_quota(raw, self.quota_names, item.amount, essentials, now_s)
         if not essentials[0] or self.is_retry_after_on_success:
             name = _raw(self.retry_after)
             existing = next((value.decode("latin-1") for each, value in headers if each.lower() == name), None)

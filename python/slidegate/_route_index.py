@@ -123,12 +123,14 @@ class RouteIndex:
 
     def steps(self, path: str, method: str | None) -> Sequence[Step]:
         """What finds the route for a path."""
-        if "\n" in path:
-            return self.all_steps(method)
+        return self.all_steps(method) if "\n" in path else self.outcome(path, method).steps
+
+    def outcome(self, path: str, method: str | None) -> Outcome:
+        """What a path without a line feed comes to."""
         state = self.start
         for segment in path.split("/", self.depth):
             state = state.edges.get(segment, state.other) or self.step(state, segment)
-        return self.decide(state, method).steps
+        return self.decide(state, method)
 
     def all_steps(self, method: str | None) -> list[Step]:
         """What finds the route for any path, slowly."""

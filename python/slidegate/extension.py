@@ -370,6 +370,10 @@ class Limiter:
         kind = type(self)
         return kind._check_request_limit is not kind._stock_check or self._is_check_replaced
 
+    def _is_inject_stock(self) -> bool:
+        kind = type(self)
+        return kind._inject_asgi_headers is kind._stock_inject and not self._is_inject_replaced
+
 
 def _silent_alone(logger: logging.Logger) -> logging.Logger:
     # Who configures logging sees refusals; who does not is spared a line on stderr for each of them.

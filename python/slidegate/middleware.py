@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware, DispatchFunction, RequestResponseEndpoint
 from starlette.requests import HTTPConnection, Request
@@ -16,11 +15,13 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ._callables import is_async, qualified_name, settle
-from ._check import COMPLETE, VIEW, Check, CurrentLimit, state_of
+from ._check import COMPLETE, VIEW, Check, state_of
+from ._fast import Answer, Quick
 from ._guard import Guard
 from ._handler import _rate_limit_exceeded_handler
 from ._holds import LEFT_TO_MIDDLEWARE
 from ._routes import endpoint_among
+from ._shortcut import Known, Memory, Shortcut
 from .errors import ConfigurationError, RateLimitExceeded
 from .extension import Limiter
 
@@ -46,6 +47,7 @@ class SlowAPIMiddleware:
         self.app = app
         self._limiter = limiter
         self._guard: Guard | None = None
+        self._shortcut = Shortcut()
         self._dispatching: ASGIApp | None = None
         if dispatch is not None:
             self._dispatching = BaseHTTPMiddleware(app, dispatch)
@@ -53,6 +55,24 @@ class SlowAPIMiddleware:
             self._dispatching = BaseHTTPMiddleware(app, self.dispatch)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        known: Known | bool | None = self._shortcut.find(scope)
+        if not isinstance(known, Known):
+            await self._serve(scope, receive, send, is_to_learn=known is False)
+            return
+        guard, check, quick, tell = known
+        if quick is not None:
+            answer = quick.take(scope)
+            if answer is None:
+                await self.app(scope, receive, send if tell is None else tell(send, scope))
+            else:
+                await self._checked(guard, _resumed(quick, answer), scope, receive, send)
+        elif check is not None:
+            await self._checked(guard, check, scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, is_to_learn: bool) -> None:
+        # Whatever the request is, and whatever was replaced.
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -62,10 +82,13 @@ class SlowAPIMiddleware:
         guard = self._guard
         if guard is None or not guard.is_for(scope, self._limiter):
             guard = self._guard_for(scope)
-        limiter = guard.limiter
-        check = None
-        if limiter.enabled:
-            check = _check_for(guard, scope)
+        if is_to_learn:
+            guard.renew_shortcut(_STOCK)
+        memory = guard.shortcut.memory
+        check = _check_for(guard, scope, memory) if guard.limiter.enabled else None
+        await self._checked(guard, check, scope, receive, send)
+
+    async def _checked(self, guard: Guard, check: Check | None, scope: Scope, receive: Receive, send: Send) -> None:
         if check is not None:
             request = Request(scope, receive, send)
             try:
@@ -76,15 +99,15 @@ class SlowAPIMiddleware:
                 response = await _response_to(error, request, guard.app)
                 await response(scope, receive, send)
                 return
-        if limiter._plans.is_holding:
+        if guard.limiter._plans.is_holding:
             await self._held(guard, check is not None, scope, receive, send)
-        elif check is None or not limiter._headers_enabled:
+        elif check is None or not guard.limiter._headers_enabled:
             await self.app(scope, receive, send)
         else:
 
             def send_with_headers(message: Message) -> Awaitable[None]:
                 if message["type"] == "http.response.start":
-                    _add_headers(limiter, scope, message)
+                    guard.add_headers(scope, message)
                 return send(message)
 
             await self.app(scope, receive, send_with_headers)
@@ -118,7 +141,7 @@ class SlowAPIMiddleware:
                 response.raw_headers = list(message.get("headers", ()))
                 await limiter._checker.settle(state, response, settle)
                 if is_told or VIEW in state:
-                    _add_headers(limiter, scope, message)
+                    guard.add_headers(scope, message)
             await send(message)
 
         try:
@@ -135,7 +158,8 @@ class SlowAPIMiddleware:
                 f"{type(self).__name__} found {limiter!r} for a limiter; set app.state.limiter = limiter, or give it"
                 " one with app.add_middleware(SlowAPIMiddleware, limiter=limiter)"
             )
-        self._guard = guard = Guard(app, limiter)
+        self._guard = guard = Guard(app, limiter, is_limiter_of_app=self._limiter is None)
+        self._shortcut = guard.shortcut
         return guard
 
 
@@ -194,9 +218,14 @@ def _checked(limiter: Limiter, request: Request, handler: Callable[..., Any] | N
 
 
 _STOCK_FIND, _STOCK_EXEMPT = _find_route_handler, _should_exempt
+_STOCK = ((globals(), "_find_route_handler", _STOCK_FIND), (globals(), "_should_exempt", _STOCK_EXEMPT))
 
 
-def _check_for(guard: Guard, scope: Scope) -> Check | None:
+def _resumed(quick: Quick, answer: Answer) -> Check:
+    return lambda request, settle: quick.resume(request, settle, answer)
+
+
+def _check_for(guard: Guard, scope: Scope, memory: Memory | None = None) -> Check | None:
     limiter, kind = guard.limiter, guard.kind
     if (
         _find_route_handler is _STOCK_FIND
@@ -204,7 +233,10 @@ def _check_for(guard: Guard, scope: Scope) -> Check | None:
         and kind._check_request_limit is kind._stock_check
         and not limiter._is_check_replaced
     ):
-        return guard.check_for(scope)
+        known = guard.check_for(scope)
+        if memory is not None:
+            guard.remember(memory, scope, known)
+        return known
     # Somebody has replaced a part: requests take the way of slowapi, through all of them.
     is_found_here = _find_route_handler is _STOCK_FIND
     handler = guard.endpoint_for(scope) if is_found_here else _find_route_handler(guard.app.routes, scope)
@@ -273,14 +305,3 @@ def _handler_of(error: Exception, app: Any) -> Callable[..., Any] | None:
 def _plain_response(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return PlainTextResponse(error.detail, status_code=error.status_code, headers=error.headers)
-
-
-def _add_headers(limiter: Limiter, scope: Scope, message: Message) -> None:
-    view, raw = state_of(scope).get(VIEW), message.get("headers", ())
-    kind = type(limiter)
-    is_stock = kind._inject_asgi_headers is kind._stock_inject and not limiter._is_inject_replaced
-    if type(view) is CurrentLimit and is_stock:
-        message["headers"] = limiter._headers.written(raw, view[0], view.essentials)
-    else:
-        # A copy: an application may send the same list again.
-        message["headers"] = limiter._inject_asgi_headers(MutableHeaders(raw=list(raw)), view).raw

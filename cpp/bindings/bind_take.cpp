@@ -1,0 +1,159 @@
+#include <memory>
+#include <utility>
+
+#include "bindings.hpp"
+#include "closure.hpp"
+
+namespace py = pybind11;
+
+namespace slidegate::bindings {
+
+namespace {
+
+// The path of the last request and what goes before its keys: most endpoints have one path. Strings only.
+struct Latest {
+    Owned path;
+    Owned lead;
+};
+
+enum Part : Py_ssize_t { kHit, kCost, kItems, kLabels, kView, kDone, kPrefix, kEndpoint, kExempt, kLatest, kParts };
+
+PyObject* part(PyObject* memory, Part which) noexcept { return PyTuple_GET_ITEM(memory, which); }
+
+// () for: nothing was done, as this is no case for a short cut.
+PyObject* undone() noexcept { return PyTuple_New(0); }
+
+bool is_text(PyObject* object) noexcept { return object != nullptr && PyUnicode_CheckExact(object); }
+
+// The host of the peer, borrowed; null when it is not told in the usual way.
+PyObject* peer(PyObject* scope) noexcept {
+    PyObject* client = PyDict_GetItemWithError(scope, names().client);
+    if (client == nullptr) {
+        return nullptr;
+    }
+    if (PyTuple_CheckExact(client) && PyTuple_GET_SIZE(client) > 0) {
+        return PyTuple_GET_ITEM(client, 0);
+    }
+    return PyList_CheckExact(client) && PyList_GET_SIZE(client) > 0 ? PyList_GET_ITEM(client, 0) : nullptr;
+}
+
+// "<length>:<path>", as slidegate._places.joined has it.
+PyObject* lead_of(Latest& latest, PyObject* path) noexcept {
+    if (!latest.path || PyUnicode_Compare(latest.path.get(), path) != 0) {
+        Owned lead(PyUnicode_FromFormat("%zd:%U", PyUnicode_GET_LENGTH(path), path));
+        if (!lead) {
+            return nullptr;
+        }
+        latest.path = Owned(Py_NewRef(path));
+        latest.lead = std::move(lead);
+    }
+    return latest.lead.get();
+}
+
+// What `slidegate._check.CurrentLimit.of` makes: (item, [prefix?, key, label]), with the essentials as an attribute.
+PyObject* view_of(PyObject* memory, PyObject* essentials, PyObject* key, PyObject* label) noexcept {
+    PyObject* items = part(memory, kItems);
+    const Py_ssize_t rule = PyLong_AsSsize_t(PyTuple_GET_ITEM(essentials, 1));
+    PyObject* prefix = part(memory, kPrefix);
+    const Py_ssize_t shift = prefix == Py_None ? 0 : 1;
+    Owned identifiers(PyList_New(2 + shift));
+    if (!identifiers || rule < 0 || rule >= PyTuple_GET_SIZE(items)) {
+        return nullptr;
+    }
+    if (shift == 1) {
+        PyList_SET_ITEM(identifiers.get(), 0, Py_NewRef(prefix));
+    }
+    PyList_SET_ITEM(identifiers.get(), shift, Py_NewRef(key));
+    PyList_SET_ITEM(identifiers.get(), shift + 1, Py_NewRef(label));
+    PyObject* kind = part(memory, kView);
+    Owned view(kind == Py_None
+                   ? PyTuple_New(2)
+                   : reinterpret_cast<PyTypeObject*>(kind)->tp_alloc(reinterpret_cast<PyTypeObject*>(kind), 2));
+    if (!view) {
+        return nullptr;
+    }
+    PyTuple_SET_ITEM(view.get(), 0, Py_NewRef(PyTuple_GET_ITEM(items, rule)));
+    PyTuple_SET_ITEM(view.get(), 1, identifiers.release());
+    if (kind != Py_None && PyObject_SetAttr(view.get(), names().essentials, essentials) != 0) {
+        return nullptr;
+    }
+    return view.release();
+}
+
+bool is_exempt(PyObject* memory) noexcept {
+    PyObject* exempt = part(memory, kExempt);
+    return PySet_GET_SIZE(exempt) != 0 && PySet_Contains(exempt, part(memory, kEndpoint)) == 1;
+}
+
+PyObject* take(PyObject* memory, PyObject* const* arguments, Py_ssize_t count) noexcept {
+    if (count < 1 || count > 2 || !PyDict_CheckExact(arguments[0]) || is_exempt(memory)) {
+        return undone();
+    }
+    const Names& known = names();
+    PyObject* scope = arguments[0];
+    PyObject* state = PyDict_GetItemWithError(scope, known.state);
+    PyObject* path = PyDict_GetItemWithError(scope, known.path);
+    PyObject* key = count == 2 ? arguments[1] : peer(scope);
+    if ((state != nullptr && (!PyDict_CheckExact(state) || PyDict_Contains(state, known.complete) != 0)) ||
+        !is_text(path) || !is_text(key) || PyUnicode_GET_LENGTH(key) == 0) {
+        PyErr_Clear();
+        return undone();
+    }
+    PyObject* labels = part(memory, kLabels);
+    PyObject* label = path;
+    Owned whole;
+    if (labels == Py_None) {
+        PyObject* lead = lead_of(owned_by<Latest>(part(memory, kLatest)), path);
+        whole = Owned(lead == nullptr ? nullptr : PyUnicode_Concat(lead, key));
+        if (!whole) {
+            return nullptr;
+        }
+    }
+    PyObject* const hit[] = {labels == Py_None ? whole.get() : key, part(memory, kCost)};
+    const Owned essentials(PyObject_Vectorcall(part(memory, kHit), hit, 2, nullptr));
+    if (!essentials) {
+        return nullptr;
+    }
+    if (labels != Py_None) {
+        label = PyTuple_GET_ITEM(labels, PyLong_AsSsize_t(PyTuple_GET_ITEM(essentials.get(), 1)));
+    }
+    if (PyTuple_GET_ITEM(essentials.get(), 0) != Py_True) {
+        return PyTuple_Pack(3, essentials.get(), key, label);
+    }
+    const Owned view(view_of(memory, essentials.get(), key, label));
+    Owned made;
+    if (state == nullptr) {
+        made = Owned(PyDict_New());
+        state = made.get();
+    }
+    if (!view || state == nullptr || PyDict_SetItem(state, known.view, view.get()) != 0 ||
+        PyDict_SetItem(state, known.complete, part(memory, kDone)) != 0 ||
+        (made && PyDict_SetItem(scope, known.state, state) != 0)) {
+        return nullptr;
+    }
+    return Py_NewRef(Py_None);
+}
+
+py::object taker(const py::object& hit, const py::object& cost, const py::tuple& items, const py::object& labels,
+                 const py::object& view, const py::object& done, const py::object& prefix, const py::str& endpoint,
+                 const py::set& exempt) {
+    static PyMethodDef method = {"take", fast(&take), METH_FASTCALL, "Counts a request."};
+    const bool is_view =
+        view.is_none() ||
+        (PyType_Check(view.ptr()) && PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(view.ptr()), &PyTuple_Type));
+    if (!is_view || !(labels.is_none() || (PyTuple_CheckExact(labels.ptr()) && py::len(labels) == items.size()))) {
+        throw py::type_error("a view is a kind of tuple, and labels are one for each item");
+    }
+    static_cast<void>(names());
+    return closure(method, py::make_tuple(hit, cost, items, labels, view, done, prefix, endpoint, exempt,
+                                          capsule_of(std::make_unique<Latest>())));
+}
+
+}  // namespace
+
+void bind_take(py::module_& module) {
+    module.def("taker", &taker, py::arg("hit"), py::arg("cost"), py::arg("items"), py::arg("labels"), py::arg("view"),
+               py::arg("done"), py::arg("prefix"), py::arg("endpoint"), py::arg("exempt"), py::pos_only());
+}
+
+}  // namespace slidegate::bindings
