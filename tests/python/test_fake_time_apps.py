@@ -25,7 +25,7 @@ from slidegate.limits_storage import AsyncSlidegateStorage, SlidegateStorage
 
 MakeApp = Callable[[Limiter], FastAPI]
 MakeLimiter = Callable[..., Limiter]
-NAMES = ("moving-window", "fixed-window", "sliding-window-counter")
+NAMES = sorted(STRATEGIES)
 
 
 @pytest.fixture(params=TOOLS)

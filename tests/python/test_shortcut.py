@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import fastapi.routing
 import pytest
 from conftest import Client
 from fastapi import APIRouter, FastAPI, Request
@@ -190,8 +191,9 @@ def test_routes_that_are_added_to_an_included_router_are_noticed(make: Any, dept
     client = Client(app)
     assert [remaining(client, "/later") for _ in range(3)] == [4, 3, 2]
     inner.get("/later")(limiter.exempt(own_endpoint()))
-    told = remaining(client, "/later")
-    assert told is None or client.get("/later").json() == "ok"
+    # Older versions of FastAPI copy the routes of a router when they include it.
+    is_copied = not hasattr(fastapi.routing, "_IncludedRouter")
+    assert remaining(client, "/later") == (1 if is_copied else None)
 
 
 def test_a_root_path_leads_elsewhere(make: Any) -> None:
