@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from ._bridge import Bridge
 from ._callables import Settle
 from ._charges import Asked, Charge, ChargeReader, Plan
 from ._headers import HeaderFormat
@@ -20,7 +21,7 @@ from .counter import Counter
 from .decision import NS_PER_S, Decision, Essentials
 from .errors import ConfigurationError, RateLimitExceeded
 from .storage import Storage
-from .wrappers import Limit
+from .wrappers import Limit, LimitGroup
 
 Check: TypeAlias = Callable[[HTTPConnection, Settle], Coroutine[Any, Any, None] | None]
 """Decides a request at once, or returns what has to be awaited to decide it. Raises RateLimitExceeded."""
@@ -66,8 +67,9 @@ class Checker:
     """Decides requests for one limiter. Thread-safe: everything about a request is passed in.
 
     `owner` marks the requests that were decided, so that an endpoint that calls another one is counted once, and two
-    limiters on one endpoint both count. `foreign_counter` returns what to count with instead of the engine when
-    somebody has replaced the limiter's own counter.
+    limiters on one endpoint both count. `foreign_counter` returns what to count with instead of the engine: a storage
+    of `limits`, or what somebody has replaced the limiter's own counter with. `fallback` has the limits to apply while
+    that storage cannot be reached; without any, those that apply otherwise.
     """
 
     owner: object
@@ -79,7 +81,8 @@ class Checker:
     exempt_routes: set[str]
     headers_enabled: bool
     swallows_errors: bool
-    foreign_counter: Callable[[], Counter | None]
+    foreign_counter: Callable[[], Counter | Bridge | None]
+    fallback: tuple[LimitGroup, ...] = ()
 
     async def check(
         self,
@@ -105,7 +108,7 @@ class Checker:
         foreign = self.foreign_counter()
         try:
             charges = await self.reader.charges(plan, groups, asked)
-            outcome = await self._decide(charges, asked, state, foreign) if charges else None
+            outcome = await self._decide(plan, charges, asked, state, foreign) if charges else None
         except (HTTPException, ConfigurationError):
             raise
         except Exception:
@@ -119,7 +122,8 @@ class Checker:
             return
         charge, essentials = outcome
         view = self._view(essentials, charge)
-        state[VIEW] = view if foreign is None else tuple(view)
+        is_known = foreign is None or isinstance(foreign, Bridge)
+        state[VIEW] = view if is_known else tuple(view)
         if not essentials[0]:
             detail = None
             if charge.group.read_message is not None:
@@ -155,15 +159,32 @@ class Checker:
             await settle_holds(state, response, settle, self.logger)
 
     async def _decide(
-        self, charges: list[Charge], asked: Asked, state: MutableMapping[str, Any], foreign: Counter | None
-    ) -> tuple[Charge, Essentials]:
+        self,
+        plan: Plan,
+        charges: list[Charge],
+        asked: Asked,
+        state: MutableMapping[str, Any],
+        foreign: Counter | Bridge | None,
+    ) -> tuple[Charge, Essentials] | None:
         if self.reader.on_missing_key == "refuse":
             for charge in charges:
                 if not charge.key:
                     window_ns = charge.limit.limit.get_expiry() * NS_PER_S
                     return charge, (False, 0, 0, window_ns, window_ns)
+        if isinstance(foreign, Bridge):
+            return await foreign.count(charges, asked, lambda: self._fall_back(plan, charges, asked, state))
         if foreign is not None:
             return await self._count_by(foreign, charges, asked)
+        return self._take(charges, state)
+
+    async def _fall_back(
+        self, plan: Plan, charges: list[Charge], asked: Asked, state: MutableMapping[str, Any]
+    ) -> tuple[Charge, Essentials] | None:
+        if self.fallback:
+            charges = await self.reader.charges(plan, self.fallback, asked)
+        return self._take(charges, state) if charges else None
+
+    def _take(self, charges: list[Charge], state: MutableMapping[str, Any]) -> tuple[Charge, Essentials]:
         certain = [charge for charge in charges if charge.group.read_deduct is None]
         if len(certain) == len(charges):
             essentials = self._policy(charges).hit(_keys(charges), _costs(charges))

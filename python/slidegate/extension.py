@@ -12,6 +12,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from ._bridge import Bridge
 from ._callables import qualified_name, run_blocking, settle_blocking
 from ._charges import ChargeReader, OnMissingKey
 from ._check import Checker, CurrentLimit, CurrentLimitLike
@@ -22,6 +23,7 @@ from ._handler import _rate_limit_exceeded_handler
 from ._headers import HEADERS, HeaderFormat
 from ._places import KeyStyle, place_of
 from ._plans import Plans
+from ._schemes import is_bridged
 from ._settings import C, Environment
 from ._start_up import watch_start_up
 from ._wall import wall_time_s
@@ -57,7 +59,9 @@ class Limiter:
       also what applies when a dynamic limit fails. `application_limits`: one bucket for all endpoints.
     - `headers_enabled`: tell X-RateLimit-Limit, -Remaining and -Reset on every limited response.
     - `strategy`: "moving-window" (the default), "fixed-window", "sliding-window-counter" or "gcra".
-    - `storage_uri`: "memory://" or None.
+    - `storage_uri`: "memory://" or None; or a URI of the `limits` package, whose strategies then count, with
+      `storage_options` for its constructor. Its errors are errors of the requests, unless there is an
+      `in_memory_fallback`, limits to apply meanwhile, or `in_memory_fallback_enabled` for the same limits.
     - `auto_check`: when False, decorators do not check.
     - `swallow_errors`: let requests pass when they cannot be checked. Wrong configuration is never swallowed.
     - `retry_after`: "http-date" for a date instead of seconds.
@@ -112,7 +116,8 @@ class Limiter:
         self._key_prefix = key_prefix or environment.text(C.KEY_PREFIX) or ""
         self._auto_check = auto_check
         self._swallow_errors = environment.flag(C.SWALLOW_ERRORS, swallow_errors)
-        self._strategy = strategy_named(strategy or environment.text(C.STRATEGY) or "moving-window")
+        strategy = strategy or environment.text(C.STRATEGY)
+        self._strategy = strategy_named(strategy or "moving-window")
 
         self._headers_enabled = headers_enabled or environment.flag(C.HEADERS_ENABLED, False)
         self._retry_after = retry_after or environment.text(C.HEADER_RETRY_AFTER_VALUE)
@@ -130,7 +135,26 @@ class Limiter:
         self._storage_options = {**storage_options, **environment.mapping(C.STORAGE_OPTIONS)}
         self._storage_uri = storage_uri or environment.text(C.STORAGE_URL)
         size = size if size is not None else self._storage_options.get("size")
-        self._storage = open_storage(self._storage_uri, size=size, on_full=on_full, clock=clock)
+        own_uri = None if is_bridged(self._storage_uri) else self._storage_uri
+        own_storage = open_storage(own_uri, size=size, on_full=on_full, clock=clock)
+        self._in_memory_fallback_enabled = bool(
+            in_memory_fallback_enabled
+            or in_memory_fallback
+            or environment.text(C.IN_MEMORY_FALLBACK)
+            or environment.flag(C.IN_MEMORY_FALLBACK_ENABLED, False)
+        )
+        self._bridge = None
+        self._storage: Any = own_storage
+        if self._storage_uri is not None and own_uri is None:
+            self._bridge = Bridge(
+                self._storage_uri,
+                self._storage_options,
+                strategy,
+                self._key_prefix,
+                self._in_memory_fallback_enabled,
+                self.logger,
+            )
+            self._storage, self._strategy = self._bridge.storage, strategy_named(self._bridge.strategy_name)
 
         def declared(limits: _Limits, variable: str, what: str, scope: str | None = None) -> list[LimitGroup]:
             entries = [limits] if isinstance(limits, str) or callable(limits) else list(dict.fromkeys(limits))
@@ -142,11 +166,6 @@ class Limiter:
         self._default_limits = declared(default_limits, C.DEFAULT_LIMITS, "default_limits")
         self._application_limits = declared(application_limits, C.APPLICATION_LIMITS, "application_limits", "global")
         self._in_memory_fallback = declared(in_memory_fallback, C.IN_MEMORY_FALLBACK, "in_memory_fallback")
-        self._in_memory_fallback_enabled = bool(
-            in_memory_fallback_enabled
-            or self._in_memory_fallback
-            or environment.flag(C.IN_MEMORY_FALLBACK_ENABLED, False)
-        )
         self._exempt_routes: set[str] = set()
         self._plans = Plans(self)
         self._route_limits: Declared[Limit] = Declared({}, self._plans.renew)
@@ -155,11 +174,11 @@ class Limiter:
         self._unmatched_limited = unmatched_limited
         self._preflights_limited = preflights_limited
         self._native_counter = Counter(
-            self._storage, self._strategy, self._key_prefix, key_style, self._shared_places, self._plans.renew
+            own_storage, self._strategy, self._key_prefix, key_style, self._shared_places, self._plans.renew
         )
         self._checker = Checker(
             owner=self,
-            storage=self._storage,
+            storage=own_storage,
             reader=ChargeReader(self._key_prefix, key_style, on_missing_key, self.logger),
             headers=self._headers,
             logger=self.logger,
@@ -168,8 +187,9 @@ class Limiter:
             headers_enabled=self._headers_enabled,
             swallows_errors=self._swallow_errors,
             foreign_counter=self._foreign_counter,
+            fallback=tuple(self._in_memory_fallback),
         )
-        self._limiter = self._native_counter
+        self._limiter: Any = self._native_counter if self._bridge is None else self._bridge.strategy
         watch_start_up()
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -192,9 +212,9 @@ class Limiter:
             self._plans.renew()
 
     @property
-    def limiter(self) -> Counter:
-        """Hits and reads buckets by hand."""
-        return self._limiter
+    def limiter(self) -> Any:
+        """Hits and reads buckets by hand: a `Counter`, or the strategy of `limits` when the storage is one of its."""
+        return self._native_counter if self._bridge is not None and self._bridge.is_out else self._limiter
 
     def get_app_config(self, key: str, default_value: Any = None) -> Any:
         """A setting of the environment, or of the configuration file."""
@@ -274,8 +294,13 @@ class Limiter:
         return obj
 
     def reset(self) -> None:
-        """Forgets all hits."""
-        self._storage.reset()
+        """Forgets all hits. Logs a warning when the storage is one of `limits` that cannot."""
+        self._native_counter.storage.reset()
+        if self._bridge is not None:
+            try:
+                self._bridge.reset()
+            except NotImplementedError as error:
+                self.logger.warning("This storage type does not support being reset %s", error)
 
     def report(self, app: Any) -> Report:
         """Every route of an application with the limits that will be enforced on it, and why. `print` it."""
@@ -298,6 +323,11 @@ class Limiter:
             if inspect.isclass(function) or not callable(function):
                 raise ConfigurationError(f"{function!r} is not an endpoint; decorate functions and methods")
             endpoint = Endpoint.of(self, function)
+            if deduct_when is not None and self._bridge is not None:
+                raise ConfigurationError(
+                    f"{endpoint.name}: deduct_when gives back what a request took, which the storages of `limits`"
+                    " cannot; it needs storage_uri=None or 'memory://'"
+                )
             group = LimitGroup(
                 limit_value,
                 key_func or self._key_func,
@@ -334,8 +364,10 @@ class Limiter:
             plan = self._plans.by_hand(endpoint_func, in_middleware)
             run_blocking(self._checker.check(plan, request, settle_blocking, {}, is_marked=False))
 
-    def _foreign_counter(self) -> Counter | None:
+    def _foreign_counter(self) -> Counter | Bridge | None:
         counter = self._limiter
+        if self._bridge is not None and counter is self._bridge.strategy and "hit" not in vars(counter):
+            return self._bridge
         return counter if counter is not self._native_counter or "hit" in vars(counter) else None
 
     def _inject_headers(self, response: Response, current_limit: CurrentLimitLike | None) -> Response:

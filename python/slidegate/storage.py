@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from ._core import Clock, Limiter, Quota, Ticket
+from ._schemes import bridged_schemes
 from ._wall import wall_time_s
 from .decision import NS_PER_S, Essentials
 from .errors import ConfigurationError
@@ -107,7 +108,8 @@ def open_storage(uri: str | None, *, size: int | None, on_full: OnFull, clock: C
     """The storage that `uri` names; this process's memory when it is None. Raises ConfigurationError for others."""
     if uri not in (None, *SUPPORTED):
         scheme = str(uri).split("://")[0] + "://"
-        raise ConfigurationError(f"storage_uri: there is no storage {scheme!r}; supported: {', '.join(SUPPORTED)}")
+        supported = ", ".join([*SUPPORTED, *bridged_schemes()])
+        raise ConfigurationError(f"storage_uri: there is no storage {scheme!r}; supported: {supported}")
     try:
         return MemoryStorage(size=size, on_full=on_full, clock=clock)
     except (ValueError, TypeError, RuntimeError) as error:

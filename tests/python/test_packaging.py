@@ -27,6 +27,7 @@ else:
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKERS = {"basedpyright", "clang-format", "mypy", "ruff"}
+CONDA_NAMES = {"redis": "redis-py"}
 BUILD_TOOLS = {"pybind11", "scikit-build-core", "cmake", "ninja", "setuptools", "wheel"}
 TOP_LEVEL = {
     *("cpp", "python", "tests", "benchmarks", "examples", "docs", ".ci"),
@@ -79,7 +80,7 @@ def test_the_version_is_written_in_one_place() -> None:
 @pytest.mark.parametrize("requirement", required_by_pyproject(), ids=str)
 def test_conda_and_pip_ask_for_the_same(requirement: Requirement) -> None:
     conda = conda_requirements()
-    name = canonicalize_name(requirement.name)
+    name = CONDA_NAMES.get(requirement.name, canonicalize_name(requirement.name))
     assert name in conda, f"environment.yml does not list {name}"
     assert conda[name].specifier == requirement.specifier
 

@@ -1,0 +1,334 @@
+"""Limiters whose storage is one of the `limits` package."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import httpx
+import limits.aio.storage
+import limits.storage
+import pytest
+import redis_server
+from conftest import Client
+from fastapi import FastAPI, Request
+
+import slidegate._bridge
+from slidegate import ConfigurationError, Limiter
+from slidegate.middleware import SlowAPIMiddleware
+from slidegate.util import get_remote_address
+
+MakeApp = Callable[[Limiter], FastAPI]
+
+
+class Faults:
+    """What befalls a storage."""
+
+    is_down = False
+    checks = 0
+    hold: threading.Event | None = None
+    threads: set[int]
+
+    def strike(self) -> None:
+        self.threads.add(threading.get_ident())
+        if self.hold is not None:
+            assert self.hold.wait(20)
+        if self.is_down:
+            raise ConnectionError("nobody there")
+
+
+FAULTS = Faults()
+
+
+class FaultyStorage(limits.storage.MemoryStorage):
+    """Counts, until something befalls it."""
+
+    STORAGE_SCHEME: ClassVar = ["slidegate-test-faulty"]
+
+    def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **options: Any) -> None:
+        self.options = options
+        super().__init__(uri, wrap_exceptions)
+
+    def incr(self, *args: Any, **kwargs: Any) -> int:
+        FAULTS.strike()
+        return super().incr(*args, **kwargs)
+
+    def acquire_entry(self, *args: Any, **kwargs: Any) -> bool:
+        FAULTS.strike()
+        return super().acquire_entry(*args, **kwargs)
+
+    def check(self) -> bool:
+        FAULTS.checks += 1
+        return not FAULTS.is_down
+
+
+class AsyncFaultyStorage(limits.aio.storage.MemoryStorage):
+    """The same, awaited."""
+
+    STORAGE_SCHEME: ClassVar = ["async+slidegate-test-faulty"]
+
+    async def acquire_entry(self, *args: Any, **kwargs: Any) -> bool:
+        FAULTS.strike()
+        return await super().acquire_entry(*args, **kwargs)
+
+    async def check(self) -> bool:
+        FAULTS.checks += 1
+        return not FAULTS.is_down
+
+
+class FixedOnlyStorage(limits.storage.Storage):
+    """As Memcached is: without moving windows."""
+
+    STORAGE_SCHEME: ClassVar = ["slidegate-test-fixed"]
+
+    def __init__(self, uri: str | None = None, **options: Any) -> None:
+        super().__init__(uri)
+        self.counts: dict[str, int] = {}
+
+    base_exceptions = ConnectionError
+
+    def incr(self, key: str, expiry: float, *args: Any, amount: int = 1, **kwargs: Any) -> int:
+        self.counts[key] = self.counts.get(key, 0) + amount
+        return self.counts[key]
+
+    def get(self, key: str) -> int:
+        return self.counts.get(key, 0)
+
+    def get_expiry(self, key: str) -> float:
+        return time.time() + 60
+
+    def check(self) -> bool:
+        return True
+
+    def reset(self) -> None:
+        raise NotImplementedError
+
+    def clear(self, key: str) -> None:
+        self.counts.pop(key, None)
+
+
+URIS = ["slidegate-test-faulty://", "async+slidegate-test-faulty://"]
+
+
+@pytest.fixture(autouse=True)
+def faults() -> Iterator[Faults]:
+    FAULTS.is_down, FAULTS.checks, FAULTS.hold, FAULTS.threads = False, 0, None, set()
+    yield FAULTS
+    if FAULTS.hold is not None:
+        FAULTS.hold.set()
+
+
+def limiter_on(uri: str, **options: Any) -> Limiter:
+    return Limiter(get_remote_address, storage_uri=uri, **options)
+
+
+def app_of(make_app: MakeApp, limiter: Limiter, limit: str = "2/minute", **options: Any) -> FastAPI:
+    app = make_app(limiter)
+
+    @app.get("/async")
+    @limiter.limit(limit, **options)
+    async def in_loop(request: Request) -> str:
+        return "ok"
+
+    @app.get("/sync")
+    @limiter.limit(limit, **options)
+    def in_thread(request: Request) -> str:
+        return "ok"
+
+    @app.get("/free")
+    async def free() -> str:
+        return "ok"
+
+    return app
+
+
+@pytest.mark.parametrize("path", ["/async", "/sync"])
+@pytest.mark.parametrize("strategy", [None, "moving-window", "fixed-window"])
+@pytest.mark.parametrize("uri", URIS)
+def test_a_limit_holds_and_headers_tell_of_it(make_app: MakeApp, uri: str, strategy: str | None, path: str) -> None:
+    client = Client(app_of(make_app, limiter_on(uri, strategy=strategy, headers_enabled=True)))
+    answers = [client.get(path) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert [answer.headers["X-RateLimit-Remaining"] for answer in answers] == ["1", "0", "0"]
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= 60
+    assert answers[-1].json() == {"error": "Rate limit exceeded: 2 per 1 minute"}
+
+
+@pytest.mark.parametrize("uri", URIS)
+def test_the_middleware_counts_there_too(make_app: MakeApp, uri: str) -> None:
+    limiter = limiter_on(uri, default_limits=["2/minute"])
+    app = app_of(make_app, limiter)
+    app.add_middleware(SlowAPIMiddleware)
+    assert Client(app).statuses("/free", 3) == [200, 200, 429]
+
+
+@pytest.mark.parametrize("uri", URIS)
+def test_a_refusal_by_one_limit_takes_nothing_of_the_others(make_app: MakeApp, uri: str) -> None:
+    limiter = limiter_on(uri)
+    client = Client(app_of(make_app, limiter, "2/minute; 3/hour"))
+    assert client.statuses("/async", 6) == [200, 200, 429, 429, 429, 429]
+    (hourly,) = (each.limit for each in next(iter(limiter._route_limits.values())) if each.limit.amount == 3)
+    left = limiter.limiter.get_window_stats(hourly, "192.0.2.1", "/async")
+    left = asyncio.run(left) if asyncio.iscoroutine(left) else left
+    assert left.remaining == 1
+
+
+def test_costs_prefixes_and_options_arrive(make_app: MakeApp) -> None:
+    limiter = limiter_on(URIS[0], key_prefix="app", strategy="fixed-window", storage_options={"timeout": 7})
+    client = Client(app_of(make_app, limiter, "10/minute", cost=3))
+    assert client.statuses("/async", 4) == [200, 200, 200, 429]
+    assert limiter._storage.options == {"timeout": 7}
+    assert limiter._storage.get("LIMITER/app/192.0.2.1//async/10/1/minute") > 0
+    limiter.reset()
+    assert client.statuses("/async", 1) == [200]
+
+
+def test_a_synchronous_storage_does_not_stop_the_event_loop(make_app: MakeApp, faults: Faults) -> None:
+    app = app_of(make_app, limiter_on(URIS[0]))
+    faults.hold = threading.Event()
+
+    async def run() -> list[int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            held = asyncio.ensure_future(client.get("/async"))
+            while not faults.threads:
+                await asyncio.sleep(0)
+            free = await client.get("/free")
+            assert not held.done()
+            assert faults.hold is not None
+            faults.hold.set()
+            return [free.status_code, (await held).status_code]
+
+    assert asyncio.run(run()) == [200, 200]
+    assert threading.get_ident() not in faults.threads
+
+
+@pytest.mark.parametrize("path", ["/async", "/sync"])
+@pytest.mark.parametrize("uri", URIS)
+def test_errors_of_the_storage_are_errors_of_the_requests(
+    make_app: MakeApp, faults: Faults, uri: str, path: str
+) -> None:
+    client = Client(app_of(make_app, limiter_on(uri)))
+    faults.is_down = True
+    assert client.statuses(path, 2) == [500, 500]
+    faults.is_down = False
+    assert client.statuses(path, 3) == [200, 200, 429]
+
+
+@pytest.mark.parametrize("path", ["/async", "/sync"])
+@pytest.mark.parametrize("uri", URIS)
+def test_a38_swallowed_errors_let_requests_pass_and_are_logged(
+    make_app: MakeApp, faults: Faults, uri: str, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = Client(app_of(make_app, limiter_on(uri, swallow_errors=True)))
+    faults.is_down = True
+    assert client.statuses(path, 3) == [200] * 3
+    assert caplog.messages == ["Failed to rate limit. Swallowing error"] * 3
+
+
+@pytest.mark.parametrize("path", ["/async", "/sync"])
+@pytest.mark.parametrize("uri", URIS)
+@pytest.mark.parametrize(
+    ("options", "statuses"),
+    [
+        ({"in_memory_fallback_enabled": True}, [200, 200, 429]),
+        ({"in_memory_fallback": ["1/minute"]}, [200, 429, 429]),
+    ],
+)
+def test_a40_limits_hold_meanwhile_and_the_storage_is_taken_up_again(
+    make_app: MakeApp,
+    faults: Faults,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    uri: str,
+    path: str,
+    options: Any,
+    statuses: list[int],
+) -> None:
+    now_s = [1000.0]
+    monkeypatch.setattr(slidegate._bridge, "monotonic", lambda: now_s[0])
+    caplog.set_level(logging.INFO, "slidegate")
+    limiter = limiter_on(uri, **options)
+    client = Client(app_of(make_app, limiter))
+    faults.is_down = True
+    assert client.statuses(path, 3) == statuses
+    assert [message for message in caplog.messages if "unreachable" in message] != []
+    assert limiter.limiter is limiter._native_counter
+    assert faults.checks == 0, "not yet"
+    asked_after: list[float] = []
+    for _ in range(64):
+        now_s[0] += 1
+        before = faults.checks
+        client.get(path)
+        wait_for_probes()
+        if faults.checks > before:
+            asked_after.append(now_s[0] - 1000)
+    assert [int(after) for after in asked_after] == [1, 3, 7, 15, 31, 63]
+    faults.is_down = False
+    now_s[0] += 32
+    client.get(path)
+    wait_for_probes()
+    assert client.statuses(path, 3) == [200, 200, 429]
+    assert caplog.messages[-1].startswith(("Rate limit storage recovered", "ratelimit"))
+    assert "Rate limit storage recovered" in caplog.messages
+
+
+def wait_for_probes() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "slidegate storage probe":
+            thread.join(20)
+
+
+def test_what_cannot_be_is_an_error_at_once() -> None:
+    with pytest.raises(ConfigurationError, match=r"gcra.*fixed-window, moving-window"):
+        limiter_on(URIS[0], strategy="gcra")
+    with pytest.raises(ConfigurationError, match=r"no storage 'no-such://'.*redis://"):
+        limiter_on("no-such://host")
+    with pytest.raises(ConfigurationError, match="deduct_when"):
+        limiter_on(URIS[0]).limit("1/minute", deduct_when=lambda response: True)(lambda: None)
+    with pytest.raises(ConfigurationError) as caught:
+        limiter_on("memcached://user:secret@127.0.0.1:1/")
+    assert "pip install" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_storage_without_moving_windows_counts_in_fixed_ones(
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    limiter = limiter_on("slidegate-test-fixed://")
+    assert Client(app_of(make_app, limiter)).statuses("/async", 3) == [200, 200, 429]
+    assert "fixed-window" in caplog.text
+    limiter.reset()
+    assert "does not support being reset" in caplog.text
+    with pytest.raises(ConfigurationError, match="it has 'fixed-window'"):
+        limiter_on("slidegate-test-fixed://", strategy="moving-window")
+
+
+def test_a_limiter_on_a_real_redis_counts_falls_back_and_recovers(
+    make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = [1000.0]
+    monkeypatch.setattr(slidegate._bridge, "monotonic", lambda: now_s[0])
+    with redis_server.running(tmp_path) as server:
+        limiter = limiter_on(server.uri, in_memory_fallback_enabled=True, headers_enabled=True)
+        app = app_of(make_app, limiter, "3/minute; 100/hour")
+        client = Client(app)
+        assert client.statuses("/async", 4) == [200, 200, 200, 429]
+        assert client.statuses("/sync", 4) == [200, 200, 200, 429]
+        assert Client(app, "192.0.2.9").get("/async").headers["X-RateLimit-Remaining"] == "2"
+        server.stop()
+        assert client.statuses("/async", 4) == [200, 200, 200, 429]
+        assert limiter._bridge is not None
+        assert limiter._bridge.is_out
+        server.start()
+        now_s[0] += 1
+        client.get("/async")
+        wait_for_probes()
+        assert not limiter._bridge.is_out
+        assert client.statuses("/async", 4) == [200, 200, 200, 429]
+        limiter.reset()
+        assert client.statuses("/async", 1) == [200]
