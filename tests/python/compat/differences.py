@@ -128,6 +128,9 @@ TELLING = {
 
 SETTING_UP = {
     "swallowed-errors": Difference("`swallow_errors=True`: a decorated endpoint is a 500", "the request passes"),
+    "loops-go-on": Difference(
+        "a storage of `limits` stops the event loop until it answers", "it is asked in a worker thread"
+    ),
     "dotenv-only-when-named": Difference(
         "a `.env` in the working directory is read, or fails to be",
         "only a file that is named",
