@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
@@ -214,17 +215,23 @@ class Outage:
 
 
 def _opened(uri: str, options: Mapping[str, Any]) -> Any:
-    # Not the URI itself in what is said about it: it may have a password in it.
     try:
         return limits.storage.storage_from_string(uri, **options)
     except limits.errors.ConfigurationError as error:
-        missing = str(error).partition("'")[2].partition("'")[0]
-        advice = f"; pip install {missing}" if missing else ""
-        raise ConfigurationError(f"storage_uri: {_scheme_of(uri)} cannot be used here: {error}{advice}") from error
+        missing = re.match(r"'?([\w.-]+)'? prerequisite", str(error))
+        advice = f"; pip install {missing[1]}" if missing else ""
+        message = f"storage_uri: {_scheme_of(uri)} cannot be used here: {error}{advice}"
     except Exception as error:
-        raise ConfigurationError(
-            f"storage_uri, storage_options: {_scheme_of(uri)} cannot be opened: {error}"
-        ) from error
+        message = f"storage_uri: {_scheme_of(uri)} and its storage_options: {error}"
+    raise ConfigurationError(_without_credentials(message, uri))
+
+
+def _without_credentials(message: str, uri: str) -> str:
+    address = uri.partition("://")[2].partition("/")[0]
+    credentials = address.rpartition("@")[0]
+    for secret in (uri, address, credentials, credentials.partition(":")[2]):
+        message = message.replace(secret, "...") if secret else message
+    return message
 
 
 def _scheme_of(uri: str) -> str:

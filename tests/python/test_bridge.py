@@ -112,6 +112,15 @@ class FixedOnlyStorage(limits.storage.Storage):
         self.counts.pop(key, None)
 
 
+class TellingStorage(FixedOnlyStorage):
+    """Says more than it should."""
+
+    STORAGE_SCHEME: ClassVar = ["slidegate-test-telling"]
+
+    def __init__(self, uri: str | None = None, **options: Any) -> None:
+        raise ValueError(f"cannot reach {uri}, with the password {str(uri).split(':')[2].split('@')[0]}")
+
+
 URIS = ["slidegate-test-faulty://", "async+slidegate-test-faulty://"]
 
 
@@ -284,16 +293,24 @@ def wait_for_probes() -> None:
 
 
 def test_what_cannot_be_is_an_error_at_once() -> None:
-    with pytest.raises(ConfigurationError, match=r"gcra.*fixed-window, moving-window"):
+    with pytest.raises(ConfigurationError, match=r"gcra.*fixed-window.*, moving-window"):
         limiter_on(URIS[0], strategy="gcra")
     with pytest.raises(ConfigurationError, match=r"no storage 'no-such://'.*redis://"):
         limiter_on("no-such://host")
     with pytest.raises(ConfigurationError, match="deduct_when"):
         limiter_on(URIS[0]).limit("1/minute", deduct_when=lambda response: True)(lambda: None)
+    with pytest.raises(ConfigurationError, match="pip install pymemcache"):
+        limiter_on("memcached://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    "uri", ["redis://user:s3cret@127.0.0.1:x", "slidegate-test-telling://user:s3cret@127.0.0.1:1/5"]
+)
+def test_errors_tell_no_credentials(uri: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        limiter_on("memcached://user:secret@127.0.0.1:1/")
-    assert "pip install" in str(caught.value)
-    assert "secret" not in str(caught.value)
+        limiter_on(uri)
+    assert uri.partition("://")[0] in str(caught.value)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_storage_without_moving_windows_counts_in_fixed_ones(

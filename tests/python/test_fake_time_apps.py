@@ -25,7 +25,7 @@ from slidegate.limits_storage import AsyncSlidegateStorage, SlidegateStorage
 
 MakeApp = Callable[[Limiter], FastAPI]
 MakeLimiter = Callable[..., Limiter]
-NAMES = sorted(STRATEGIES)
+NAMES = sorted({"moving-window", "fixed-window", "sliding-window-counter"} & STRATEGIES.keys())
 
 
 @pytest.fixture(params=TOOLS)

@@ -88,8 +88,8 @@ def test_memory_is_a_storage(uri: str | None, make_limiter: MakeLimiter) -> None
 
 
 def test_unknown_storages_are_refused_without_telling_passwords(make_limiter: MakeLimiter) -> None:
-    with pytest.raises(ConfigurationError, match=r"no storage 'mongodb://'; supported: memory://") as caught:
-        make_limiter(storage_uri="mongodb://user:secret@host/db")
+    with pytest.raises(ConfigurationError, match=r"no storage 'mongo://'; supported: memory://") as caught:
+        make_limiter(storage_uri="mongo://user:secret@host/db")
     assert "secret" not in str(caught.value)
 
 
