@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ._endpoint import limiters_behind
 from ._plans import Way
+from ._route_internals import router_of
 from ._routes import RouteFinder
 from .errors import ConfigurationError
 from .report import Report, RouteReport, has_middleware, middleware_of, report_of
@@ -42,6 +43,9 @@ def watch_start_up() -> None:
 def check_application(app: Any) -> None:
     """Logs what is probably not meant. Raises ConfigurationError, which names the routes, for inert decorators."""
     for limiter in limiters_of(app):
+        limiter._applications.add(app)
+        if any(_is_limited_by(outer, app, limiter) for outer in list(limiter._applications)):
+            continue
         report = report_of(limiter, app)
         inert = [each for each in report.routes if each.way == Way.INERT.value and not (each.limits or each.is_exempt)]
         if inert and limiter.enabled and limiter._auto_check:
@@ -51,6 +55,14 @@ def check_application(app: Any) -> None:
             )
         for warning in _warnings_about(limiter, app, report):
             limiter.logger.warning(warning)
+
+
+def _is_limited_by(outer: Any, app: Any, limiter: Limiter) -> bool:
+    # What is mounted starts with its first request, which the middleware of the outer application has limited.
+    if outer is app or not has_middleware(outer, limiter):
+        return False
+    router, _ = router_of(app)
+    return any(router_of(each)[0] is router for _, apps in RouteFinder(outer).every_with_apps() for each in apps)
 
 
 def _watched(build: Any) -> Any:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeAlias, TypeVar
+from weakref import WeakSet
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
@@ -168,6 +169,7 @@ class Limiter:
         self._in_memory_fallback = declared(in_memory_fallback, C.IN_MEMORY_FALLBACK, "in_memory_fallback")
         self._exempt_routes: set[str] = set()
         self._plans = Plans(self)
+        self._applications = WeakSet[Any]()
         self._route_limits: Declared[Limit] = Declared({}, self._plans.renew)
         self._dynamic_route_limits: Declared[LimitGroup] = Declared({}, self._plans.renew)
         self._shared_places = {"global": place_of(self._key_prefix, "shared", "global", None)}

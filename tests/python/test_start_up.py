@@ -162,6 +162,39 @@ def test_a07_cors_inside_of_the_middleware_is_warned_about(
     assert "CORSMiddleware is inside of SlowAPIMiddleware" in caplog.text
 
 
+def test_an_application_that_is_mounted_where_the_middleware_is_needs_none_of_its_own(
+    make_limiter: MakeLimiter, make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    for is_late in (False, True):
+        limiter = make_limiter(default_limits="2/minute")
+        outer, mounted = make_app(limiter), FastAPI()
+        outer.add_middleware(SlowAPIMiddleware)
+        mounted.get("/plain")(lambda: "ok")
+        mounted.get("/own")(limiter.limit("1/minute")(lambda: "ok"))
+        limiter.limit("1/minute")(mounted.get("/above")(decorated_above))
+        if is_late:
+            start(outer)
+        outer.mount("/sub", mounted)
+        client = Client(outer)
+        assert client.statuses("/sub/plain", 3) == [200, 200, 429]
+        for path in ("/sub/own", "/sub/above"):
+            assert client.statuses(path, 2) == [200, 429], path
+    assert [record.getMessage() for record in caplog.records if record.name == "slidegate"] == []
+
+
+def test_a_decorator_that_is_inert_in_a_mounted_application_is_told_when_the_outer_one_starts(
+    limiter: Limiter, make_limiter: MakeLimiter, make_app: MakeApp
+) -> None:
+    for middleware_limiter in (None, make_limiter()):
+        outer, mounted = make_app(limiter), FastAPI()
+        if middleware_limiter is not None:
+            outer.add_middleware(SlowAPIMiddleware, limiter=middleware_limiter)
+        limiter.limit("1/minute")(mounted.get("/above")(decorated_above))
+        outer.mount("/sub", mounted)
+        with pytest.raises(ConfigurationError, match=r"GET /sub/above: .*stands above"):
+            start(outer)
+
+
 def test_a_limiter_that_is_switched_off_is_not_spoken_of(
     make_limiter: MakeLimiter, make_app: MakeApp, caplog: pytest.LogCaptureFixture
 ) -> None:
