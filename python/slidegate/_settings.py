@@ -1,15 +1,18 @@
-"""Settings from the environment: the variables of slowapi."""
+"""The settings of a limiter: what it is given, and the variables of slowapi in the environment."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from starlette.config import Config
 
+from ._headers import HeaderFormat
 from .errors import ConfigurationError
+from .strategies import Strategy
+from .wrappers import LimitGroup, StrOrCallableStr
 
 
 class C:
@@ -67,3 +70,39 @@ class Environment:
         if not isinstance(options, dict):
             raise ConfigurationError(f'{name}={text!r} is not a JSON object such as {{"size": 1048576}}')
         return options
+
+
+def header_format(environment: Environment, retry_after: str | None, is_retry_after_on_success: bool) -> HeaderFormat:
+    """Names and forms of the headers. Raises ConfigurationError for a form of Retry-After that there is not."""
+    require("retry_after", retry_after, (None, "delta-seconds", "http-date"))
+    return HeaderFormat(
+        limit=environment.text(C.HEADER_LIMIT) or "X-RateLimit-Limit",
+        remaining=environment.text(C.HEADER_REMAINING) or "X-RateLimit-Remaining",
+        reset=environment.text(C.HEADER_RESET) or "X-RateLimit-Reset",
+        retry_after=environment.text(C.HEADER_RETRY_AFTER) or "Retry-After",
+        is_retry_after_date=retry_after == "http-date",
+        is_retry_after_on_success=is_retry_after_on_success,
+    )
+
+
+def declared_limits(
+    environment: Environment,
+    limits: StrOrCallableStr | Iterable[StrOrCallableStr],
+    variable: str,
+    what: str,
+    scope: str | None,
+    key_function: Callable[..., Any],
+    strategy: Strategy,
+) -> list[LimitGroup]:
+    """Limits that are given for `what`, or else by a variable."""
+    entries = [limits] if isinstance(limits, str) or callable(limits) else list(dict.fromkeys(limits))
+    if not entries and (text := environment.text(variable)):
+        entries, what = [text], variable
+    options: tuple[Any, ...] = (scope, False, None, None, None, 1, False)
+    return [LimitGroup(each, key_function, *options, strategy=strategy, where=what) for each in entries]
+
+
+def require(name: str, value: object, known: Sequence[object]) -> None:
+    """Raises ConfigurationError for what is none of the known values."""
+    if value not in known:
+        raise ConfigurationError(f"{name}={value!r} is none of {', '.join(map(repr, known))}")

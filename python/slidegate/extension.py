@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar, TypeAlias, TypeVar
 from weakref import WeakSet
 
@@ -21,11 +20,12 @@ from ._core import Clock
 from ._declared import Declared
 from ._endpoint import Endpoint
 from ._handler import _rate_limit_exceeded_handler
-from ._headers import HEADERS, HeaderFormat
+from ._headers import HEADERS
 from ._places import KeyStyle, place_of
 from ._plans import Plans
+from ._replaceable import Replaceable
 from ._schemes import is_bridged
-from ._settings import C, Environment
+from ._settings import C, Environment, declared_limits, header_format, require
 from ._start_up import watch_start_up
 from ._wall import wall_time_s
 from .counter import Counter
@@ -42,16 +42,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Limits: TypeAlias = StrOrCallableStr | Iterable[StrOrCallableStr]
 
 
-_REPLACEABLE = frozenset(
-    {
-        *("_check_request_limit", "_inject_asgi_headers", "_limiter", "_auto_check"),
-        *("_default_limits", "_application_limits", "_route_limits", "_dynamic_route_limits"),
-        *("_headers_enabled", "_swallow_errors"),
-    }
-)
-
-
-class Limiter:
+class Limiter(Replaceable):
     """Limits the requests to endpoints that it decorates. The parameters up to `key_style` are those of slowapi.
 
     - `key_func`: says who sent a request. It, and every other callable, may be asynchronous, and may take the request
@@ -106,8 +97,8 @@ class Limiter:
         unmatched_limited: bool = False,
         preflights_limited: bool = False,
     ) -> None:
-        _require("key_style", key_style, ("url", "endpoint"))
-        _require("on_missing_key", on_missing_key, ("shared", "refuse", "skip"))
+        require("key_style", key_style, ("url", "endpoint"))
+        require("on_missing_key", on_missing_key, ("shared", "refuse", "skip"))
         self.logger = logging.getLogger("slidegate")
         environment = Environment(config_filename)
         self.app_config = environment.config
@@ -122,15 +113,7 @@ class Limiter:
 
         self._headers_enabled = headers_enabled or environment.flag(C.HEADERS_ENABLED, False)
         self._retry_after = retry_after or environment.text(C.HEADER_RETRY_AFTER_VALUE)
-        _require("retry_after", self._retry_after, (None, "delta-seconds", "http-date"))
-        self._headers = HeaderFormat(
-            limit=environment.text(C.HEADER_LIMIT) or "X-RateLimit-Limit",
-            remaining=environment.text(C.HEADER_REMAINING) or "X-RateLimit-Remaining",
-            reset=environment.text(C.HEADER_RESET) or "X-RateLimit-Reset",
-            retry_after=environment.text(C.HEADER_RETRY_AFTER) or "Retry-After",
-            is_retry_after_date=self._retry_after == "http-date",
-            is_retry_after_on_success=retry_after_on_success,
-        )
+        self._headers = header_format(environment, self._retry_after, retry_after_on_success)
         self._header_mapping = self._headers.names
 
         self._storage_options = {**storage_options, **environment.mapping(C.STORAGE_OPTIONS)}
@@ -158,11 +141,7 @@ class Limiter:
             self._storage, self._strategy = self._bridge.storage, strategy_named(self._bridge.strategy_name)
 
         def declared(limits: _Limits, variable: str, what: str, scope: str | None = None) -> list[LimitGroup]:
-            entries = [limits] if isinstance(limits, str) or callable(limits) else list(dict.fromkeys(limits))
-            if not entries and (text := environment.text(variable)):
-                entries, what = [text], variable
-            options: tuple[Any, ...] = (scope, False, None, None, None, 1, False)
-            return [LimitGroup(each, key_func, *options, strategy=self._strategy, where=what) for each in entries]
+            return declared_limits(environment, limits, variable, what, scope, key_func, self._strategy)
 
         self._default_limits = declared(default_limits, C.DEFAULT_LIMITS, "default_limits")
         self._application_limits = declared(application_limits, C.APPLICATION_LIMITS, "application_limits", "global")
@@ -193,25 +172,6 @@ class Limiter:
         )
         self._limiter: Any = self._native_counter if self._bridge is None else self._bridge.strategy
         watch_start_up()
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        previous = vars(self).get(name)
-        super().__setattr__(name, previous.replaced_by(value) if isinstance(previous, Declared) else value)
-        self._note_replaced(name)
-
-    def __delattr__(self, name: str) -> None:
-        super().__delattr__(name)
-        self._note_replaced(name)
-
-    def _note_replaced(self, name: str) -> None:
-        own = vars(self)
-        if name in _REPLACEABLE and "_checker" in own:
-            own["_is_check_replaced"] = "_check_request_limit" in own
-            own["_is_inject_replaced"] = "_inject_asgi_headers" in own
-            self._checker = replace(
-                self._checker, headers_enabled=self._headers_enabled, swallows_errors=self._swallow_errors
-            )
-            self._plans.renew()
 
     @property
     def limiter(self) -> Any:
@@ -397,16 +357,6 @@ class Limiter:
     # What tells whether somebody has replaced these methods, in the class or in the object.
     _stock_check: ClassVar[Any] = _check_request_limit
     _stock_inject: ClassVar[Any] = _inject_asgi_headers
-    _is_check_replaced = False
-    _is_inject_replaced = False
-
-    def _is_replaced(self) -> bool:
-        kind = type(self)
-        return kind._check_request_limit is not kind._stock_check or self._is_check_replaced
-
-    def _is_inject_stock(self) -> bool:
-        kind = type(self)
-        return kind._inject_asgi_headers is kind._stock_inject and not self._is_inject_replaced
 
 
 def _silent_alone(logger: logging.Logger) -> logging.Logger:
@@ -414,8 +364,3 @@ def _silent_alone(logger: logging.Logger) -> logging.Logger:
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
     return logger
-
-
-def _require(name: str, value: object, known: Sequence[object]) -> None:
-    if value not in known:
-        raise ConfigurationError(f"{name}={value!r} is none of {', '.join(map(repr, known))}")

@@ -118,7 +118,8 @@ async def main():
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         print([(await client.get("/items/7")).status_code for _ in range(6)])
 
-asyncio.run(main())
+# Not told of what takes long on a busy machine.
+asyncio.run(main(), debug=False)
 """
 
 
