@@ -95,7 +95,11 @@ def declared_limits(
     strategy: Strategy,
 ) -> list[LimitGroup]:
     """Limits that are given for `what`, or else by a variable."""
-    entries = [limits] if isinstance(limits, str) or callable(limits) else list(dict.fromkeys(limits))
+    if isinstance(limits, str) or callable(limits):
+        limits = [limits]
+    elif not isinstance(limits, Iterable):
+        raise ConfigurationError(f'{what}={limits!r} is no list of limits, such as ["10/minute"]')
+    entries = list(dict.fromkeys(limits))
     if not entries and (text := environment.text(variable)):
         entries, what = [text], variable
     options: tuple[Any, ...] = (scope, False, None, None, None, 1, False)

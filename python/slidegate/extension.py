@@ -97,6 +97,9 @@ class Limiter(Replaceable):
         unmatched_limited: bool = False,
         preflights_limited: bool = False,
     ) -> None:
+        # None is for limits that each have a function of their own.
+        if key_func is not None and not callable(key_func):
+            raise ConfigurationError(f"key_func={key_func!r} is not callable; slidegate.util has get_remote_address")
         require("key_style", key_style, ("url", "endpoint"))
         require("on_missing_key", on_missing_key, ("shared", "refuse", "skip"))
         self.logger = logging.getLogger("slidegate")
@@ -176,7 +179,12 @@ class Limiter(Replaceable):
     @property
     def limiter(self) -> Any:
         """Hits and reads buckets by hand: a `Counter`, or the strategy of `limits` when the storage is one of its."""
-        return self._native_counter if self._bridge is not None and self._bridge.is_out else self._limiter
+        return self._native_counter if self._storage_dead else self._limiter
+
+    @property
+    def _storage_dead(self) -> bool:
+        """Whether the storage is out of reach, and requests are counted in this process."""
+        return self._bridge is not None and self._bridge.is_out
 
     def get_app_config(self, key: str, default_value: Any = None) -> Any:
         """A setting of the environment, or of the configuration file."""

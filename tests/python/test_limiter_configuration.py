@@ -220,3 +220,11 @@ def test_a_limiter_without_a_clock_counts_in_real_time() -> None:
     app = FastAPI()
     app.get("/")(limiter.limit("1/hour")(lambda: "ok"))
     assert Client(app).statuses("/", 2) == [200, 429]
+
+
+def test_a_key_function_and_lists_of_limits_are_looked_at_first(make_limiter: MakeLimiter) -> None:
+    with pytest.raises(ConfigurationError, match=r"key_func='ip' is not callable; .* get_remote_address"):
+        make_limiter(key_func="ip")
+    with pytest.raises(ConfigurationError, match=r'default_limits=5 is no list of limits, such as \["10/minute"\]'):
+        make_limiter(default_limits=5)
+    assert make_limiter(key_func=None).limit("1/minute", key_func=lambda: "everybody")
