@@ -13,22 +13,28 @@ class QuotaJudge final : public Judge {
   public:
     std::uint64_t used(const Cell& cell, std::uint64_t head, Life life, CellClass cell_class,
                        Instant instant) const noexcept override {
-        return is_new(life) ? 0
-                            : std::visit([&](const auto& counter) { return counter.used(cell, head, instant); },
-                                         counter_of(life, cell_class));
+        return is_new(life, cell_class)
+                   ? 0
+                   : std::visit([&](const auto& counter) { return counter.used(cell, head, instant); },
+                                counter_of(life, cell_class));
     }
     bool is_expired(std::uint64_t head, Life life, CellClass cell_class, Instant instant) const noexcept override {
-        return is_new(life) || std::visit([&](const auto& counter) { return counter.is_expired(head, instant); },
-                                          counter_of(life, cell_class));
+        return is_new(life, cell_class) ||
+               std::visit([&](const auto& counter) { return counter.is_expired(head, instant); },
+                          counter_of(life, cell_class));
     }
     std::uint64_t fresh(std::uint64_t head, Life life, CellClass cell_class, Instant instant) const noexcept override {
-        return is_new(life) ? head
-                            : std::visit([&](const auto& counter) { return counter.fresh(head, instant); },
-                                         counter_of(life, cell_class));
+        return is_new(life, cell_class) ? head
+                                        : std::visit([&](const auto& counter) { return counter.fresh(head, instant); },
+                                                     counter_of(life, cell_class));
     }
 
   private:
-    static bool is_new(Life life) noexcept { return life.ticks.window == 0 || life.coarse_limit == 0; }
+    // Or torn: of a strategy that has no cells of this size.
+    static bool is_new(Life life, CellClass cell_class) noexcept {
+        return life.ticks.window == 0 || life.coarse_limit == 0 ||
+               (life.strategy == Strategy::moving_window) != (cell_class.ring > 1);
+    }
     static Counter counter_of(Life life, CellClass cell_class) noexcept {
         return make_counter(life.strategy, life.ticks, life.limit(), cell_class);
     }
@@ -74,11 +80,27 @@ const T& nth(std::span<const T> values, std::size_t index) noexcept {
 struct Limiter::State {
     explicit State(Options options)
         : clock(options.clock ? std::move(options.clock) : std::make_shared<const BootClock>()),
-          segment(options.layout.buckets != 0 ? options.layout : Layout::for_size(options.size)),
-          table(segment, judge, options.on_full) {}
+          segment(options.segment ? std::move(options.segment)
+                                  : std::make_shared<Segment>(
+                                        options.layout.buckets != 0 ? options.layout : Layout::for_size(options.size))),
+          offset(segment->offset()),
+          table(*segment, judge, options.on_full) {}
+
+    [[nodiscard]] Nanos now() const noexcept { return clock->now() + offset; }
+    /// Before a key is inserted.
+    [[gnu::noinline, gnu::cold]] void note_wall(Nanos now) const noexcept {
+        if (segment->is_named() && now - noted.load(std::memory_order_relaxed) >= kNoteEvery) {
+            noted.store(now, std::memory_order_relaxed);
+            segment->note_wall(now);
+        }
+    }
+
+    static constexpr Nanos kNoteEvery = 1'000'000'000;
 
     std::shared_ptr<const Clock> clock;
-    Segment segment;
+    std::shared_ptr<Segment> segment;
+    Nanos offset;
+    mutable std::atomic<Nanos> noted = 0;
     QuotaJudge judge;
     Table table;
 };
@@ -91,7 +113,7 @@ void Limiter::reset() const noexcept { state_->table.reset(now()); }
 
 TableStats Limiter::stats() const noexcept { return state_->table.stats(); }
 
-Nanos Limiter::now() const noexcept { return state_->clock->now(); }
+Nanos Limiter::now() const noexcept { return state_->now(); }
 
 Policy::Policy(std::shared_ptr<Limiter::State> state, const std::vector<Rule>& rules) : state_(std::move(state)) {
     if (rules.empty() || rules.size() > kMaxRules) {
@@ -100,7 +122,7 @@ Policy::Policy(std::shared_ptr<Limiter::State> state, const std::vector<Rule>& r
     }
     gauges_.reserve(rules.size());
     for (const auto& [quota, scope] : rules) {
-        Hasher prefix(state_->segment.header().secret);
+        Hasher prefix(state_->segment->secret());
         prefix.word(scope.size());
         for (std::size_t i = 0; i < scope.size(); i += 8) {
             std::uint64_t word = 0;
@@ -132,6 +154,7 @@ Digest Policy::Gauge::digest(std::string_view key) const noexcept {
             if (cost > gauge.quota.amount()) {
                 return nothing_used(gauge.quota, cost);
             }
+            state_->note_wall(now);
             lease = table.obtain(digest, gauge.arena, gauge.life, now);
             if (!lease) {
                 return table.on_full() == OnFull::admit ? Outcome{Verdict::admitted, 0, 0, 0, 0}
@@ -168,10 +191,10 @@ Decision Policy::hit(std::span<const std::string_view> keys, std::span<const std
         const Digest digest = gauges_[0].digest(keys[0]);
         // To read a clock waits for all loads before it, but not for a prefetch: the bucket comes meanwhile.
         state_->table.prefetch(digest);
-        const Nanos now = state_->clock->now();
+        const Nanos now = state_->now();
         return decision_of(take(gauges_[0], digest, costs[0], now, lease), 0, quota(0));
     }
-    const Nanos now = state_->clock->now();
+    const Nanos now = state_->now();
     std::array<Digest, kMaxRules> digests;
     for (std::size_t i = 0; i < size(); ++i) {
         digests[i] = gauges_[i].digest(nth(keys, i));
@@ -214,7 +237,7 @@ Decision Policy::hit(std::span<const std::string_view> keys, std::span<const std
 
 Decision Policy::peek(std::span<const std::string_view> keys, std::span<const std::uint64_t> costs) const noexcept {
     assert((keys.size() == 1 || keys.size() == size()) && (costs.size() == 1 || costs.size() == size()));
-    const Nanos now = state_->clock->now();
+    const Nanos now = state_->now();
     Decision tightest;
     for (std::size_t i = 0; i < size(); ++i) {
         const Digest digest = gauges_[i].digest(nth(keys, i));
@@ -240,12 +263,12 @@ bool Policy::give_back(const Ticket& ticket, Nanos now) const noexcept {
 }
 
 bool Policy::refund(const Ticket& ticket) const noexcept {
-    return ticket.owner_ == gauges_.data() && give_back(ticket, state_->clock->now());
+    return ticket.owner_ == gauges_.data() && give_back(ticket, state_->now());
 }
 
 void Policy::reset(std::span<const std::string_view> keys) const noexcept {
     assert(keys.size() == 1 || keys.size() == size());
-    const Nanos now = state_->clock->now();
+    const Nanos now = state_->now();
     for (std::size_t i = 0; i < size(); ++i) {
         if (const Lease lease = state_->table.find(gauges_[i].digest(nth(keys, i)))) {
             std::visit([&](const auto& counter) { counter.reset(lease, now); }, gauges_[i].counter);

@@ -1,21 +1,21 @@
 #include "slidegate/segment.hpp"
 
 #include <cerrno>
-#include <string>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <system_error>
 
 #include "slidegate/errors.hpp"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
 namespace slidegate {
 
 namespace {
 
-constexpr std::size_t kPage = 4096;
-constexpr std::uint64_t kMaxCells = std::uint64_t{1} << 26;  // what the index can name in one arena
-
-constexpr std::size_t whole_pages(std::size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+constexpr std::uint64_t kCommitStep = 256U << 10;
 
 detail::Key128 random_secret() {
     detail::Key128 secret{};
@@ -27,38 +27,80 @@ detail::Key128 random_secret() {
 
 }  // namespace
 
-Layout Layout::for_size(std::size_t bytes) {
-    if (bytes < kMinSize || bytes > kMaxSize) {
-        throw InvalidArgument("size must be from " + std::to_string(kMinSize) + " to " + std::to_string(kMaxSize) +
-                              " bytes, not " + std::to_string(bytes));
-    }
-    const std::uint64_t buckets = std::bit_floor(bytes / 8 / sizeof(Bucket));
-    return {buckets, bytes - buckets * sizeof(Bucket)};
+Segment::Segment(const Layout& layout, AfterFork after_fork) : layout_(layout), secret_(random_secret()) {
+    map((after_fork == AfterFork::shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+    header().birth = Birth::of(layout, secret_);
 }
 
-std::uint64_t Layout::arena_cells(std::size_t index) const noexcept {
-    return std::min(kMaxCells, (guaranteed_bytes() + shared_bytes()) / kCellClasses[index].bytes + 1);
+Segment::Segment(const Layout& layout, Place place, SegmentFile file)
+    : layout_(layout), place_(std::move(place)), file_(std::move(file)) {
+    map(MAP_SHARED, file_->descriptor());
 }
 
-Segment::Segment(const Layout& layout) : layout_(layout) {
-    std::size_t end = kPage;
-    index_offset_ = end;
-    end += whole_pages(layout.buckets * sizeof(Bucket));
-    for (std::size_t i = 0; i < kCellClasses.size(); ++i) {
-        arena_offsets_[i] = end;
-        end += whole_pages(layout.arena_cells(i) * kCellClasses[i].bytes);
+void Segment::map(int flags, int descriptor) {
+    for (std::size_t i = 0; i < arenas_.size(); ++i) {
+        arenas_[i] = {layout_.arena_offset(i), layout_.arena_cells(i)};
     }
-    bytes_ = end;
-    const detail::Key128 secret = random_secret();
-    void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    bytes_ = layout_.bytes();
+    void* const memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, flags, descriptor, 0);
     if (memory == MAP_FAILED) {
         throw SegmentError("cannot reserve " + std::to_string(bytes_) +
                            " bytes of address space: " + std::generic_category().message(errno));
     }
     base_ = static_cast<std::byte*>(memory);
-    header().secret = secret;
 }
 
-Segment::~Segment() { munmap(base_, bytes_); }
+Segment::Segment(Segment&& other) noexcept
+    : layout_(other.layout_),
+      arenas_(other.arenas_),
+      base_(std::exchange(other.base_, nullptr)),
+      bytes_(other.bytes_),
+      secret_(other.secret_),
+      offset_(other.offset_),
+      epoch_(other.epoch_),
+      place_(std::move(other.place_)),
+      file_(std::move(other.file_)) {}
+
+Segment::~Segment() {
+    if (base_ != nullptr) {
+        munmap(base_, bytes_);
+    }
+}
+
+bool Segment::promise(std::uint64_t offset, std::uint64_t bytes) const noexcept {
+    // File systems that cannot allocate are made to by writing: the system does that without SIGBUS since Linux 5.14.
+    return file_->allocate(offset, bytes) || madvise(base_ + offset, bytes, MADV_POPULATE_WRITE) == 0;
+}
+
+bool Segment::promise_again() const noexcept {
+    bool has_room = promise(0, layout_.arena_offset(0));
+    for (std::size_t i = 0; i < arenas_.size(); ++i) {
+        const std::uint64_t all = arenas_[i].cells * kCellClasses[i].bytes;
+        const std::uint64_t bytes = std::min(header().arenas[i].committed.load(std::memory_order_relaxed), all);
+        has_room = has_room && (bytes == 0 || promise(arenas_[i].offset, bytes));
+    }
+    return has_room;
+}
+
+bool Segment::commit(std::size_t arena, std::uint64_t index) const noexcept {
+    if (!file_) {
+        return true;
+    }
+    const Arena& its = arenas_[arena];
+    Word& committed = header().arenas[arena].committed;
+    const std::uint64_t needed = (index + 1) * kCellClasses[arena].bytes;
+    const std::uint64_t all = its.cells * kCellClasses[arena].bytes;
+    // Relaxed: that memory is there is seen by all as soon as the system has said so to one.
+    std::uint64_t seen = committed.load(std::memory_order_relaxed);
+    while (seen < needed) {
+        const std::uint64_t from = seen / kPage * kPage;
+        const std::uint64_t to = std::min(std::max(seen + kCommitStep, needed), all);
+        if (!promise(its.offset + from, (to - from + kPage - 1) / kPage * kPage)) {
+            return false;
+        }
+        committed.compare_exchange_strong(seen, to, std::memory_order_relaxed);
+    }
+    return true;
+}
 
 }  // namespace slidegate

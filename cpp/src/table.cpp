@@ -1,66 +1,15 @@
 #include "slidegate/table.hpp"
 
+#include "index_word.hpp"
+
 namespace slidegate {
 
 namespace {
 
-// reference of a cell: arena 2, index 26
-constexpr unsigned kIndexBits = 26;
-constexpr unsigned kReferenceBits = 28;
-constexpr std::uint64_t kReferenceMask = (std::uint64_t{1} << kReferenceBits) - 1;
-static_assert(kCellClasses.size() <= 1U << (kReferenceBits - kIndexBits));
-
-constexpr std::uint32_t reference_to(std::size_t arena, std::uint64_t index) noexcept {
-    return static_cast<std::uint32_t>(arena << kIndexBits | index);
-}
-constexpr std::uint32_t arena_of(std::uint32_t reference) noexcept { return reference >> kIndexBits; }
-constexpr std::uint32_t index_of(std::uint32_t reference) noexcept { return reference & ((1U << kIndexBits) - 1); }
-
-// slot: tag 1, fingerprint 14, generation 21, reference 28
-constexpr std::uint64_t kEntry = std::uint64_t{1} << 63;
-constexpr unsigned kGenerationShift = 28;
-constexpr unsigned kFingerprintShift = 49;
-
-constexpr std::uint64_t fingerprint_of(std::uint64_t identity) noexcept { return identity >> 50; }
-constexpr bool is_entry(std::uint64_t slot) noexcept { return (slot & kEntry) != 0; }
-constexpr std::uint64_t make_entry(std::uint64_t identity, std::uint32_t generation, std::uint32_t reference) noexcept {
-    return kEntry | fingerprint_of(identity) << kFingerprintShift | std::uint64_t{generation} << kGenerationShift |
-           reference;
-}
-constexpr bool may_be(std::uint64_t slot, std::uint64_t identity) noexcept {
-    return slot >> kFingerprintShift == (kEntry >> kFingerprintShift | fingerprint_of(identity));
-}
-constexpr std::uint32_t generation_of(std::uint64_t entry) noexcept {
-    return static_cast<std::uint32_t>(entry >> kGenerationShift) & (kGenerations - 1);
-}
-constexpr std::uint32_t reference_of(std::uint64_t word) noexcept {
-    return static_cast<std::uint32_t>(word & kReferenceMask);
-}
-
-// control: pending 1, slot 4, generation 8, version 23, reference 28
-constexpr std::uint64_t kPending = std::uint64_t{1} << 63;
-constexpr unsigned kSlotShift = 59;
-constexpr unsigned kPreparedShift = 51;
-constexpr std::uint64_t kPreparedMask = (1U << 8) - 1;
-constexpr unsigned kVersionShift = 28;
-constexpr std::uint64_t kVersionMask = (std::uint64_t{1} << 23) - 1;
-
-constexpr bool is_pending(std::uint64_t control) noexcept { return (control & kPending) != 0; }
-constexpr std::uint64_t make_pending(std::uint64_t idle, std::size_t slot, const Lease& prepared) noexcept {
-    return kPending | std::uint64_t{slot} << kSlotShift | (prepared.generation & kPreparedMask) << kPreparedShift |
-           idle | prepared.reference;
-}
-constexpr std::size_t slot_of(std::uint64_t pending) noexcept { return pending >> kSlotShift & 15; }
-constexpr bool prepared_in(std::uint64_t pending, std::uint32_t generation) noexcept {
-    return (pending >> kPreparedShift & kPreparedMask) == (generation & kPreparedMask);
-}
-constexpr std::uint64_t idle_after(std::uint64_t pending) noexcept {
-    return (((pending >> kVersionShift) + 1) & kVersionMask) << kVersionShift;
-}
-static_assert(kSlots <= 16);
-
 constexpr unsigned kSweepPerInsert = 2;
 constexpr unsigned kSweepWhenFull = 64;
+// More than any crowd of callers makes necessary: whoever is overtaken so often is going round in a torn segment.
+constexpr unsigned kAttempts = 10'000;
 
 bool clear(Word& slot, std::uint64_t entry) noexcept {
     // (1) release pairs with (2). Fails when somebody cleared it before, which is as good.
@@ -81,7 +30,7 @@ struct Table::Candidate {
     std::uint64_t used = 0;
     bool is_expired = false;
 
-    [[nodiscard]] bool is_claimable() const noexcept { return !is_claimed(head); }
+    [[nodiscard]] bool is_claimable() const noexcept { return is_expired || !is_claimed(head); }
     [[nodiscard]] bool is_refusing() const noexcept { return used >= life.limit(); }
     [[nodiscard]] bool is_emptier_than(const Candidate& other) const noexcept {
         return used * other.life.limit() < other.used * life.limit();
@@ -93,7 +42,7 @@ Cell& Table::cell(std::uint32_t reference) const noexcept {
 }
 
 Lease Table::lease(std::uint32_t reference, std::uint64_t identity, std::uint32_t generation) const noexcept {
-    return {&cell(reference), &shared(), identity, reference, generation};
+    return {&cell(reference), &shared(), make_identity(identity, generation), reference};
 }
 
 bool Table::is_current(const Lease& lease) const noexcept {
@@ -103,19 +52,22 @@ bool Table::is_current(const Lease& lease) const noexcept {
 bool Table::is_stale(std::uint64_t entry) const noexcept {
     const Cell& named = cell(reference_of(entry));
     return is_claimed(named.head.load(std::memory_order_acquire)) ||  // (3) pairs with (6), (7)
-           Life::from_word(named.life.load(std::memory_order_relaxed)).generation != generation_of(entry);
+           generation_of(named.identity.load(std::memory_order_relaxed)) != generation_in(entry);
 }
 
 Lease Table::scan(Bucket& bucket, const Digest& digest, Vacancy* vacancy) const noexcept {
     for (std::size_t i = 0; i < kSlots; ++i) {
         const std::uint64_t slot = bucket.slots[i].load(std::memory_order_acquire);  // (2) pairs with (1), (5)
         if (may_be(slot, digest.identity)) {
-            const Lease found = lease(reference_of(slot), digest.identity, generation_of(slot));
-            if (!is_stale(slot)) {
-                if (found.holds()) {
+            const Lease found = lease(reference_of(slot), digest.identity, generation_in(slot));
+            if (!is_claimed(found.cell->head.load(std::memory_order_acquire))) {  // (3)
+                const std::uint64_t identity = found.cell->identity.load(std::memory_order_relaxed);
+                if (identity == found.identity) {
                     return found;
                 }
-                continue;
+                if (generation_of(identity) == found.generation()) {
+                    continue;
+                }
             }
             clear(bucket.slots[i], slot);
         } else if (is_entry(slot)) {
@@ -133,7 +85,7 @@ Lease Table::find(const Digest& digest) const noexcept { return scan(segment_.bu
 Lease Table::obtain(const Digest& digest, std::size_t arena, Life life, Nanos now) const noexcept {
     Bucket& bucket = segment_.bucket(digest.place);
     Lease spare;
-    for (;;) {
+    for (unsigned attempt = 0; attempt < kAttempts; ++attempt) {
         std::uint64_t idle = bucket.control.load(std::memory_order_acquire);  // (4) pairs with (4), (8)
         if (is_pending(idle)) {
             finish(bucket, idle);
@@ -155,30 +107,39 @@ Lease Table::obtain(const Digest& digest, std::size_t arena, Life life, Nanos no
                 return {};
             }
         }
-        const std::uint64_t pending = make_pending(idle, vacancy.slot, spare);
+        const std::uint64_t pending = make_pending(idle, vacancy.slot, spare.generation(), spare.reference);
         if (bucket.control.compare_exchange_strong(idle, pending, std::memory_order_acq_rel,
                                                    std::memory_order_relaxed)) {  // (4)
             finish(bucket, pending);
+            // Whatever came of it. In a torn segment a life can come back, and its word be one that has come and gone.
+            spare = {};
         } else {
             shared().collided();
         }
     }
+    return give_up();
+}
+
+Lease Table::give_up() const noexcept {
+    shared().full.fetch_add(1, std::memory_order_relaxed);
+    return {};
 }
 
 void Table::finish(Bucket& bucket, std::uint64_t pending) const noexcept {
-    Word& slot = bucket.slots[slot_of(pending)];
-    std::uint64_t seen = slot.load(std::memory_order_acquire);        // (2)
-    if (bucket.control.load(std::memory_order_acquire) != pending) {  // (4)
-        return;
-    }
-    const Cell& prepared = cell(reference_of(pending));
-    const std::uint32_t generation = Life::from_word(prepared.life.load(std::memory_order_relaxed)).generation;
-    const std::uint64_t entry =
-        make_entry(prepared.identity.load(std::memory_order_relaxed), generation, reference_of(pending));
-    // Only for the life that was prepared: its cell may have been claimed since, even for the same key by another inserter,
-    // who has yet to find out whether his is the one. And once only: an empty word of this entry has seen it come and go.
-    if (!is_entry(seen) && prepared_in(pending, generation) && seen != (entry & ~kEntry)) {
-        slot.compare_exchange_strong(seen, entry, std::memory_order_acq_rel, std::memory_order_relaxed);  // (5)
+    if (slot_of(pending) < kSlots) {
+        Word& slot = bucket.slots[slot_of(pending)];
+        std::uint64_t seen = slot.load(std::memory_order_acquire);        // (2)
+        if (bucket.control.load(std::memory_order_acquire) != pending) {  // (4)
+            return;
+        }
+        const std::uint64_t identity = cell(reference_of(pending)).identity.load(std::memory_order_relaxed);
+        const std::uint64_t entry = make_entry(identity, reference_of(pending));
+        // Only for the life that was prepared: its cell may have been claimed since, even for the same key by another
+        // inserter, who has yet to find out whether his is the one. And once only: an empty word of this entry has seen it
+        // come and go.
+        if (!is_entry(seen) && prepared_in(pending, generation_of(identity)) && seen != (entry & ~kEntry)) {
+            slot.compare_exchange_strong(seen, entry, std::memory_order_acq_rel, std::memory_order_relaxed);  // (5)
+        }
     }
     bucket.control.compare_exchange_strong(pending, idle_after(pending), std::memory_order_acq_rel,
                                            std::memory_order_relaxed);  // (8)
@@ -187,34 +148,54 @@ void Table::finish(Bucket& bucket, std::uint64_t pending) const noexcept {
 Table::Candidate Table::look_at(std::uint32_t reference, Nanos now) const noexcept {
     const Cell& candidate = cell(reference);
     const std::uint64_t head = candidate.head.load(std::memory_order_acquire);  // (3)
+    const Instant instant = shared().instant(now);
     if (is_claimed(head)) {
-        return {};
+        return {reference, head, {}, 0, is_abandoned(head, instant.now, patience_)};
     }
     const Life life = Life::from_word(candidate.life.load(std::memory_order_relaxed));
     const CellClass cell_class = kCellClasses[arena_of(reference)];
-    const Instant instant = shared().instant(now);
     return {reference, head, life, judge_.used(candidate, head, life, cell_class, instant),
             judge_.is_expired(head, life, cell_class, instant)};
 }
 
-bool Table::claim(const Candidate& candidate, std::uint64_t identity, Life life, Nanos now) const noexcept {
+// docs/engine.md, "Claims". The lease is empty when somebody else has won the cell.
+Lease Table::claim(const Candidate& candidate, std::uint64_t identity, Life life, Nanos now) const noexcept {
     Cell& claimed = cell(candidate.reference);
     std::uint64_t head = candidate.head;
-    if (!candidate.is_claimable()) {
-        return false;
-    }
     shared().raise(now);
-    if (!claimed.head.compare_exchange_strong(head, head | kClaimed, std::memory_order_acq_rel,
-                                              std::memory_order_relaxed)) {  // (6)
+    std::uint64_t claim = make_claim(shared().instant(now).now, head);
+    // Words are swapped only while the claim stands after they were read: a claimer who slept for long wakes up to a head
+    // that is not his, or swaps from a word that his successor has replaced.
+    const auto swap_while_claimed = [&](Word& word, const auto& next) {
+        std::uint64_t seen = word.load(std::memory_order_acquire);  // (9) pairs with (10)
+        do {
+            if (claimed.head.load(std::memory_order_acquire) != claim) {  // (3)
+                return false;
+            }
+        } while (!word.compare_exchange_weak(seen, next(seen), std::memory_order_acq_rel,
+                                             std::memory_order_acquire));  // (10)
+        return true;
+    };
+    const bool is_ours =
+        claimed.head.compare_exchange_strong(head, claim, std::memory_order_acq_rel,
+                                             std::memory_order_relaxed) &&  // (6)
+        swap_while_claimed(claimed.life,
+                           [&](std::uint64_t before) {
+                               life.generation = (Life::from_word(before).generation + 1) % kGenerations;
+                               return life.to_word();
+                           }) &&
+        swap_while_claimed(claimed.identity, [&](std::uint64_t) { return make_identity(identity, life.generation); }) &&
+        claimed.head.compare_exchange_strong(
+            claim,
+            judge_.fresh(is_claimed(head) ? make_word(0, position_of(head)) : head, life,
+                         kCellClasses[arena_of(candidate.reference)], shared().instant(now)) &
+                ~kClaimed,
+            std::memory_order_acq_rel, std::memory_order_relaxed);  // (7)
+    if (!is_ours) {
         shared().collided();
-        return false;
+        return {};
     }
-    life.generation = (candidate.life.generation + 1) % kGenerations;
-    claimed.life.store(life.to_word(), std::memory_order_relaxed);
-    claimed.identity.store(identity, std::memory_order_relaxed);
-    claimed.head.store(judge_.fresh(head, life, kCellClasses[arena_of(candidate.reference)], shared().instant(now)),
-                       std::memory_order_release);  // (7)
-    return true;
+    return lease(candidate.reference, identity, life.generation);
 }
 
 bool Table::vacate(Bucket& bucket, Nanos now) const noexcept {
@@ -231,7 +212,7 @@ bool Table::vacate(Bucket& bucket, Nanos now) const noexcept {
             clear(bucket.slots[i], entry);
             return true;
         }
-        if (candidate.is_claimable() && !candidate.is_refusing() &&
+        if (!candidate.is_expired && candidate.is_claimable() && !candidate.is_refusing() &&
             (emptiest_slot == kSlots || candidate.is_emptier_than(emptiest))) {
             emptiest = candidate;
             emptiest_slot = i;
@@ -239,7 +220,7 @@ bool Table::vacate(Bucket& bucket, Nanos now) const noexcept {
         }
     }
     if (on_full_ != OnFull::evict || emptiest_slot == kSlots) {
-        shared().full.fetch_add(1, std::memory_order_relaxed);
+        static_cast<void>(give_up());
         return false;
     }
     if (claim(emptiest, 0, emptiest.life, now)) {
@@ -254,8 +235,7 @@ bool Table::make(std::size_t arena, std::uint64_t& index) const noexcept {
     std::uint64_t shared_bytes = 0;
     std::uint64_t own_bytes = 0;
     for (std::size_t i = 0; i < kCellClasses.size(); ++i) {
-        const std::uint64_t bytes =
-            segment_.header().arenas[i].made.load(std::memory_order_relaxed) * kCellClasses[i].bytes;
+        const std::uint64_t bytes = segment_.made(i) * kCellClasses[i].bytes;
         shared_bytes += bytes - std::min(bytes, layout.guaranteed_bytes());
         own_bytes = i == arena ? bytes : own_bytes;
     }
@@ -266,7 +246,7 @@ bool Table::make(std::size_t arena, std::uint64_t& index) const noexcept {
     // Relaxed: the number is all that is handed over; the cell itself is won by the CAS on its head.
     Word& made = segment_.header().arenas[arena].made;
     index = made.load(std::memory_order_relaxed);
-    while (index < layout.arena_cells(arena)) {
+    while (index < layout.arena_cells(arena) && segment_.commit(arena, index)) {
         if (made.compare_exchange_weak(index, index + 1, std::memory_order_relaxed)) {
             return true;
         }
@@ -275,21 +255,17 @@ bool Table::make(std::size_t arena, std::uint64_t& index) const noexcept {
 }
 
 Lease Table::prepare(const Digest& digest, std::size_t arena, Life life, Nanos now) const noexcept {
-    Header::Arena& cells = segment_.header().arenas[arena];
+    Word& hand = segment_.header().arenas[arena].hand;
     Candidate emptiest;
-    const auto take = [&](const Candidate& candidate) {
-        return claim(candidate, digest.identity, life, now)
-                   ? lease(candidate.reference, digest.identity, (candidate.life.generation + 1) % kGenerations)
-                   : Lease{};
-    };
+    const auto take = [&](const Candidate& candidate) { return claim(candidate, digest.identity, life, now); };
     const auto sweep = [&](unsigned steps) -> Lease {
-        const std::uint64_t made = cells.made.load(std::memory_order_relaxed);
+        const std::uint64_t made = segment_.made(arena);
         for (unsigned i = 0; i < steps && i < made; ++i) {
             // Not modulo `made`: as that grows with every insert, the hand could stay among the newest cells for ever.
-            std::uint64_t index = cells.hand.fetch_add(1, std::memory_order_relaxed);
+            std::uint64_t index = hand.fetch_add(1, std::memory_order_relaxed);
             if (index >= made) {
                 index = 0;
-                cells.hand.store(1, std::memory_order_relaxed);
+                hand.store(1, std::memory_order_relaxed);
             }
             const Candidate candidate = look_at(reference_to(arena, index), now);
             if (candidate.is_expired) {
@@ -297,14 +273,14 @@ Lease Table::prepare(const Digest& digest, std::size_t arena, Life life, Nanos n
                     return taken;
                 }
             } else if (candidate.is_claimable() && !candidate.is_refusing() &&
-                       (!emptiest.is_claimable() || candidate.is_emptier_than(emptiest))) {
+                       (is_claimed(emptiest.head) || candidate.is_emptier_than(emptiest))) {
                 emptiest = candidate;
             }
         }
         return {};
     };
 
-    for (;;) {
+    for (unsigned attempt = 0; attempt < kAttempts; ++attempt) {
         if (const Lease swept = sweep(kSweepPerInsert)) {
             return swept;
         }
@@ -322,9 +298,8 @@ Lease Table::prepare(const Digest& digest, std::size_t arena, Life life, Nanos n
         if (const Lease swept = sweep(kSweepWhenFull)) {
             return swept;
         }
-        if (on_full_ != OnFull::evict || !emptiest.is_claimable()) {
-            shared().full.fetch_add(1, std::memory_order_relaxed);
-            return {};
+        if (on_full_ != OnFull::evict || is_claimed(emptiest.head)) {
+            break;
         }
         if (const Lease evicted = take(emptiest)) {
             shared().evictions.fetch_add(1, std::memory_order_relaxed);
@@ -332,12 +307,13 @@ Lease Table::prepare(const Digest& digest, std::size_t arena, Life life, Nanos n
         }
         emptiest = {};
     }
+    return give_up();
 }
 
 void Table::reset(Nanos now) const noexcept {
     shared().follow(now);
     for (std::size_t arena = 0; arena < kCellClasses.size(); ++arena) {
-        const std::uint64_t made = segment_.header().arenas[arena].made.load(std::memory_order_relaxed);
+        const std::uint64_t made = segment_.made(arena);
         for (std::uint64_t index = 0; index < made; ++index) {
             Cell& each = segment_.cell(arena, index);
             std::uint64_t head = each.head.load(std::memory_order_acquire);  // (3)
@@ -357,7 +333,7 @@ TableStats Table::stats() const noexcept {
     TableStats stats;
     stats.capacity_bytes = segment_.layout().cell_bytes;
     for (std::size_t i = 0; i < kCellClasses.size(); ++i) {
-        const std::uint64_t made = segment_.header().arenas[i].made.load(std::memory_order_relaxed);
+        const std::uint64_t made = segment_.made(i);
         stats.cells += made;
         stats.bytes += made * kCellClasses[i].bytes;
     }

@@ -25,11 +25,9 @@ class LoneCell {
         : words_(3 + cell_class.ring), memory_(std::make_unique<Word[]>(words_)) {
         lease_.cell = reinterpret_cast<Cell*>(memory_.get());
         lease_.shared = &shared_;
-        lease_.identity = 0x1234;
-        lease_.generation = 1;
+        lease_.identity = make_identity(std::uint64_t{0x1234} << kGenerationBits, 1);
         lease_.cell->head = make_word(0, cell_class.advance(0, cell_class.ring));  // as a table leaves it
-        lease_.cell->identity = lease_.identity;
-        begin_life(lease_.generation);
+        begin_life(lease_.generation());
     }
 
     [[nodiscard]] const Lease& lease() const { return lease_; }
@@ -39,6 +37,7 @@ class LoneCell {
         Life life;
         life.generation = generation;
         lease_.cell->life = life.to_word();
+        lease_.cell->identity = make_identity(lease_.identity, generation);
     }
     /// All words, as they are now.
     [[nodiscard]] std::vector<std::uint64_t> words() const { return {memory_.get(), memory_.get() + words_}; }

@@ -231,7 +231,7 @@ TEST_CASE("A caller of another life is told that its cell is gone, and changes n
     Window window(3);
     const Outcome taken = window.hit(0);
     const Lease late = window.lone().lease();
-    window.lone().begin_life(late.generation + 1);
+    window.lone().begin_life(late.generation() + 1);
     const auto before = window.lone().words();
     CHECK(window.hit(kSecond).verdict == Verdict::gone);
     CHECK(window.peek(kSecond).verdict == Verdict::gone);

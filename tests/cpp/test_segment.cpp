@@ -91,7 +91,7 @@ TEST_CASE("Parts of a segment do not overlap") {
 TEST_CASE("Every segment has a secret of its own") {
     const Segment one(Layout{1, 1 << 12});
     const Segment other(Layout{1, 1 << 12});
-    CHECK(one.header().secret != other.header().secret);
+    CHECK(one.secret() != other.secret());
 }
 
 }  // namespace slidegate

@@ -20,14 +20,14 @@ constexpr std::uint64_t kEntry = std::uint64_t{1} << 63;
 constexpr std::uint64_t kPending = std::uint64_t{1} << 63;
 constexpr std::uint64_t kFiveCells = 1024;
 
-// Keys of one bucket; the upper 14 bits of an identity are its fingerprint.
-Digest key(std::uint64_t number, std::uint64_t place = 0) { return {place, number << 50 | number}; }
+// Keys of one bucket; the upper 14 bits of an identity are its fingerprint, the lower 21 are not kept.
+Digest key(std::uint64_t number, std::uint64_t place = 0) { return {place, number << 50 | number << 21}; }
 
 const Quota kTwoASecond(2, kSecond);
 
 // What an inserter leaves that stopped after announcing its cell for this slot.
 std::uint64_t pending_in(std::uint64_t slot, std::uint64_t idle, const Lease& prepared) {
-    return kPending | slot << 59 | std::uint64_t{prepared.generation & 255U} << 51 | idle | prepared.reference;
+    return kPending | slot << 59 | std::uint64_t{prepared.generation() & 255U} << 51 | idle | prepared.reference;
 }
 
 std::size_t entries(const Bucket& bucket) {
@@ -51,8 +51,8 @@ TEST_CASE("A key is found where it was made, and only it") {
 
 TEST_CASE("Keys of equal fingerprint are told apart by their identity") {
     const WindowTable t({1, 1 << 14}, OnFull::refuse, kTwoASecond);
-    const Digest one{0, 5};
-    const Digest other{0, 6};
+    const Digest one{0, 5 << 21};
+    const Digest other{0, 6 << 21};
     CHECK(t.admits(one, 0, 2));
     CHECK(t.admits(other, 0, 2));
     CHECK_FALSE(t.admits(one, 0));
@@ -64,7 +64,8 @@ TEST_CASE("A fresh cell holds nothing, at any time of the clock") {
     const WindowTable t({1, 1 << 14}, OnFull::refuse, kTwoASecond);
     const Lease made = t.obtain(key(1), now);
     CHECK(t.counter.peek(made, now, 1).remaining == 2);
-    CHECK(made.cell->identity == key(1).identity);
+    CHECK(made.cell->identity == made.identity);
+    CHECK(made.identity == (key(1).identity | 1));
     CHECK(t.table.shared().floor == static_cast<std::uint64_t>(now));
 }
 
@@ -75,7 +76,7 @@ TEST_CASE("An expired cell is given to the next new key, in a life of its own") 
     CHECK(t.admits(key(2, 1), kSecond, 2));
     const Lease reclaimed = t.table.find(key(2, 1));
     CHECK(reclaimed.reference == old.reference);
-    CHECK(reclaimed.generation == old.generation + 1);
+    CHECK(reclaimed.generation() == old.generation() + 1);
     CHECK(t.table.stats().cells == 1);
     CHECK(t.table.stats().evictions == 0);
     SECTION("the lease of the old life holds nothing") {
@@ -202,11 +203,11 @@ TEST_CASE("A bucket of cells that all refuse takes no new key") {
     CHECK(t.table.stats().evictions == 0);
 }
 
-TEST_CASE("A claimer that died leaves its cell unused, and its word is cleared") {
-    const WindowTable t({1, kFiveCells}, OnFull::refuse, kTwoASecond);
+TEST_CASE("A claimer that died leaves its cell unused for some seconds, and its word is cleared") {
+    const WindowTable t({1, kFiveCells}, OnFull::refuse, Quota(2, 60 * kSecond));
     CHECK(t.admits(key(1), 0));
     const Lease dead = t.table.find(key(1));
-    dead.cell->head |= kClaimed;
+    dead.cell->head = make_claim(0, dead.cell->head);
     CHECK_FALSE(t.table.find(key(1)));
     CHECK(entries(t.segment.bucket(0)) == 0);
     for (std::uint64_t i = 1; i < 5; ++i) {
@@ -214,9 +215,35 @@ TEST_CASE("A claimer that died leaves its cell unused, and its word is cleared")
         CHECK(t.table.find(key(i)).reference != dead.reference);
     }
     CHECK_FALSE(t.admits(key(6), 0));
+    CHECK_FALSE(t.admits(key(6), kClaimPatience));
     CHECK(is_claimed(dead.cell->head));
     t.table.reset(0);
     CHECK(is_claimed(dead.cell->head));
+    SECTION("then it is somebody's again, in another life") {
+        CHECK(t.admits(key(6), kClaimPatience + kSecond));
+        CHECK(t.table.find(key(6)).reference == dead.reference);
+        CHECK(t.table.find(key(6)).generation() == dead.generation() + 1);
+        CHECK(t.table.stats().cells == 5);
+    }
+}
+
+TEST_CASE("A claimer that died after writing the life, or the identity too, is succeeded in a life of its own") {
+    const WindowTable t({1, kFiveCells}, OnFull::refuse, Quota(2, 60 * kSecond));
+    CHECK(t.admits(key(1), 0));
+    const Lease dead = t.table.find(key(1));
+    dead.cell->head = make_claim(0, dead.cell->head);
+    Life life = t.life;
+    life.generation = dead.generation() + 1;
+    dead.cell->life = life.to_word();
+    const bool is_identity_written = GENERATE(false, true);
+    if (is_identity_written) {
+        dead.cell->identity = make_identity(key(1).identity, life.generation);
+    }
+    CHECK(t.admits(key(1), kClaimPatience + kSecond, 2));
+    CHECK_FALSE(t.admits(key(1), kClaimPatience + kSecond));
+    const Lease next = t.table.find(key(1));
+    CHECK(next.reference == dead.reference);
+    CHECK(next.generation() == dead.generation() + 2);
 }
 
 TEST_CASE("An inserter that died between announcing and writing is finished by the next") {
@@ -230,7 +257,7 @@ TEST_CASE("An inserter that died between announcing and writing is finished by t
     const Digest digest = GENERATE(key(1), key(2));
     CHECK(t.admits(digest, 0));
     CHECK(t.table.find(key(1)).reference == prepared.reference);
-    CHECK(t.table.find(key(1)).generation == prepared.generation);
+    CHECK(t.table.find(key(1)).generation() == prepared.generation());
     CHECK((bucket.control & kPending) == 0);
     CHECK(entries(bucket) == (digest.identity == key(1).identity ? 1U : 2U));
 }
@@ -240,7 +267,7 @@ TEST_CASE("A cell that was claimed again after it was announced is not published
     Lease former = t.obtain(key(1), 0);
     Bucket& bucket = t.segment.bucket(0);
     bucket.slots[0] = 0;
-    --former.generation;
+    --former.identity;
     bucket.control = pending_in(0, bucket.control, former);
     CHECK(t.admits(key(2), 0));
     CHECK((bucket.control & kPending) == 0);
@@ -315,11 +342,12 @@ TEST_CASE("Generations count lives and come round without a clash") {
     Life life = Life::from_word(first.cell->life);
     life.generation = kGenerations - 1;
     first.cell->life = life.to_word();
+    first.cell->identity = make_identity(first.identity, life.generation);
     CHECK_FALSE(first.holds());
     CHECK(t.admits(key(2, 1), kSecond));
     const Lease next = t.table.find(key(2, 1));
     CHECK(next.reference == first.reference);
-    CHECK(next.generation == 0);
+    CHECK(next.generation() == 0);
 }
 
 TEST_CASE("A reset of a table forgets the hits of all keys and keeps their cells") {
@@ -329,7 +357,7 @@ TEST_CASE("A reset of a table forgets the hits of all keys and keeps their cells
     }
     const Lease before = t.table.find(key(3));
     t.table.reset(0);
-    CHECK(t.table.find(key(3)).generation == before.generation);
+    CHECK(t.table.find(key(3)).generation() == before.generation());
     for (std::uint64_t i = 0; i < 10; ++i) {
         CHECK(t.admits(key(i), 0, 2));
         CHECK_FALSE(t.admits(key(i), 0));

@@ -35,10 +35,10 @@ TOP_LEVEL = {
 }
 # Value types, cells, arithmetic, table, limiter: a header may include what stands on its own line or above.
 LAYERS = (
-    {"ticks", "clock", "errors", "quota", "decision", "digest", "cell_class"},
-    {"cell", "lease", "stamp", "one_word"},
+    {"ticks", "clock", "boot", "process", "errors", "quota", "decision", "digest", "cell_class"},
+    {"cell", "layout", "lease", "stamp", "one_word"},
     {"moving_window", "fixed_window", "sliding_counter", "gcra", "counter"},
-    {"segment", "table"},
+    {"header", "segment_file", "segment", "table"},
     {"limiter"},
 )
 

@@ -14,9 +14,9 @@ namespace slidegate {
 using Word = std::atomic<std::uint64_t>;
 static_assert(Word::is_always_lock_free && sizeof(Word) == 8);
 
-// --- head: claimed 1, sealed 1, position 10, payload 52 -------------------------------------------------------------
+// --- head: claimed 1, sealed 1, position 10, payload 52; the payload of a claimed one is the time of the claim -------
 
-inline constexpr std::uint64_t kClaimed = 1;  ///< its claimer alone may write the cell; its key is nobody's
+inline constexpr std::uint64_t kClaimed = 1;  ///< somebody is preparing a life; its key is nobody's
 inline constexpr std::uint64_t kSealed = 2;  ///< moving window: the count is final, the entry is on its way to the ring
 inline constexpr unsigned kPositionShift = 2;
 inline constexpr unsigned kPositionBits = 10;
@@ -32,15 +32,37 @@ inline constexpr unsigned kPayloadShift = 12;
     return payload << kPayloadShift | std::uint64_t{position} << kPositionShift;
 }
 
+/// A claimed head: since when, in steps of 2^20 ns, and where positions stood.
+inline constexpr unsigned kClaimStepBits = 20;
+[[nodiscard]] constexpr std::uint64_t make_claim(Nanos now, std::uint64_t head) noexcept {
+    return make_word(static_cast<std::uint64_t>(now) >> kClaimStepBits, position_of(head)) | kClaimed;
+}
+/// Whether a claim is older than `patience`. One of the future, which nobody can have made, is the oldest of all.
+[[nodiscard]] constexpr bool is_abandoned(std::uint64_t head, Nanos now, Nanos patience) noexcept {
+    const std::uint64_t steps = (static_cast<std::uint64_t>(now) >> kClaimStepBits) - payload_of(head);
+    return is_claimed(head) && steps > static_cast<std::uint64_t>(patience) >> kClaimStepBits;
+}
+
 static_assert([] {
     return std::all_of(kCellClasses.begin(), kCellClasses.end(), [](CellClass c) {
         return c.positions % c.ring == 0 && c.positions <= (1U << kPositionBits) && c.positions >= 2 * c.ring;
     });
 }());
 
-// --- life: generation 21, strategy 2, tick 5, window 28, limit 8 ----------------------------------------------------
+// --- identity: of the key 43, generation 21 -------------------------------------------------------------------------
 
-inline constexpr std::uint32_t kGenerations = 1U << 21;
+inline constexpr unsigned kGenerationBits = 21;
+inline constexpr std::uint32_t kGenerations = 1U << kGenerationBits;
+
+/// Who a cell belongs to, in which of its lives: one word, so that no value of it ever returns. `identity` is a digest's.
+[[nodiscard]] constexpr std::uint64_t make_identity(std::uint64_t identity, std::uint32_t generation) noexcept {
+    return (identity & ~std::uint64_t{kGenerations - 1}) | generation;
+}
+[[nodiscard]] constexpr std::uint32_t generation_of(std::uint64_t identity) noexcept {
+    return static_cast<std::uint32_t>(identity) & (kGenerations - 1);
+}
+
+// --- life: generation 21, strategy 2, tick 5, window 28, limit 8 ----------------------------------------------------
 
 /// What a cell counts in its present life: enough for someone who knows neither key nor quota to tell how full it is.
 struct Life {
@@ -79,8 +101,8 @@ struct Life {
 /// The words of a cell as they lie in a segment; `ring` has as many entries as the cell's class says.
 struct Cell {
     Word head;      ///< written by every admitted hit, refund and reset, and by a claimer
-    Word identity;  ///< digest of the key; written by the claimer, while the head is claimed
-    Word life;      ///< a Life; written by the claimer, while the head is claimed
+    Word identity;  ///< key and generation; swapped by a claimer, while the head is claimed
+    Word life;      ///< a Life; swapped by a claimer, while the head is claimed
     Word ring[1];   ///< closed entries; written by whoever closes or refunds them
 };
 static_assert(sizeof(Cell) == 32 && offsetof(Cell, ring) == 24);

@@ -22,23 +22,28 @@ struct Shared {
     /// How far a head may be ahead of the floor that is read after it, in nanoseconds.
     static constexpr Nanos kStep = Nanos{1} << 20;
 
+    /// The latest time that there can be, less one: 146 years. A floor read from a torn file may hold anything.
+    static constexpr std::uint64_t kTimes = std::uint64_t{1} << 62;
+
+    [[nodiscard]] static constexpr Nanos read(std::uint64_t time) noexcept {
+        return static_cast<Nanos>(time & (kTimes - 1));
+    }
     /// The instant of a caller whose clock says `now`. (1) Relaxed: a head read before, with acquire, carries the raise that
     /// its writer made.
     [[nodiscard]] Instant instant(Nanos now) const noexcept {
-        const auto published = static_cast<Nanos>(floor.load(std::memory_order_relaxed));
+        const Nanos published = read(floor.load(std::memory_order_relaxed));
         return {std::max(now, published), published};
     }
     /// Makes the floor at least `now`. Pairs with (1) through the head or slot written next, with release.
     void raise(Nanos now) noexcept {
         std::uint64_t seen = floor.load(std::memory_order_relaxed);
-        while (static_cast<Nanos>(seen) < now &&
-               !floor.compare_exchange_weak(seen, static_cast<std::uint64_t>(now), std::memory_order_release,
-                                            std::memory_order_relaxed)) {
+        while (read(seen) < now && !floor.compare_exchange_weak(seen, static_cast<std::uint64_t>(now),
+                                                                std::memory_order_release, std::memory_order_relaxed)) {
         }
     }
     /// Keeps the floor within kStep of `now`: what a writer of a head does first.
     void follow(Nanos now) noexcept {
-        if (now - static_cast<Nanos>(floor.load(std::memory_order_relaxed)) >= kStep) {
+        if (now - read(floor.load(std::memory_order_relaxed)) >= kStep) {
             raise(now);
         }
     }
@@ -49,18 +54,15 @@ struct Shared {
 struct Lease {
     Cell* cell = nullptr;
     Shared* shared = nullptr;
-    std::uint64_t identity = 0;
-    std::uint32_t reference = 0;   ///< which cell of the table
-    std::uint32_t generation = 0;  ///< which of its lives
+    std::uint64_t identity = 0;   ///< the key's, with the generation: which life of the cell
+    std::uint32_t reference = 0;  ///< which cell of the table
 
     explicit operator bool() const noexcept { return cell != nullptr; }
+    [[nodiscard]] std::uint32_t generation() const noexcept { return generation_of(identity); }
 
     /// Whether the cell is still in this life. To be asked after the head was read with acquire: as long as that head
-    /// stands, nobody has claimed the cell, so identity and life are those that were stored before it (relaxed is enough).
-    [[nodiscard]] bool holds() const noexcept {
-        return cell->identity.load(std::memory_order_relaxed) == identity &&
-               Life::from_word(cell->life.load(std::memory_order_relaxed)).generation == generation;
-    }
+    /// stands, nobody has claimed the cell, so the identity is the one that was stored before it (relaxed is enough).
+    [[nodiscard]] bool holds() const noexcept { return cell->identity.load(std::memory_order_relaxed) == identity; }
 };
 
 /// What a step on one cell came to.

@@ -26,10 +26,12 @@ struct Rule {
 };
 
 struct Options {
-    std::size_t size = kDefaultSize;  ///< bytes that index and cells may take, committed as they are used
+    std::size_t size =
+        kDefaultSize;  ///< bytes that index and cells may take, committed as they are used; private memory
     OnFull on_full = OnFull::evict;
     std::shared_ptr<const Clock> clock = {};  ///< BootClock when empty
     Layout layout = {};                       ///< instead of `size`, when it has buckets
+    std::shared_ptr<Segment> segment = {};    ///< to count in, instead of private memory
 };
 
 /// Names what one admitted hit took, so that it can be given back once.
@@ -48,7 +50,9 @@ class Ticket {
 
 class Policy;
 
-/// Counts hits in memory of its own. Thread-safe and lock-free, its policies too; they keep its memory alive.
+/// Counts hits in memory of its own, or in a segment: limiters of one segment, in whatever process, share the hits of rules
+/// that are the same in quota and scope. Thread-safe and lock-free, its policies too; they keep its memory alive. What a
+/// fork copies goes on working.
 ///
 ///     slidegate::Limiter limiter;
 ///     auto chat = limiter.policy({{{10, 60'000'000'000}, "chat"}});

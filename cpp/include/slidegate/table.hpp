@@ -41,12 +41,16 @@ struct TableStats {
     std::uint64_t collisions = 0;
 };
 
-/// An index of buckets over arenas of cells in a segment. All members are thread-safe and lock-free; none throws.
+/// How long a claimed cell may stay unfinished before its claimer is taken for dead. One that is not may lose it, no more.
+inline constexpr Nanos kClaimPatience = 5'000'000'000;
+
+/// An index of buckets over arenas of cells in a segment. All members are thread-safe and lock-free; none throws. Whatever
+/// stands in the segment, each call ends, and touches nothing else.
 class Table {
   public:
     /// Both must outlive the table.
-    Table(Segment& segment, const Judge& judge, OnFull on_full) noexcept
-        : segment_(segment), judge_(judge), on_full_(on_full) {}
+    Table(Segment& segment, const Judge& judge, OnFull on_full, Nanos patience = kClaimPatience) noexcept
+        : segment_(segment), judge_(judge), on_full_(on_full), patience_(patience) {}
 
     /// Says that find() will be called for this digest shortly.
     void prefetch(const Digest& digest) const noexcept { __builtin_prefetch(&segment_.bucket(digest.place)); }
@@ -73,7 +77,8 @@ class Table {
     [[nodiscard]] Lease prepare(const Digest& digest, std::size_t arena, Life life, Nanos now) const noexcept;
     [[nodiscard]] bool make(std::size_t arena, std::uint64_t& index) const noexcept;
     [[nodiscard]] Candidate look_at(std::uint32_t reference, Nanos now) const noexcept;
-    [[nodiscard]] bool claim(const Candidate& candidate, std::uint64_t identity, Life life, Nanos now) const noexcept;
+    [[nodiscard]] Lease claim(const Candidate& candidate, std::uint64_t identity, Life life, Nanos now) const noexcept;
+    [[nodiscard]] Lease give_up() const noexcept;
     [[nodiscard]] Cell& cell(std::uint32_t reference) const noexcept;
     [[nodiscard]] Lease lease(std::uint32_t reference, std::uint64_t identity, std::uint32_t generation) const noexcept;
     [[nodiscard]] bool is_current(const Lease& lease) const noexcept;
@@ -82,6 +87,7 @@ class Table {
     Segment& segment_;
     const Judge& judge_;
     OnFull on_full_;
+    Nanos patience_;
 };
 
 }  // namespace slidegate
