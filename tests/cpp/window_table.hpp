@@ -30,11 +30,16 @@ class WindowJudge final : public Judge {
 struct WindowTable {
     /// `cell_class` may have a smaller ring than the cells.
     WindowTable(Layout layout, OnFull on_full, const Quota& quota, CellClass cell_class = kCellClasses[1])
-        : segment(layout),
+        : WindowTable(Segment(layout), on_full, quota, cell_class) {}
+    /// In any segment; claims are taken for abandoned after `patience`.
+    WindowTable(Segment in, OnFull on_full, const Quota& quota, CellClass cell_class, Nanos patience = kClaimPatience)
+        : segment(std::move(in)),
           counter(quota.ticks(), quota.amount(), cell_class),
           judge(counter),
-          table(segment, judge, on_full),
+          table(segment, judge, on_full, patience),
           life(Life::of(quota)) {}
+    WindowTable(const WindowTable&) = delete;
+    WindowTable& operator=(const WindowTable&) = delete;
 
     [[nodiscard]] Lease obtain(const Digest& digest, Nanos now) const { return table.obtain(digest, 1, life, now); }
     /// What a limiter does for a hit. `lease` becomes the one that was hit.
