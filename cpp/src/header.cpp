@@ -109,7 +109,8 @@ void Header::begin(const BootMoment& moment) noexcept {
 
 void Header::rebase(const Epoch& last, const BootMoment& moment) noexcept {
     Epoch& next = &last == &epochs[0] ? epochs[1] : epochs[0];
-    const Nanos end = Shared::read(shared.floor.load(std::memory_order_relaxed)) + Shared::kStep;
+    // Stamps may be ahead of the floor as ever, by no more than kStep.
+    const Nanos end = Shared::read(shared.floor.load(std::memory_order_relaxed));
     const auto last_wall = static_cast<Nanos>(static_cast<std::uint64_t>(end) + last.wall_ahead.load());
     const Nanos offset = rebased_offset(end, last_wall, last.boot.boot != moment.id.boot, moment);
     const Nanos begun = offset + moment.since_boot;

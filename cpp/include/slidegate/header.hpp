@@ -38,7 +38,7 @@ static_assert(std::is_trivially_copyable_v<Birth>);
 struct Epoch {
     BootId boot;
     Nanos offset = 0;          ///< table time less CLOCK_BOOTTIME
-    Nanos begun = 0;           ///< table time at which it begins: no stamp of an earlier one is later
+    Nanos begun = 0;           ///< table time at which it begins: the floor is raised to it by whoever attaches
     std::uint64_t number = 0;  ///< the sound one with the highest number counts
     std::uint64_t check = 0;   ///< of all of the above
     Word wall_ahead = 0;       ///< wall time less table time, the most that was seen; written by all users
