@@ -1,14 +1,16 @@
 # KEEP=1 leaves the demo server running.
 PYTHON_BIN := .venv/bin/python
 WERROR := $(or $(SLIDEGATE_WERROR),OFF)
+CLANG := $(firstword $(foreach name,clang++ $(addprefix clang++-,22 21 20 19 18 17 16 15 14),$(shell command -v $(name))))
+FUZZ_S := 300
 # gcc's ThreadSanitizer wants its address space where it expects it; where that may not be fixed, it may be lucky.
 FIXED_ADDRESSES := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cpp-test tsan asan model python-test oldest stubtest lint format bench clean
+.PHONY: help setup demo test cpp-test tsan asan fuzz model python-test oldest stubtest lint format bench clean
 
 help:
-	@echo "make demo | test | bench | model | tsan | asan | oldest | lint | format | clean"
+	@echo "make demo | test | bench | model | tsan | asan | fuzz | oldest | lint | format | clean"
 
 setup:
 	@.ci/setup
@@ -28,6 +30,16 @@ tsan asan: setup
 	    -DSLIDEGATE_SANITIZE=$(sanitizer) -DSLIDEGATE_WERROR=$(WERROR) >build/logs/$@.log
 	$(run) cmake --build build/$@
 	$(run) ctest --test-dir build/$@ --output-on-failure
+
+# What is found stays in build/fuzz/corpus; FUZZ_S seconds.
+fuzz: setup
+	@[ -n "$(CLANG)" ] || { echo "make fuzz needs clang (Debian package: clang)" >&2; exit 1; }
+	cmake -S . -B build/fuzz -G Ninja -DCMAKE_BUILD_TYPE=Debug -DSLIDEGATE_FUZZ=ON \
+	    -DCMAKE_CXX_COMPILER=$(CLANG) >build/logs/fuzz.log
+	cmake --build build/fuzz
+	mkdir -p build/fuzz/corpus
+	build/fuzz/fuzz_segment -timeout=10 -max_len=4096 -max_total_time=$(FUZZ_S) -artifact_prefix=build/fuzz/ \
+	    build/fuzz/corpus
 
 model: setup
 	cpp/models/run.sh

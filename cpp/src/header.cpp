@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::array<char, 8> kMagic = {'s', 'l', 'i', 'd', 'e', 'g', 'a', 't'};
 constexpr std::uint64_t kVersion = 1;
+constexpr Nanos kLongest = Nanos{1} << 58;  // nine years: more than two of the longest windows
 
 using Hasher = detail::SipHash<1, 3>;
 
@@ -79,6 +80,11 @@ std::string Birth::damage(std::uint64_t file_bytes) const {
 
 std::uint64_t Epoch::expected_check() const noexcept { return check_of(this, offsetof(Epoch, check)); }
 
+bool Epoch::is_sound() const noexcept {
+    constexpr auto kMost = static_cast<Nanos>(Shared::kTimes);
+    return number != 0 && check == expected_check() && offset > -kMost && offset < kMost && begun >= 0 && begun < kMost;
+}
+
 void Epoch::write(const BootId& its_boot, Nanos its_offset, Nanos its_begin, std::uint64_t its_number) noexcept {
     boot = its_boot;
     offset = its_offset;
@@ -102,6 +108,20 @@ Epoch* Header::epoch() noexcept {
     return newer->is_sound() ? newer : older->is_sound() ? older : nullptr;
 }
 
+std::string Header::damage() noexcept {
+    const Epoch* const counting = epoch();
+    if (counting == nullptr) {
+        return "neither of its records of a boot is whole";
+    }
+    // Tables that are told the time by hand may be ahead of the machine, but not by so much.
+    const Nanos floor = Shared::read(shared.floor.load(std::memory_order_relaxed));
+    if (floor - counting->begun > kLongest) {
+        return "its latest hit is " + std::to_string((floor - counting->begun) / 1'000'000'000) +
+               " s after its last start, which cannot be";
+    }
+    return {};
+}
+
 void Header::begin(const BootMoment& moment) noexcept {
     epochs[0].write(moment.id, 0, 0, 1);
     epochs[0].note(moment.wall, moment.since_boot);
@@ -120,11 +140,10 @@ void Header::rebase(const Epoch& last, const BootMoment& moment) noexcept {
 }
 
 Nanos rebased_offset(Nanos last, Nanos last_wall, bool is_later_boot, const BootMoment& moment) noexcept {
-    constexpr Nanos kMost = Nanos{1} << 58;
     const auto by_wall =
         static_cast<Nanos>(static_cast<std::uint64_t>(moment.wall) - static_cast<std::uint64_t>(last_wall));
     const Nanos least = is_later_boot ? moment.since_boot : 0;
-    return last + std::clamp(by_wall, least, std::max(least, kMost)) - moment.since_boot;
+    return last + std::clamp(by_wall, least, std::max(least, kLongest)) - moment.since_boot;
 }
 
 }  // namespace slidegate

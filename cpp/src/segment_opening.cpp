@@ -99,11 +99,11 @@ std::optional<Segment> Segment::attach(const Place& place, const Opening& openin
         return std::nullopt;
     }
     Segment segment(birth.layout, place, std::move(file));
-    Epoch* const epoch = segment.header().epoch();
-    if (epoch == nullptr) {
-        remove_damaged(place, opening, *segment.file_, "neither of its records of a boot is whole");
+    if (const std::string damage = segment.header().damage(); !damage.empty()) {
+        remove_damaged(place, opening, *segment.file_, damage);
         return std::nullopt;
     }
+    Epoch* const epoch = segment.header().epoch();
     check_size(place, opening, birth.layout);
     const BootMoment moment = moment_of(opening);
     if (epoch->boot != moment.id) {

@@ -210,12 +210,13 @@ TEST_CASE("Many who open a segment of another boot agree on its time") {
     const Scratch scratch(GENERATE(Kind::file, Kind::shared));
     for (std::uint64_t boot = 10; boot < 30; ++boot) {
         constexpr std::size_t kChildren = 6;
-        static_cast<void>(scratch.open(at({{boot, 0}, 0}, 0, 0)));
+        const auto today = kNoon + static_cast<Nanos>(boot) * 24 * kHour;
+        static_cast<void>(scratch.open(at({{boot, 0}, 0}, 0, today)));
         const Inherited<std::array<std::atomic<Nanos>, kChildren>> offsets;
         std::vector<pid_t> children;
         for (std::size_t i = 0; i < kChildren; ++i) {
             children.push_back(testing::start_child([&] {
-                Opening opening = at({{boot, 1}, 0}, 100 * kSecond + static_cast<Nanos>(i), kNoon);
+                Opening opening = at({{boot, 1}, 0}, 100 * kSecond + static_cast<Nanos>(i), today + kHour);
                 opening.patience_ms = 5'000;
                 const Segment segment = scratch.open(opening);
                 (*offsets)[i] = segment.offset();

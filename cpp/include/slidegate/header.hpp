@@ -43,7 +43,7 @@ struct Epoch {
     std::uint64_t check = 0;   ///< of all of the above
     Word wall_ahead = 0;       ///< wall time less table time, the most that was seen; written by all users
 
-    [[nodiscard]] bool is_sound() const noexcept { return number != 0 && check == expected_check(); }
+    [[nodiscard]] bool is_sound() const noexcept;
     void write(const BootId& its_boot, Nanos its_offset, Nanos its_begin, std::uint64_t its_number) noexcept;
     /// Keeps the most that wall time was ahead of table time: the later a hit is thought to be, the later it expires.
     void note(Nanos wall, Nanos table_now) noexcept;
@@ -64,6 +64,8 @@ struct Header {
 
     /// The epoch that counts; null when none does.
     [[nodiscard]] Epoch* epoch() noexcept;
+    /// What is wrong with it beside its birth, in words. Empty: nothing.
+    [[nodiscard]] std::string damage() noexcept;
     /// Begins the first one of a new segment: table time is the clock of this boot.
     void begin(const BootMoment& moment) noexcept;
     /// Begins another one after `last`, which is epoch(), for a segment last used in another boot: see rebased_offset(). To be
