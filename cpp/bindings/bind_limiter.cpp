@@ -207,11 +207,14 @@ void bind_limiter(py::module_& module) {
 
     py::class_<TimedLimiter, std::shared_ptr<TimedLimiter>> limiter(module, "Limiter", py::is_final());
     limiter
-        .def(py::init([](std::size_t size, const std::string& on_full, std::shared_ptr<Clock> clock) {
-                 return std::make_shared<TimedLimiter>(Options{size, on_full_named(on_full), {}, {}},
-                                                       clock ? std::move(clock) : std::make_shared<PythonClock>());
+        .def(py::init([](std::size_t size, const std::string& on_full, std::shared_ptr<Clock> clock,
+                         std::shared_ptr<Segment> segment) {
+                 return std::make_shared<TimedLimiter>(
+                     Options{size, on_full_named(on_full), {}, {}, std::move(segment)},
+                     clock ? std::move(clock) : std::make_shared<PythonClock>());
              }),
-             py::kw_only(), py::arg("size") = kDefaultSize, py::arg("on_full") = "evict", py::arg("clock") = py::none())
+             py::kw_only(), py::arg("size") = kDefaultSize, py::arg("on_full") = "evict", py::arg("clock") = py::none(),
+             py::arg("segment") = py::none())
         .def_property_readonly("clock", &TimedLimiter::clock)
         .def(
             "policy",

@@ -6,9 +6,9 @@ namespace py = pybind11;
 PYBIND11_MODULE(_core, module) {
     module.attr("__version__") = SLIDEGATE_VERSION;
     py::register_exception<slidegate::InvalidQuota>(module, "InvalidQuota", PyExc_ValueError);
-    py::register_exception<slidegate::SegmentError>(module, "SegmentError", PyExc_OSError);
     slidegate::bindings::bind_clock(module);
     slidegate::bindings::bind_quota(module);
+    slidegate::bindings::bind_segment(module);
     slidegate::bindings::bind_limiter(module);
     slidegate::bindings::bind_headers(module);
     slidegate::bindings::bind_shortcut(module);

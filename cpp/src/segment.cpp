@@ -58,6 +58,7 @@ Segment::Segment(Segment&& other) noexcept
       secret_(other.secret_),
       offset_(other.offset_),
       epoch_(other.epoch_),
+      is_new_(other.is_new_),
       place_(std::move(other.place_)),
       file_(std::move(other.file_)) {}
 

@@ -48,7 +48,7 @@ Place Place::shared(const std::string& name) {
             "with '.': not '" +
             name + "'");
     }
-    return {"/dev/shm/slidegate." + name, "shared://" + name, false};
+    return {shared_directory() + "/" + shared_prefix() + name, "shared://" + name, false};
 }
 
 Place Place::file(const std::string& path) {

@@ -81,6 +81,7 @@ std::optional<Segment> Segment::create(const Place& place, const Opening& openin
     if (!segment.file_->publish(place)) {
         return std::nullopt;
     }
+    segment.is_new_ = true;
     return segment;
 }
 

@@ -84,6 +84,8 @@ class Segment {
     void note_wall(Nanos table_now) const noexcept;
 
     [[nodiscard]] bool is_named() const noexcept { return file_.has_value(); }
+    /// Whether this object made it, rather than found it.
+    [[nodiscard]] bool is_new() const noexcept { return is_new_; }
     /// What the user called it; empty when it has no name.
     [[nodiscard]] const std::string& name() const noexcept { return place_.name; }
     /// Takes the name away: who is here stays, nobody else can come. False when it has gone or is another one's already.
@@ -111,6 +113,7 @@ class Segment {
     detail::Key128 secret_{};
     Nanos offset_ = 0;
     Epoch* epoch_ = nullptr;
+    bool is_new_ = false;
     Place place_;
     std::optional<SegmentFile> file_;
 };

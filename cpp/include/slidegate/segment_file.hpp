@@ -17,6 +17,9 @@ struct Place {
     /// POSIX shared memory, as shm_open(3) has it on Linux: a file in /dev/shm. Throws InvalidArgument for a name that is
     /// not 1 to 200 letters, digits, '.', '_' or '-', or begins with '.'.
     [[nodiscard]] static Place shared(const std::string& name);
+    /// The directory of shared memory, and how the names of all segments in it begin.
+    [[nodiscard]] static std::string shared_directory() { return "/dev/shm"; }
+    [[nodiscard]] static std::string shared_prefix() { return "slidegate."; }
     /// Throws InvalidArgument for an empty path.
     [[nodiscard]] static Place file(const std::string& path);
 };
