@@ -107,9 +107,6 @@ void add_method(py::handle type, PyMethodDef& method) {
     type.attr(method.ml_name) = descriptor;
 }
 
-// A class whose objects only the engine makes. Without this, __new__ alone would make one around no engine object at all.
-void forbid_new(py::handle type) { reinterpret_cast<PyTypeObject*>(type.ptr())->tp_new = nullptr; }
-
 struct Call {
     Keys keys;
     Costs costs;

@@ -77,6 +77,10 @@ void bind_segment(py::module_& module) {
         .def_property_readonly("is_new", &Segment::is_new)
         .def_property_readonly("is_named", &Segment::is_named);
     segment.attr("default_size") = kDefaultNamedSize;
+    segment.attr("shared_directory") = Place::shared_directory();
+    segment.attr("shared_prefix") = Place::shared_prefix();
+
+    forbid_new(segment);
 
     py::class_<SegmentInfo> info(module, "SegmentInfo", py::is_final());
     info.def_readonly("name", &SegmentInfo::name)
@@ -86,6 +90,8 @@ void bind_segment(py::module_& module) {
         .def_property_readonly("owner_pid", [](const SegmentInfo& self) { return self.owner.pid; })
         .def_property_readonly("is_leftover",
                                [](const SegmentInfo& self) { return self.owner && !self.owner.is_alive(); });
+
+    forbid_new(info);
 
     module.def("shared_segments", &shared_segments);
     module.def("remove_leftovers", &remove_leftovers);

@@ -7,6 +7,7 @@ __version__: str
 
 _Strategy: TypeAlias = Literal["moving-window", "fixed-window", "sliding-window-counter", "gcra"]
 _OnFull: TypeAlias = Literal["evict", "refuse", "admit"]
+_OnDamage: TypeAlias = Literal["error", "recreate"]
 _Key: TypeAlias = str | bytes
 _Essentials: TypeAlias = tuple[bool, int, int, int, int]
 
@@ -21,6 +22,68 @@ def with_quota(
 
 class InvalidQuota(ValueError): ...
 class SegmentError(OSError): ...
+class SegmentDamaged(SegmentError): ...
+class SegmentForeign(SegmentError): ...
+class SegmentMismatch(SegmentError): ...
+class SegmentBusy(SegmentError): ...
+class SegmentMissing(SegmentError): ...
+
+@final
+class Segment:
+    """Memory to count in that several processes share. What it is named by lasts until the host restarts, or as a file.
+
+    A `size` of 0 is that of the segment that is there, or `default_size`. `owner_pid` is the process whose end makes it
+    useless, 0 for none. Errors are SegmentError, and ValueError for names and sizes that cannot be.
+    """
+
+    default_size: ClassVar[int]
+    shared_directory: ClassVar[str]
+    shared_prefix: ClassVar[str]
+    @staticmethod
+    def shared(
+        name: str, *, size: int = 0, on_damage: _OnDamage = "error", may_create: bool = True, owner_pid: int = 0
+    ) -> Segment: ...
+    @staticmethod
+    def file(
+        path: str, *, size: int = 0, on_damage: _OnDamage = "error", may_create: bool = True, owner_pid: int = 0
+    ) -> Segment: ...
+    @staticmethod
+    def inherited(size: int) -> Segment:
+        """Without a name: shared with the processes that are forked from this one."""
+    def unlink(self) -> bool:
+        """Takes its name away: nobody else can come. False when it had none any more."""
+    @property
+    def name(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def is_new(self) -> bool: ...
+    @property
+    def is_named(self) -> bool: ...
+
+@final
+class SegmentInfo:
+    @property
+    def name(self) -> str: ...
+    @property
+    def damage(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def born_ns(self) -> int: ...
+    @property
+    def owner_pid(self) -> int: ...
+    @property
+    def is_leftover(self) -> bool: ...
+
+def shared_segments() -> list[SegmentInfo]:
+    """This user's, by name."""
+
+def remove_leftovers() -> list[str]:
+    """Removes those that nobody has open and whose owner has ended; says which."""
+
+def process_start(pid: int, /) -> int:
+    """When it began, in clock ticks since boot. 0 for processes that there are not."""
 
 @final
 class Quota:
@@ -96,7 +159,14 @@ class Policy:
 @final
 class Limiter:
     default_size: ClassVar[int]
-    def __init__(self, *, size: int = ..., on_full: _OnFull = "evict", clock: Clock | None = None) -> None: ...
+    def __init__(
+        self,
+        *,
+        size: int = ...,
+        on_full: _OnFull = "evict",
+        clock: Clock | None = None,
+        segment: Segment | None = None,
+    ) -> None: ...
     @property
     def clock(self) -> Clock: ...
     def policy(self, rules: Sequence[tuple[Quota, str]], /) -> Policy: ...

@@ -21,6 +21,13 @@ class ConfigurationError(ValueError, limits.errors.ConfigurationError):
     """
 
 
+class StorageError(Exception):
+    """A storage that cannot be used: damaged, of another size, somebody else's, or without room.
+
+    The message names it, what is wrong, and what would help.
+    """
+
+
 class RateLimitExceeded(HTTPException):
     """A request was refused: an HTTP 429, also where no handler is registered for it.
 

@@ -51,9 +51,12 @@ class Limiter(Replaceable):
       also what applies when a dynamic limit fails. `application_limits`: one bucket for all endpoints.
     - `headers_enabled`: tell X-RateLimit-Limit, -Remaining and -Reset on every limited response.
     - `strategy`: "moving-window" (the default), "fixed-window", "sliding-window-counter" or "gcra".
-    - `storage_uri`: "memory://" or None; or a URI of the `limits` package, whose strategies then count, with
-      `storage_options` for its constructor. Its errors are errors of the requests, unless there is an
-      `in_memory_fallback`, limits to apply meanwhile, or `in_memory_fallback_enabled` for the same limits.
+    - `storage_uri`: where hits are counted: "memory://" (this process alone), "shared://name?size=64MiB" (all processes
+      of this user and host that name it), or "file:///path?size=64MiB" (the same, across restarts). None: the
+      workers of one server (uvicorn, gunicorn, hypercorn) together, any other process alone. Or a URI of the `limits`
+      package, whose strategies then count, with `storage_options` for its constructor. Its errors are errors of the
+      requests, unless there is an `in_memory_fallback`, limits to apply meanwhile, or `in_memory_fallback_enabled` for
+      the same limits.
     - `auto_check`: when False, decorators do not check.
     - `swallow_errors`: let requests pass when they cannot be checked. Wrong configuration is never swallowed.
     - `retry_after`: "http-date" for a date instead of seconds.
@@ -123,16 +126,24 @@ class Limiter(Replaceable):
         self._storage_uri = storage_uri or environment.text(C.STORAGE_URL)
         size = size if size is not None else self._storage_options.get("size")
         own_uri = None if is_bridged(self._storage_uri) else self._storage_uri
-        own_storage = open_storage(own_uri, size=size, on_full=on_full, clock=clock)
         self._in_memory_fallback_enabled = bool(
             in_memory_fallback_enabled
             or in_memory_fallback
             or environment.text(C.IN_MEMORY_FALLBACK)
             or environment.flag(C.IN_MEMORY_FALLBACK_ENABLED, False)
         )
+        is_bridge = self._storage_uri is not None and own_uri is None
+        own_storage = open_storage(
+            own_uri,
+            size=size,
+            on_full=on_full,
+            clock=clock,
+            on_damage=None if is_bridge else self._storage_options.get("on_damage"),
+            is_common=not is_bridge or self._in_memory_fallback_enabled,
+        )
         self._bridge = None
         self._storage: Any = own_storage
-        if self._storage_uri is not None and own_uri is None:
+        if self._storage_uri is not None and is_bridge:
             self._bridge = Bridge(
                 self._storage_uri,
                 self._storage_options,

@@ -8,8 +8,6 @@ from `memory://`.
 from __future__ import annotations
 
 import math
-import re
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -21,6 +19,7 @@ import limits.storage.base
 from limits.limits import GRANULARITIES
 
 from ._core import Limiter, Policy, Quota, SegmentError
+from ._uris import bytes_in
 from ._wall import wall_time_s
 from .decision import NS_PER_S
 from .errors import ConfigurationError
@@ -305,7 +304,7 @@ def _open_engine(uri: str | None, keywords: Mapping[str, Any]) -> Limiter:
     if unknown:
         raise ConfigurationError(f"slidegate:// has no option {', '.join(unknown)}; known: size, on_full, clock")
     if "size" in options:
-        options["size"] = _bytes_in(options["size"])
+        options["size"] = bytes_in(options["size"])
     try:
         return Limiter(**options)
     except (ValueError, TypeError) as error:
@@ -324,11 +323,3 @@ def _options_in(uri: str | None) -> dict[str, str]:
         if name == "clock" or len(values) > 1:
             raise ConfigurationError(f"{uri!r}: {name} " + ("is a keyword" if name == "clock" else "is there twice"))
     return {name: value for name, (value,) in options.items()}
-
-
-def _bytes_in(size: object) -> int:
-    match = re.fullmatch(r"(\d{1,15})\s*([KMG]iB)?", str(size).strip(), re.ASCII)
-    if match is None:
-        raise ConfigurationError(f"size={size!r} is neither a number of bytes nor one of KiB, MiB or GiB, like 64MiB")
-    number, unit = match.groups(default="")
-    return min(int(number) << (10 * " KMG".index(unit[:1] or " ")), sys.maxsize)

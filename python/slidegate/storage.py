@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from ._core import Clock, Limiter, Quota, Ticket
-from ._schemes import bridged_schemes
+from ._common import common_segment, warn_of_memory
+from ._core import Clock, Limiter, Quota, Segment, SegmentError, Ticket
+from ._uris import StorageUri, bytes_in, storage_uri
 from ._wall import wall_time_s
 from .decision import NS_PER_S, Essentials
-from .errors import ConfigurationError
+from .errors import ConfigurationError, StorageError
 
 Key: TypeAlias = str | bytes
 Rule: TypeAlias = tuple[Quota, str]
+_Value = TypeVar("_Value", int, str)
 OnFull: TypeAlias = Literal["evict", "refuse", "admit"]
 
-SUPPORTED = ("memory://",)
 _POLICIES_KEPT = 4096
 
 
@@ -55,11 +56,21 @@ class Storage(Protocol):
 
 
 class MemoryStorage:
-    """Counts in the memory of this process. Thread-safe and lock-free."""
+    """Counts in the memory of this process, or in a segment that it shares with others. Thread-safe and lock-free."""
 
-    def __init__(self, *, size: int | None = None, on_full: OnFull = "evict", clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        size: int | None = None,
+        on_full: OnFull = "evict",
+        clock: Clock | None = None,
+        segment: Segment | None = None,
+    ) -> None:
         options: dict[str, Any] = {} if size is None else {"size": size}
-        self._engine = Limiter(on_full=on_full, clock=clock, **options)
+        self._engine = Limiter(on_full=on_full, clock=clock, segment=segment, **options)
+        self.segment = segment
+        self.claimed: object = None
+        """What is held as long as this storage lives."""
         self.policy = lru_cache(_POLICIES_KEPT)(self._policy)
         self._find: FindBucket = lambda key: None
 
@@ -104,13 +115,50 @@ class MemoryStorage:
             raise ConfigurationError(f"{len(rules)} limits for one request: {error}") from error
 
 
-def open_storage(uri: str | None, *, size: int | None, on_full: OnFull, clock: Clock | None) -> MemoryStorage:
-    """The storage that `uri` names; this process's memory when it is None. Raises ConfigurationError for others."""
-    if uri not in (None, *SUPPORTED):
-        scheme = str(uri).split("://")[0] + "://"
-        supported = ", ".join([*SUPPORTED, *bridged_schemes()])
-        raise ConfigurationError(f"storage_uri: there is no storage {scheme!r}; supported: {supported}")
+def open_storage(
+    uri: str | None,
+    *,
+    size: int | str | None,
+    on_full: OnFull,
+    clock: Clock | None,
+    on_damage: str | None = None,
+    is_common: bool = True,
+) -> MemoryStorage:
+    """The storage that `uri` names. When it is None, memory; `is_common`: of all workers of the server.
+
+    Raises ConfigurationError for what cannot be, and StorageError for what cannot be opened.
+    """
+    place = None if uri is None else storage_uri(str(uri))
     try:
-        return MemoryStorage(size=size, on_full=on_full, clock=clock)
+        bytes_asked = _one_of("size", None if size is None else bytes_in(size), None if place is None else place.size)
+        if bytes_asked == 0:
+            raise ValueError("there is no storage of no size")
+        on_damage = _one_of("on_damage", on_damage, None if place is None else place.on_damage)
+        if place is not None:
+            segment = _segment_of(place, bytes_asked, on_damage)
+        else:
+            segment = common_segment(bytes_asked) if is_common else None
+        storage = MemoryStorage(size=bytes_asked, on_full=on_full, clock=clock, segment=segment)
+    except SegmentError as error:
+        raise StorageError(str(error)) from error
+    except ConfigurationError:
+        raise
     except (ValueError, TypeError, RuntimeError) as error:
-        raise ConfigurationError(f"size={size!r}, on_full={on_full!r}: {error}") from error
+        raise ConfigurationError(f"storage_uri={uri!r}, size={size!r}, on_full={on_full!r}: {error}") from error
+    if place is not None and place.scheme == "memory":
+        storage.claimed = warn_of_memory()
+    return storage
+
+
+def _segment_of(place: StorageUri, size: int | None, on_damage: str | None) -> Segment | None:
+    options: dict[str, Any] = {"size": size or 0, "on_damage": on_damage or "error"}
+    if place.scheme == "shared":
+        return Segment.shared(place.place, **options)
+    return Segment.file(place.place, **options) if place.scheme == "file" else None
+
+
+def _one_of(name: str, *given: _Value | None) -> _Value | None:
+    values = set(given) - {None}
+    if len(values) > 1:
+        raise ValueError(f"storage_uri says another {name}; say it once")
+    return values.pop() if values else None

@@ -1,0 +1,73 @@
+"""What a storage URI names."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import NamedTuple
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+from ._schemes import bridged_schemes
+from .errors import ConfigurationError
+
+_EXAMPLES = {
+    "memory": "memory://",
+    "shared": "shared://my-api?size=64MiB",
+    "file": "file:///var/lib/my-api/limits?size=64MiB",
+}
+_OPTIONS = {"memory": ("size",), "shared": ("size", "on_damage"), "file": ("size", "on_damage")}
+SUPPORTED = tuple(f"{scheme}://" for scheme in _EXAMPLES)
+
+
+class StorageUri(NamedTuple):
+    """A URI, taken apart. None for an option that is not in it."""
+
+    scheme: str
+    place: str
+    """The name of shared memory, or the path of a file."""
+    size: int | None
+    on_damage: str | None
+
+
+def storage_uri(text: str) -> StorageUri:
+    """Raises ConfigurationError for schemes that there are not, and for places and options that cannot be."""
+    if "://" not in text or (scheme := text.partition("://")[0]) not in _EXAMPLES:
+        known = ", ".join([*SUPPORTED, *bridged_schemes()])
+        raise ConfigurationError(
+            f"storage_uri: there is no storage {text.partition('://')[0] + '://'!r}; supported: {known}"
+        )
+    parts = urlsplit(text)
+    options = _options_of(text, scheme, parts)
+    size = options.get("size")
+    return StorageUri(
+        scheme, _place_of(text, scheme, parts), None if size is None else bytes_in(size), options.get("on_damage")
+    )
+
+
+def bytes_in(size: object) -> int:
+    """The number of bytes that is written as 67108864 or 64MiB. Raises ConfigurationError."""
+    match = re.fullmatch(r"(\d{1,15})\s*([KMG]iB)?", str(size).strip(), re.ASCII)
+    if match is None:
+        raise ConfigurationError(f"size={size!r} is neither a number of bytes nor one of KiB, MiB or GiB, like 64MiB")
+    number, unit = match.groups(default="")
+    return min(int(number) << (10 * " KMG".index(unit[:1] or " ")), sys.maxsize)
+
+
+def _place_of(text: str, scheme: str, parts: SplitResult) -> str:
+    place = unquote(parts.path if scheme == "file" else parts.netloc + parts.path)
+    is_right = {"memory": not place, "shared": bool(place), "file": not parts.netloc and len(place) > 1}[scheme]
+    if not is_right or parts.fragment:
+        what = {"memory": "no name", "shared": "the name of a segment", "file": "the whole path of a file"}[scheme]
+        raise ConfigurationError(f"storage_uri={text!r}: after {scheme}:// stands {what}, as in {_EXAMPLES[scheme]!r}")
+    return place
+
+
+def _options_of(text: str, scheme: str, parts: SplitResult) -> dict[str, str]:
+    options = parse_qs(parts.query, keep_blank_values=True)
+    for name, values in options.items():
+        if name not in _OPTIONS[scheme]:
+            known = ", ".join(_OPTIONS[scheme])
+            raise ConfigurationError(f"storage_uri={text!r}: {scheme}:// has no option {name!r}; known: {known}")
+        if len(values) > 1:
+            raise ConfigurationError(f"storage_uri={text!r}: {name} is there twice")
+    return {name: value for name, (value,) in options.items()}
