@@ -44,22 +44,11 @@ async def pid():
     return os.getpid()
 """
 
+_GUNICORN = ["gunicorn", "app:app", "-k", "uvicorn.workers.UvicornWorker", "-w", "{workers}", "-b", "127.0.0.1:{port}"]
 COMMANDS = {
     "uvicorn": ["uvicorn", "app:app", "--workers", "{workers}", "--port", "{port}"],
-    "gunicorn": [
-        "gunicorn",
-        "app:app",
-        "-k",
-        "uvicorn.workers.UvicornWorker",
-        "-w",
-        "{workers}",
-        "-b",
-        "127.0.0.1:{port}",
-    ],
-    "gunicorn --preload": [
-        *("gunicorn", "app:app", "-k", "uvicorn.workers.UvicornWorker", "-w", "{workers}", "-b", "127.0.0.1:{port}"),
-        "--preload",
-    ],
+    "gunicorn": _GUNICORN,
+    "gunicorn --preload": [*_GUNICORN, "--preload"],
     "hypercorn": ["hypercorn", "app:app", "--workers", "{workers}", "--bind", "127.0.0.1:{port}"],
 }
 PATIENCE_S = 60

@@ -38,7 +38,7 @@ LAYERS = (
     {"ticks", "clock", "boot", "process", "errors", "quota", "decision", "digest", "cell_class"},
     {"cell", "layout", "lease", "stamp", "one_word"},
     {"moving_window", "fixed_window", "sliding_counter", "gcra", "counter"},
-    {"header", "segment_file", "segment", "table"},
+    {"header", "segment_file", "segment_list", "segment", "table"},
     {"limiter"},
 )
 
