@@ -4,6 +4,7 @@
 
 #include "catch.hpp"
 #include "dice.hpp"
+#include "errors_of.hpp"
 #include "processes.hpp"
 #include "slidegate/limiter.hpp"
 #include "torn_segment.hpp"
@@ -40,6 +41,32 @@ TEST_CASE("Whatever stands in the file of a segment, opening it gives an error o
         CAPTURE(seed);
         REQUIRE_NOTHROW(testing::tear_file(random_script(seed)));
     }
+}
+
+TEST_CASE("Times that cannot be are damage, and are not carried on into the next boot") {
+    const testing::Scratch scratch(GENERATE(testing::Kind::shared, testing::Kind::file));
+    Opening opening;
+    opening.layout = testing::kTornLayout;
+    constexpr Nanos kEver = Nanos{1} << 61;
+    const auto tear = [&](const auto& how) {
+        const Segment segment = scratch.open(opening);
+        how(segment.header());
+    };
+    std::string words = "s after its last start, which cannot be";
+    SECTION("of the latest hit") {
+        tear([](Header& header) { header.shared.floor = kEver; });
+    }
+    SECTION("of a boot") {
+        words = "neither of its records of a boot is whole";
+        const auto [offset, begun] = GENERATE(table<Nanos, Nanos>({{2 * kEver, 0}, {-2 * kEver, 0}, {0, -1}}));
+        tear([offset = offset, begun = begun](Header& header) {
+            header.epochs[0].write(header.epochs[0].boot, offset, begun, 1);
+        });
+    }
+    CHECK(testing::mentions(testing::message_of<SegmentDamaged>([&] { static_cast<void>(scratch.open(opening)); }),
+                            words));
+    opening.on_damage = OnDamage::recreate;
+    CHECK(scratch.open(opening).is_new());
 }
 
 TEST_CASE("A table of nothing but random words is used up and down without an end") {
