@@ -74,6 +74,7 @@ TEST_CASE("No window of a hammered cell holds more than the limit, and no admiss
         std::vector<std::vector<Held>> held(static_cast<std::size_t>(crowd.threads));
         std::vector<std::vector<Admission>> logs(held.size());
         std::atomic<int> wrong = 0;
+        std::atomic<int> admitted = 0;
         hammer(crowd, clock, static_cast<std::uint64_t>(round), [&](std::size_t thread, Dice& dice) {
             const Nanos now = clock.now();
             if (!held[thread].empty() && dice.is_one_in(4)) {
@@ -92,6 +93,7 @@ TEST_CASE("No window of a hammered cell holds more than the limit, and no admiss
             const Outcome outcome = counter.hit(cell.lease(), now, cost);
             wrong += outcome.remaining > shape.limit ? 1 : 0;
             if (outcome.verdict == Verdict::admitted) {
+                ++admitted;
                 held[thread].push_back({cell.lease(), outcome.receipt, cost});
             }
         });
@@ -102,7 +104,9 @@ TEST_CASE("No window of a hammered cell holds more than the limit, and no admiss
                 log.push_back({unwrapped(each.receipt), each.cost});
             }
         }
-        REQUIRE(log.size() > 50);
+        // How many of them are not given back again depends on how the threads take turns.
+        REQUIRE(admitted > 50);
+        REQUIRE(!log.empty());
         REQUIRE(fullest_window(log, shape.window) <= shape.limit);
         REQUIRE(wrong == 0);
         const std::int64_t now = std::max(log.back().at, unwrapped(cell.cell().head));

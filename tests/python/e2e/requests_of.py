@@ -54,7 +54,7 @@ def _add_answers(app: FastAPI, limits: Limits, journal: Journal) -> None:
         return "admitted"
 
     app.api_route("/answers/{status}", methods=["GET", "POST"], include_in_schema=False)(answer)
-    app.router.routes += [Route("/home", homepage), Route("/home/decorated", limits.limit("50/hour")(homepage))]
+    app.router.routes += [Route("/start", homepage), Route("/start/decorated", limits.limit("50/hour")(homepage))]
     app.get("/items/")(few)
     app.get("/items/{item}")(limits.limit("50/hour")(few))
     app.put("/items/{item}")(few)

@@ -11,11 +11,11 @@ from e2e.client import Answer
 from e2e.server import Server, Servers
 
 PLACES = [
-    ("GET", "/home", 200),
-    ("HEAD", "/home", 200),
-    ("HEAD", "/home/decorated", 200),
-    ("POST", "/home", 405),
-    ("POST", "/home/decorated", 405),
+    ("GET", "/start", 200),
+    ("HEAD", "/start", 200),
+    ("HEAD", "/start/decorated", 200),
+    ("POST", "/start", 405),
+    ("POST", "/start/decorated", 405),
     ("DELETE", "/items/1", 405),
     ("HEAD", "/items/1", 405),
     ("OPTIONS", "/items/1", 405),
@@ -40,7 +40,7 @@ def test_an_answer_is_the_same_but_for_the_headers_of_limits(
     assert answer.status == status
 
 
-@pytest.mark.parametrize("path", ["/home", "/home/decorated", "/items/1", "/streams/async"])
+@pytest.mark.parametrize("path", ["/start", "/start/decorated", "/items/1", "/streams/async"])
 def test_an_answer_has_the_headers_of_one_limit(path: str, servers: Servers) -> None:
     for server in servers.limited:
 
