@@ -12,9 +12,13 @@
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 #include "inputs.hpp"
@@ -40,8 +44,10 @@ std::atomic<std::uint64_t> sink;
 
 /// A limiter of its own with one policy of one rule.
 struct Counting {
-    Counting(std::uint64_t amount, std::shared_ptr<const slidegate::Clock> clock)
-        : limiter({.clock = std::move(clock)}), policy(limiter.policy({{{amount, kMinute}, "benchmark"}})) {}
+    Counting(std::uint64_t amount, std::shared_ptr<const slidegate::Clock> clock,
+             std::shared_ptr<slidegate::Segment> segment = nullptr)
+        : limiter({.clock = std::move(clock), .layout = {}, .segment = std::move(segment)}),
+          policy(limiter.policy({{{amount, kMinute}, "benchmark"}})) {}
 
     slidegate::Limiter limiter;
     slidegate::Policy policy;
@@ -166,6 +172,70 @@ std::function<double(std::size_t)> two_threads(bool is_same_key) {
     };
 }
 
+/// What processes tell each other.
+struct Meeting {
+    std::atomic<int> arrived = 0;
+    std::atomic<double> elapsed = 0;
+};
+
+Meeting& meeting_place() {
+    void* const page = mmap(nullptr, sizeof(Meeting), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) {
+        std::perror("mmap");
+        std::exit(1);
+    }
+    return *new (page) Meeting;
+}
+
+/// One process, or two at once, on one key of one shared segment; nanoseconds that one of them takes for a hit.
+std::function<double(std::size_t)> processes(int count) {
+    auto segment = std::make_shared<slidegate::Segment>(slidegate::Layout::for_size(slidegate::kDefaultNamedSize),
+                                                        slidegate::AfterFork::shared);
+    auto counting = std::make_shared<Counting>(slidegate::kMaxAmount, nullptr, segment);
+    Meeting& meeting = meeting_place();
+    return [=, &meeting](std::size_t runs) {
+        counting->limiter.reset();
+        meeting.arrived = 0;
+        const auto body = [&] {
+            const Key key(0);
+            elapsed_hitting(counting->policy, key.view(), 1000);
+            ++meeting.arrived;
+            while (meeting.arrived < count) {
+            }
+            return elapsed_hitting(counting->policy, key.view(), runs);
+        };
+        if (count == 1) {
+            return body();
+        }
+        const pid_t other = fork();
+        const double elapsed = body();
+        if (other == 0) {
+            meeting.elapsed = elapsed;
+            _exit(0);
+        }
+        int status = 0;
+        if (other < 0 || waitpid(other, &status, 0) != other || status != 0) {
+            std::fprintf(stderr, "the other process failed\n");
+            std::exit(1);
+        }
+        return (elapsed + meeting.elapsed) / 2;
+    };
+}
+
+/// Opening the segment of a name that somebody else has made.
+std::function<double(std::size_t)> attaching() {
+    const std::string name = "bench-" + std::to_string(getpid());
+    const auto remove = [](slidegate::Segment* made) {
+        made->unlink();
+        delete made;
+    };
+    const std::shared_ptr<slidegate::Segment> made(new slidegate::Segment(slidegate::Segment::shared(name)), remove);
+    // Keeps it in being.
+    return [name, made](std::size_t runs) {
+        return elapsed_ns(runs, [&](std::size_t) { return slidegate::Segment::shared(name).layout().buckets; });
+    };
+}
+
 /// Something to time. `run` does it so often and returns how long that took; `make` prepares it, when it is wanted.
 struct Figure {
     const char* name;
@@ -201,6 +271,9 @@ std::vector<Figure> all_figures() {
         {"insert-used", insert_in_used_memory},
         {"threads-same", [] { return two_threads(true); }},
         {"threads-own", [] { return two_threads(false); }},
+        {"process-one", [] { return processes(1); }},
+        {"process-two", [] { return processes(2); }},
+        {"attach", attaching},
     };
 }
 

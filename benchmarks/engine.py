@@ -24,6 +24,9 @@ _FIGURES = (
     ("insert-used", "new key, in the cell of an expired one", None),
     ("threads-same", "2 threads, one hot key, for each thread", None),
     ("threads-own", "2 threads, a hot key each, for each thread", None),
+    ("process-one", "1 process, hot key in a shared segment", None),
+    ("process-two", "2 processes, one hot key, for each process", 250),
+    ("attach", "attaching to a segment of 64 MiB", 5_000_000),
 )
 
 

@@ -15,10 +15,12 @@ import endpoints
 import engine
 import memory
 import middlewares
+import processes
 import report
 
 _ENGINE_ROUNDS = 21
 _COUNTING_ROUNDS = 41
+_PROCESSES_ROUNDS = 11
 _ENDPOINT_ROUNDS = 1500
 _MIDDLEWARE_ROUNDS = 400
 
@@ -40,6 +42,8 @@ def main() -> None:
     figures = engine.measure(program, _ENGINE_ROUNDS) + figures
     _say("Python")
     figures += counting.measure(_COUNTING_ROUNDS)
+    _say("processes")
+    figures += processes.measure(_PROCESSES_ROUNDS)
     _say("FastAPI")
     figures += endpoints.measure(_ENDPOINT_ROUNDS)
     figures += middlewares.measure(_MIDDLEWARE_ROUNDS)
