@@ -161,7 +161,7 @@ TEST_CASE("Whoever is killed at any instruction while rebasing leaves it done or
     const std::int64_t instructions = step_through(
         Stops::instructions, [&] { header->rebase(*header->epoch(), moment); },
         [&] {
-            std::array<std::uint64_t, kPage / 8> left = *page;
+            alignas(Header) std::array<std::uint64_t, kPage / 8> left = *page;
             auto* const after = reinterpret_cast<Header*>(&left);
             Epoch* epoch = after->epoch();
             REQUIRE(epoch != nullptr);
