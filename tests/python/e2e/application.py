@@ -18,6 +18,7 @@ from e2e import requests_of, sockets_of, streams_of
 from e2e.journal import Journal, requests_running
 from slidegate import Limiter, RateLimitExceeded, _rate_limit_exceeded_handler
 from slidegate.middleware import SlowAPIMiddleware
+from slidegate.util import get_remote_address
 
 DEFAULT = 100
 OUTER: ContextVar[str] = ContextVar("OUTER", default="unset")
@@ -70,22 +71,18 @@ def plain() -> FastAPI:
 
 
 def limited() -> FastAPI:
-    """Limits that are decided at once."""
-    return _application(Limiter(client_of, default_limits=[f"{DEFAULT}/hour"], headers_enabled=True))
+    """Limits that are decided at once, on the shortest way there is."""
+    return _application(Limiter(get_remote_address, default_limits=[f"{DEFAULT}/hour"], headers_enabled=True))
 
 
 def holding() -> FastAPI:
     """Limits that are awaited, one of which is given back when the response says so."""
 
     async def client(request: Any) -> str:
-        return client_of(request)
+        return str(request.headers["x-client"])
 
     limiter = Limiter(client, default_limits=[f"{DEFAULT}/hour"], headers_enabled=True)
     return _application(limiter, holds=True)
-
-
-def client_of(request: Any) -> str:
-    return str(request.headers["x-client"])
 
 
 def _unchanged(function: Any) -> Any:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import h11
 
 PATIENCE_S = 20
+_numbers = itertools.count(1)
 _TOLD_BY_LIMITS = ("x-ratelimit-", "retry-after")
 
 
@@ -95,10 +98,10 @@ class Exchange:
 
 
 class Connection:
-    """A connection, as `client` for limits that count clients."""
+    """A connection of a client, which limits know by its address or by its name in a header."""
 
     def __init__(self, port: int, client: str) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+        self.socket = dialled(port, client)
         self.received = b""
         self._client = client
 
@@ -139,6 +142,19 @@ class Connection:
 
     def close(self) -> None:
         self.socket.close()
+
+
+@cache
+def address_of(client: str) -> str:
+    """An address of this machine that no other client has."""
+    number = next(_numbers)
+    assert number < 1 << 16
+    return f"127.1.{number >> 8}.{number & 255}"
+
+
+def dialled(port: int, client: str) -> socket.socket:
+    """A connection from the address of a client."""
+    return socket.create_connection(("127.0.0.1", port), PATIENCE_S, (address_of(client), 0))
 
 
 @contextmanager

@@ -37,8 +37,8 @@ def _add_answers(app: FastAPI, limits: Limits, journal: Journal) -> None:
     async def answer(request: Request, status: int) -> Response:
         return PlainTextResponse(f"answered {status}", status_code=status)
 
-    async def homepage(request: Request) -> Response:
-        return PlainTextResponse("home", headers={"x-own": "kept"})
+    async def page(request: Request) -> Response:
+        return PlainTextResponse("page", headers={"x-own": "kept"})
 
     def few(request: Request) -> dict[str, str]:
         return {"answer": "few"}
@@ -54,7 +54,7 @@ def _add_answers(app: FastAPI, limits: Limits, journal: Journal) -> None:
         return "admitted"
 
     app.api_route("/answers/{status}", methods=["GET", "POST"], include_in_schema=False)(answer)
-    app.router.routes += [Route("/start", homepage), Route("/start/decorated", limits.limit("50/hour")(homepage))]
+    app.router.routes += [Route("/page", page), Route("/page/decorated", limits.limit("50/hour")(page))]
     app.get("/items/")(few)
     app.get("/items/{item}")(limits.limit("50/hour")(few))
     app.put("/items/{item}")(few)

@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from conftest import HAS_STREAMS
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 from starlette.background import BackgroundTask
@@ -120,19 +119,17 @@ def add(app: FastAPI, limits: Limits, journal: Journal) -> None:
     _add_twice(app, limits, "/streams/endless/sync", endless_by_thread)
     _add_twice(app, limits, "/streams/breaking", breaking)
     app.get("/streams/failures", response_class=StreamingResponse)(limits.failures("1/hour")(endless))
-    if HAS_STREAMS:
+    if EventSourceResponse is not None:
 
         async def lines(request: Request) -> AsyncIterator[int]:
             async for number in made(request.headers["x-client"]):
                 yield number
 
-        _add_twice(app, limits, "/lines", lines)
-    if HAS_EVENTS:
-
         async def own_events(request: Request) -> AsyncIterator[ServerSentEvent]:
             async for number in made(request.headers["x-client"]):
                 yield ServerSentEvent(data=number, id=str(number))
 
+        _add_twice(app, limits, "/lines", lines)
         _add_twice(app, limits, "/events/own", own_events, response_class=EventSourceResponse)
 
 

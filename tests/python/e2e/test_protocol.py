@@ -11,11 +11,11 @@ from e2e.client import Answer
 from e2e.server import Server, Servers
 
 PLACES = [
-    ("GET", "/start", 200),
-    ("HEAD", "/start", 200),
-    ("HEAD", "/start/decorated", 200),
-    ("POST", "/start", 405),
-    ("POST", "/start/decorated", 405),
+    ("GET", "/page", 200),
+    ("HEAD", "/page", 200),
+    ("HEAD", "/page/decorated", 200),
+    ("POST", "/page", 405),
+    ("POST", "/page/decorated", 405),
     ("DELETE", "/items/1", 405),
     ("HEAD", "/items/1", 405),
     ("OPTIONS", "/items/1", 405),
@@ -40,7 +40,7 @@ def test_an_answer_is_the_same_but_for_the_headers_of_limits(
     assert answer.status == status
 
 
-@pytest.mark.parametrize("path", ["/start", "/start/decorated", "/items/1", "/streams/async"])
+@pytest.mark.parametrize("path", ["/page", "/page/decorated", "/items/1", "/streams/async"])
 def test_an_answer_has_the_headers_of_one_limit(path: str, servers: Servers) -> None:
     for server in servers.limited:
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from e2e.client import PATIENCE_S
+from e2e.client import PATIENCE_S, dialled
 from e2e.server import Server, Servers
 from e2e.sockets_of import FEW
 
@@ -23,7 +24,7 @@ def opened(server: Server, path: str) -> ClientConnection:
         open_timeout=PATIENCE_S,
         close_timeout=PATIENCE_S,
         compression=None,
-        proxy=None,
+        sock=dialled(server.port, server.name),
     )
 
 
@@ -37,18 +38,18 @@ def refusal(server: Server, path: str) -> tuple[int, dict[str, str], bytes]:
 @pytest.mark.parametrize("path", ECHOES)
 def test_a_conversation_is_the_same_and_so_are_the_headers_that_accept_it(path: str, servers: Servers) -> None:
     def program(server: Server) -> Any:
-        with opened(server, path) as socket:
+        with opened(server, path) as talk:
             said: list[str | bytes] = ["text", b"\x00binary", "x" * 70_000, ""]
             heard = []
             for each in said:
-                socket.send(each)
-                heard.append(socket.recv(timeout=PATIENCE_S))
-            assert socket.ping().wait(PATIENCE_S)
-            headers = dict(socket.response.headers.items()) if socket.response is not None else {}
-            socket.close(4002, "enough")
+                talk.send(each)
+                heard.append(talk.recv(timeout=PATIENCE_S))
+            assert talk.ping().wait(PATIENCE_S)
+            headers = dict(talk.response.headers.items()) if talk.response is not None else {}
+            talk.close(4002, "enough")
         assert heard == said
         names = {name.lower() for name in headers} - {"date"}
-        return socket.subprotocol, headers["x-own"], sorted(names), server.notes_until("closed")
+        return talk.subprotocol, headers["x-own"], sorted(names), server.notes_until("closed")
 
     subprotocol, own, _, notes = servers.same(program)
     assert (subprotocol, own) == ("chat", "kept")
@@ -74,10 +75,10 @@ def test_an_endpoint_that_fails_ends_the_conversation_the_same(path: str, server
 
 def ended_by(server: Server, path: str, word: str) -> tuple[int, str] | None:
     """The close code and the reason of the server; None when it just hangs up."""
-    with opened(server, path) as socket:
-        socket.send(word)
+    with opened(server, path) as talk:
+        talk.send(word)
         with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(timeout=PATIENCE_S)
+            talk.recv(timeout=PATIENCE_S)
     received = closed.value.rcvd
     return (received.code, received.reason) if received is not None else None
 
@@ -85,8 +86,10 @@ def ended_by(server: Server, path: str, word: str) -> tuple[int, str] | None:
 @pytest.mark.parametrize("path", ECHOES)
 def test_a_client_that_vanishes_is_noticed(path: str, servers: Servers) -> None:
     def program(server: Server) -> Any:
-        socket = opened(server, path)
-        socket.socket.close()
+        talk = opened(server, path)
+        # The client's thread that is reading keeps it open when it is only closed.
+        talk.socket.shutdown(socket.SHUT_RDWR)
+        talk.socket.close()
         return server.notes_until("closed")
 
     left, closed = servers.same(program)
@@ -111,8 +114,8 @@ def without_date(found: tuple[int, dict[str, str], bytes]) -> Any:
 def test_a12_a_decorated_socket_is_refused_before_it_is_accepted(servers: Servers) -> None:
     def program(server: Server) -> Any:
         for _ in range(FEW):
-            with opened(server, "/sockets/few") as socket, pytest.raises(ConnectionClosed):
-                socket.recv(timeout=PATIENCE_S)
+            with opened(server, "/sockets/few") as talk, pytest.raises(ConnectionClosed):
+                talk.recv(timeout=PATIENCE_S)
         refused = [refusal(server, "/sockets/few") for _ in range(2)]
         return refused, server.notes_when_idle()
 
