@@ -135,7 +135,7 @@ PyObject* take(PyObject* memory, PyObject* const* arguments, Py_ssize_t count) n
 }
 
 py::object taker(const py::object& hit, const py::object& cost, const py::tuple& items, const py::object& labels,
-                 const py::object& view, const py::object& done, const py::object& prefix, const py::str& endpoint,
+                 const py::object& view, const py::object& done, const py::object& prefix, const py::object& endpoint,
                  const py::set& exempt) {
     static PyMethodDef method = {"take", fast(&take), METH_FASTCALL, "Counts a request."};
     const bool is_view =

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import numbers
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -34,6 +35,8 @@ class Plan:
     fallback: tuple[LimitGroup, ...]
     is_ahead: bool = False
     is_pooled: bool = False
+    exempt_name: str | None = None
+    """What it is called among the exempt routes; None when another function of its name is exempt, and it is not."""
 
     @property
     def groups(self) -> tuple[LimitGroup, ...]:
@@ -49,6 +52,12 @@ class Charge(NamedTuple):
     place: Place
     key: str
     cost: int
+
+
+def _is_keylike(key: object) -> bool:
+    """Whether `str` makes the same of equal keys, and something else of others: of a UUID, not of just any object."""
+    is_number = isinstance(key, numbers.Number) and not isinstance(key, bool)
+    return is_number or type(key).__str__ is not object.__str__
 
 
 def _weight(charge: Charge) -> tuple[bool, int]:
@@ -127,13 +136,13 @@ class ChargeReader:
         key = asked.keys[identity] = await asked.answer(key)
         if isinstance(key, bytes):
             key = key.decode("utf-8", "surrogateescape")
-        elif isinstance(key, int) and not isinstance(key, bool):
-            key = str(key)
         elif key is not None and not isinstance(key, str):
-            raise TypeError(
-                f"{plan.endpoint}: the key function {qualified_name(group.key_function)} returned a"
-                f" {type(key).__name__}; a key is a str, bytes or int"
-            )
+            if not _is_keylike(key):
+                raise TypeError(
+                    f"{plan.endpoint}: the key function {qualified_name(group.key_function)} returned a"
+                    f" {type(key).__name__}; a key is a str, bytes, number, or something that str() tells apart"
+                )
+            key = str(key)
         if not key and "missing key" not in self.warned_of:
             self.warned_of.add("missing key")
             self.logger.warning(

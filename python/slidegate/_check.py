@@ -78,7 +78,7 @@ class Checker:
     headers: HeaderFormat
     logger: logging.Logger
     refusals: logging.Logger
-    exempt_routes: set[str]
+    exempt_routes: set[str | None]
     headers_enabled: bool
     swallows_errors: bool
     foreign_counter: Callable[[], Counter | Bridge | None]
@@ -134,7 +134,7 @@ class Checker:
         """Whether nothing is left to decide: this limiter has done it, or somebody has said so."""
         done = state.get(COMPLETE)
         is_repeated = plan.is_ahead and self._is_ahead(state)
-        return done is True or done is self.owner or is_repeated or plan.endpoint in self.exempt_routes
+        return done is True or done is self.owner or is_repeated or plan.exempt_name in self.exempt_routes
 
     def mark_of(self, plan: Plan, before: object = None) -> object:
         """What a request's state remembers as `_rate_limiting_complete` when the plan was checked."""

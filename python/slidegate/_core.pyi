@@ -200,8 +200,8 @@ def taker(
     view: type[tuple[Any, ...]] | None,
     done: object,
     prefix: str | None,
-    endpoint: str,
-    exempt: set[str],
+    endpoint: str | None,
+    exempt: set[Any],
     /,
 ) -> Callable[..., tuple[_Essentials, str, str] | tuple[()] | None]:
     """A function of an ASGI scope, and perhaps a key instead of the peer's host, that counts the request.

@@ -65,7 +65,7 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
         None if is_bare else CurrentLimit,
         checker.mark_of(plan),
         key_prefix or None,
-        plan.endpoint,
+        plan.exempt_name,
         checker.exempt_routes,
     )
 
@@ -88,12 +88,12 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
         setattr(check, _QUICK, Quick(take, resume))
         return check
 
-    read_key, endpoint, exempt_routes = plan.groups[0].read_key, plan.endpoint, checker.exempt_routes
+    read_key, exempt_name, exempt_routes = plan.groups[0].read_key, plan.exempt_name, checker.exempt_routes
 
     def check_key(request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None] | None:
         scope = request.scope
         state = scope.get("state")
-        if (exempt_routes and endpoint in exempt_routes) or (state is not None and COMPLETE in state):
+        if (exempt_routes and exempt_name in exempt_routes) or (state is not None and COMPLETE in state):
             return check_in_general(request, settle)
         key = read_key(request)
         answer = take(scope, key)

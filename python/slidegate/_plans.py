@@ -7,13 +7,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from starlette.endpoints import HTTPEndpoint
 from starlette.requests import HTTPConnection
 from starlette.staticfiles import StaticFiles
 
 from ._callables import Settle, qualified_name
 from ._charges import Plan
 from ._check import Check
-from ._endpoint import Endpoint, endpoint_behind, endpoints_over
+from ._endpoint import Endpoint, endpoint_behind, endpoints_over, wrapped_chain
 from ._fast import compile_check
 from ._route_candidate import Found, Kind
 from .wrappers import LimitGroup
@@ -63,12 +64,19 @@ class Plans:
             self._renew(endpoint)
         self.revision += 1
 
-    def plan(self, name: str, own: Sequence[LimitGroup], **options: bool) -> Plan:
-        """Own limits, those of the application, and the defaults where they apply."""
+    def exempt_name(self, name: str, *functions: Any) -> str | None:
+        """The name of an endpoint, if it is the one that is exempt under it, or nobody knows which one that is."""
+        exempt = self._limiter._exempt_functions.get(name)
+        chains = (part for function in functions for part in wrapped_chain(function))
+        return name if exempt is None or any(part == one for part in chains for one in exempt) else None
+
+    def plan(self, name: str, own: Sequence[LimitGroup], *functions: Any, **options: bool) -> Plan:
+        """Own limits of these functions, those of the application, and the defaults where they apply."""
         limiter = self._limiter
         has_defaults = not any(group.override_defaults for group in own)
         common = (*limiter._application_limits, *(limiter._default_limits if has_defaults else ()))
-        return Plan(name, tuple(own), common, tuple(limiter._default_limits), **options)
+        exempt_name = self.exempt_name(name, *functions)
+        return Plan(name, tuple(own), common, tuple(limiter._default_limits), exempt_name=exempt_name, **options)
 
     def plan_of(self, endpoint: Endpoint) -> Plan:
         """The plan of an endpoint: what was declared for it, if nobody has changed that."""
@@ -78,7 +86,7 @@ class Plans:
             groups = [each for each in (self._left_of(group, name) for group in groups) if each is not None]
             groups += [LimitGroup.of(each, self._limiter._strategy, name) for each in fixed.added(name)]
             groups += dynamic.added(name)
-        return self.plan(name, groups)
+        return self.plan(name, groups, endpoint.function, *endpoint.wrappers)
 
     def check(self, plan: Plan) -> Check:
         """The check of a plan, as the limiter is configured now."""
@@ -95,7 +103,7 @@ class Plans:
             return self.plan("", ())
         endpoint = self.endpoint_of(function)
         if endpoint is None:
-            return self.plan(qualified_name(function), ())
+            return self.plan(qualified_name(function), (), function)
         return Plan(endpoint.name, (), (), ()) if in_middleware else self.plan_of(endpoint)
 
     def endpoint_of(self, function: Callable[..., Any]) -> Endpoint | None:
@@ -118,10 +126,7 @@ class Plans:
             )
         if inspect.isclass(found.endpoint):
             return self._by_method(found.endpoint)
-        check = self._ahead_of(found.endpoint, found.endpoint, is_registered)
-        if limiter._preflights_limited or not (found.methods is None or "OPTIONS" in found.methods):
-            return check
-        return _either(None, check)
+        return self._ahead_of(found.endpoint, found.endpoint, is_registered)
 
     def _renew(self, endpoint: Endpoint) -> None:
         if self._limiter._is_replaced():
@@ -146,7 +151,7 @@ class Plans:
         return None if way is Way.DECORATOR else self._checked(plan)
 
     def _plan_ahead(self, endpoint: Any) -> Plan:
-        return self.plan(qualified_name(endpoint), (), is_ahead=True)
+        return self.plan(qualified_name(endpoint), (), endpoint, is_ahead=True)
 
     def _by_method(self, endpoint: Any) -> Check:
         # A class has a function for each method, with or without a decorator.
@@ -157,12 +162,15 @@ class Plans:
             name = "get" if method == "HEAD" and not hasattr(endpoint, "head") else method.lower()
             function = getattr(endpoint, name, None)
             if name not in checks:
-                ahead = self._ahead_of(function, endpoint, lambda _: True) if function is not None else None
+                if function is not None:
+                    ahead = self._ahead_of(function, endpoint, lambda _: True)
+                else:
+                    ahead = self._checked(self._plan_ahead(endpoint)) if _serves_any_method(endpoint) else None
                 if len(checks) > len(vars(endpoint)):
                     return ahead(request, settle) if ahead is not None else None
                 checks[name] = ahead
             found = checks[name]
-            return None if found is None or _is_unlimited_preflight(self._limiter, request) else found(request, settle)
+            return None if found is None else found(request, settle)
 
         return check
 
@@ -186,8 +194,13 @@ def is_preflight(request: HTTPConnection) -> bool:
     return request.scope["method"] == "OPTIONS" and "access-control-request-method" in request.headers
 
 
-def _is_unlimited_preflight(limiter: Limiter, request: HTTPConnection) -> bool:
-    return not limiter._preflights_limited and is_preflight(request)
+def _serves_any_method(endpoint: Any) -> bool:
+    # Starlette's own classes answer 405 to methods that they have no function for.
+    is_stock = issubclass(endpoint, HTTPEndpoint) and all(
+        getattr(endpoint, name) is getattr(HTTPEndpoint, name)
+        for name in ("__await__", "dispatch", "method_not_allowed")
+    )
+    return not is_stock
 
 
 def _either(of_preflight: Check | None, of_others: Check | None) -> Check | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,9 @@ def _watched(build: Any) -> Any:
             check_application(self)
         except ConfigurationError as error:
             return _Refusing(error)
+        except Exception:
+            # Of what an application is made of, which may be anything, and none of whose business a limiter is.
+            logging.getLogger("slidegate").debug("an application could not be looked at", exc_info=True)
         return stack
 
     setattr(build_middleware_stack, _WATCHED, True)

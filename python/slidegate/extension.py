@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 from weakref import WeakSet
 
 from starlette.datastructures import MutableHeaders
@@ -133,6 +133,12 @@ class Limiter(Replaceable):
             or environment.flag(C.IN_MEMORY_FALLBACK_ENABLED, False)
         )
         is_bridge = self._storage_uri is not None and own_uri is None
+        unknown = set() if is_bridge else self._storage_options.keys() - {"size", "on_damage"}
+        if unknown:
+            # Not an error: programs leave those of Redis behind when they go on without it.
+            self.logger.warning(
+                "storage_options: nobody reads %s here; known: size, on_damage", ", ".join(sorted(map(repr, unknown)))
+            )
         own_storage = open_storage(
             own_uri,
             size=size,
@@ -161,6 +167,7 @@ class Limiter(Replaceable):
         self._application_limits = declared(application_limits, C.APPLICATION_LIMITS, "application_limits", "global")
         self._in_memory_fallback = declared(in_memory_fallback, C.IN_MEMORY_FALLBACK, "in_memory_fallback")
         self._exempt_routes: set[str] = set()
+        self._exempt_functions: dict[str, list[Any]] = {}
         self._plans = Plans(self)
         self._applications = WeakSet[Any]()
         self._route_limits: Declared[Limit] = Declared({}, self._plans.renew)
@@ -178,7 +185,7 @@ class Limiter(Replaceable):
             headers=self._headers,
             logger=self.logger,
             refusals=_silent_alone(self.logger.getChild("refusals")),
-            exempt_routes=self._exempt_routes,
+            exempt_routes=cast("set[str | None]", self._exempt_routes),
             headers_enabled=self._headers_enabled,
             swallows_errors=self._swallow_errors,
             foreign_counter=self._foreign_counter,
@@ -271,7 +278,10 @@ class Limiter(Replaceable):
 
     def exempt(self, obj: _Function) -> _Function:
         """Decorates an endpoint that is never limited, neither by default limits nor by decorators."""
-        self._exempt_routes.add(qualified_name(obj))
+        name = qualified_name(obj)
+        self._exempt_functions.setdefault(name, []).append(obj)
+        self._exempt_routes.add(name)
+        self._plans.renew()
         return obj
 
     def reset(self) -> None:

@@ -173,7 +173,7 @@ def _find_route_handler(routes: Iterable[BaseRoute], scope: Scope) -> Callable[.
 
 def _should_exempt(limiter: Limiter, handler: Callable[..., Any] | None) -> bool:
     """Whether the middleware leaves an endpoint alone: there is none, it is exempt, or its decorator decides."""
-    if handler is None or qualified_name(handler) in limiter._exempt_routes:
+    if handler is None or limiter._plans.exempt_name(qualified_name(handler), handler) in limiter._exempt_routes:
         return True
     return limiter._plans.endpoint_of(handler) is not None
 

@@ -133,7 +133,7 @@ def _parts_of(found: Found) -> Iterator[tuple[tuple[str, ...], Any]]:
 def _route_report(
     limiter: Limiter, found: Found, methods: tuple[str, ...], way: Way, plan: Plan, is_covered: bool
 ) -> RouteReport:
-    is_exempt = plan.endpoint in limiter._exempt_routes
+    is_exempt = plan.exempt_name in limiter._exempt_routes
     is_enforced = not is_exempt and (way is Way.DECORATOR or is_covered) and limiter._auto_check and limiter.enabled
     groups = [group for group in plan.groups if group.methods is None or _names_any(group.methods, methods)]
     by_path = any(limiter._checker.reader.is_by_path(plan, group.scope) for group in groups)

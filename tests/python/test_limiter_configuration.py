@@ -228,3 +228,10 @@ def test_a_key_function_and_lists_of_limits_are_looked_at_first(make_limiter: Ma
     with pytest.raises(ConfigurationError, match=r'default_limits=5 is no list of limits, such as \["10/minute"\]'):
         make_limiter(default_limits=5)
     assert make_limiter(key_func=None).limit("1/minute", key_func=lambda: "everybody")
+
+
+def test_storage_options_that_nobody_reads_are_named(
+    make_limiter: MakeLimiter, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_limiter(storage_options={"sise": 1 << 20, "size": 1 << 20})
+    assert caplog.messages == ["storage_options: nobody reads 'sise' here; known: size, on_damage"]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import uuid
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -87,7 +90,23 @@ def test_keys_may_be_text_bytes_or_integers(make_limiter: MakeLimiter, make_app:
         assert statuses(same, 1) == [429]
 
 
-@pytest.mark.parametrize("key", [True, 1.5, object(), ["alice"], ("alice",)])
+class Plan(Enum):
+    FREE = 1
+
+
+@pytest.mark.parametrize("key", [uuid.UUID(int=5), ipaddress.ip_address("192.0.2.1"), 1.5, Plan.FREE, 2**70])
+def test_what_str_tells_apart_is_a_key(key: Any, limiter: Limiter, app: FastAPI, client: Client) -> None:
+    keys = [key, key, "another"]
+
+    @app.get("/")
+    @limiter.limit("1/minute", key_func=lambda: keys.pop(0))
+    async def index() -> str:
+        return "ok"
+
+    assert client.statuses("/", 3) == [200, 429, 200]
+
+
+@pytest.mark.parametrize("key", [True, object(), ["alice"], ("alice",)])
 def test_another_type_of_key_is_an_error_that_names_the_endpoint_the_function_and_the_type(
     key: Any, limiter: Limiter, app: FastAPI
 ) -> None:

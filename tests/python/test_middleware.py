@@ -133,11 +133,77 @@ PREFLIGHT = {"origin": "https://other.test", "access-control-request-method": "G
 def test_a07_preflights_are_limited_when_asked_for(preflights_limited: bool, make: MakeApp) -> None:
     app, _ = make(preflights_limited=preflights_limited)
     app.get("/")(ok)
-    app.options("/own")(ok)
     client = Client(app)
-    for path, answer in {"/": 405, "/own": 200}.items():
+    statuses = [client.request("OPTIONS", "/", headers=PREFLIGHT).status_code for _ in range(3)]
+    assert statuses == [405, 405, 429 if preflights_limited else 405]
+
+
+def test_what_looks_like_a_preflight_is_limited_where_an_endpoint_serves_it(make: MakeApp) -> None:
+    class Own(HTTPEndpoint):
+        async def options(self, request: Request) -> PlainTextResponse:
+            return PlainTextResponse("ok")
+
+    app, _ = make()
+    app.options("/own")(ok)
+    app.mount("/mounted", PlainTextResponse("ok"))
+    app.router.routes.append(Route("/class", Own))
+    client = Client(app)
+    for path in ("/own", "/mounted/", "/class"):
         statuses = [client.request("OPTIONS", path, headers=PREFLIGHT).status_code for _ in range(3)]
-        assert statuses == [answer, answer, 429 if preflights_limited else answer]
+        assert statuses == [200, 200, 429], path
+
+
+def test_a_class_that_serves_methods_without_functions_for_them_is_limited(make: MakeApp) -> None:
+    class Plain:
+        def __init__(self, scope: Any, receive: Any, send: Any) -> None:
+            self.arguments = (scope, receive, send)
+
+        def __await__(self) -> Any:
+            return PlainTextResponse("ok")(*self.arguments).__await__()
+
+    class Dispatching(HTTPEndpoint):
+        async def dispatch(self) -> None:
+            await PlainTextResponse("ok")(self.scope, self.receive, self.send)
+
+    class Fallback(HTTPEndpoint):
+        async def method_not_allowed(self, request: Request) -> PlainTextResponse:
+            return PlainTextResponse("ok")
+
+    class Stock(HTTPEndpoint):
+        async def post(self, request: Request) -> PlainTextResponse:
+            return PlainTextResponse("ok")
+
+    app, _ = make()
+    app.router.routes += [Route(f"/{each.__name__}", each) for each in (Plain, Dispatching, Fallback, Stock)]
+    client = Client(app)
+    for name in ("Plain", "Dispatching", "Fallback"):
+        assert client.statuses(f"/{name}", 3) == [200, 200, 429], name
+    assert client.statuses("/Stock", 3) == [405] * 3
+
+
+def test_only_the_function_that_is_exempt_is_among_those_of_one_name(make: MakeApp) -> None:
+    app, limiter = make()
+
+    def endpoint(answer: str) -> Any:
+        async def serve(request: Request) -> PlainTextResponse:
+            return PlainTextResponse(answer)
+
+        return serve
+
+    costly, limited = endpoint("costly"), limiter.limit("1/minute")(endpoint("limited"))
+    app.get("/costly")(costly)
+    app.get("/limited")(limited)
+    app.get("/free")(limiter.exempt(endpoint("free")))
+    client = Client(app)
+    assert client.statuses("/costly", 3) == [200, 200, 429]
+    assert client.statuses("/limited", 2) == [200, 429]
+    assert client.statuses("/free", 4) == [200] * 4
+    limiter.reset()
+    assert client.statuses("/costly", 3) == [200, 200, 429]
+    limiter.exempt(costly)
+    assert client.statuses("/costly", 3) == [200] * 3
+    limiter._exempt_routes.clear()
+    assert 429 in client.statuses("/free", 4)
 
 
 def test_a07_a_refusal_passes_through_cors(make: MakeApp) -> None:

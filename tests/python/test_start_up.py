@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.types import Message
 
 from slidegate import ConfigurationError, Limiter
@@ -222,3 +222,20 @@ def test_applications_are_watched_once(limiter: Limiter, make_limiter: MakeLimit
     make_limiter()
     importlib.import_module("slidegate._start_up").watch_start_up()
     assert [kind.build_middleware_stack for kind in kinds] == before
+
+
+class Permissive:
+    """Has every attribute, as mocks and proxies have."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *args: None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await PlainTextResponse("ok")(scope, receive, send)
+
+
+def test_an_application_of_odd_parts_starts_all_the_same() -> None:
+    app = Starlette(routes=[Mount("/odd", Permissive()), Route("/", Permissive(), name="odd")])
+    assert Client(app).statuses("/odd/x", 1) == [200]
