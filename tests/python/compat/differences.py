@@ -36,7 +36,7 @@ COUNTING = {
         '`on_missing_key="skip"`',
     ),
     "qualified-names": Difference(
-        "functions of one name in one module share their limits",
+        "functions of one name in one module share their limits and exemptions",
         "they are apart; names in `_route_limits` and for `key_style` are qualified: `module.Class.method`",
     ),
     "constant-time": Difference("a moving window takes longer as it fills", "always the same"),

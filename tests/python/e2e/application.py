@@ -107,8 +107,9 @@ def _application(limiter: Limiter | None, *, holds: bool = False) -> FastAPI:
         routes.add(app, limits, journal)
     requests_of.add_state(mounted, limits)
     app.mount("/mounted", mounted)
-    app.include_router(journal.routes())
-    for route in journal.routes().routes:
+    router = journal.routes()
+    app.include_router(router)
+    for route in router.routes:
         limits.exempt(getattr(route, "endpoint", None))
 
     @app.post("/mark")
