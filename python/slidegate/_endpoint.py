@@ -81,7 +81,10 @@ class Endpoint:
     def wrap(self, previous: Callable[..., Any]) -> Callable[..., Any]:
         """The function to be called instead; `previous`, if that is one. Its signature asks for what checks need."""
         before = (self.is_waiting, self.is_holding)
-        self.is_waiting = any(group.is_async for group in self.groups)
+        plan = self.limiter._plans.plan_of(self)
+        instead = (*plan.fallback, *self.limiter._in_memory_fallback)
+        # A check that waits for the event loop must not hold a thread that what it waits for may need.
+        self.is_waiting = any(group.is_async for group in (*self.groups, *plan.groups, *instead))
         self.is_holding = any(group.read_deduct is not None for group in self.groups)
         if previous in self.wrappers and before == (self.is_waiting, self.is_holding):
             return previous

@@ -24,9 +24,12 @@ _METHODS = ("_check_request_limit", "_inject_asgi_headers")
 
 
 class Guard:
-    """The checks of one application's routes by one limiter, each made when a request first needs it. Thread-safe."""
+    """The checks of one application's routes by one limiter, each made when a request first needs it. Thread-safe.
 
-    def __init__(self, app: Any, limiter: Limiter, *, is_limiter_of_app: bool) -> None:
+    `routed` is what has the routes: the application, or what is mounted in it.
+    """
+
+    def __init__(self, app: Any, limiter: Limiter, routed: Any, *, is_limiter_of_app: bool) -> None:
         self.app = app
         self.limiter = limiter
         self.kind: Any = type(limiter)
@@ -36,7 +39,7 @@ class Guard:
         self._state = getattr(app, "state", None)
         self._values: dict[str, Any] = getattr(self._state, "_state", {})
         self._plans = limiter._plans
-        self._finder = RouteFinder(app)
+        self._finder = RouteFinder(routed)
         self._find = self._finder.find
         self._revision = self._plans.revision
         self._checks: dict[Found | None, Check | None] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +67,10 @@ class Plans:
     def exempt_name(self, name: str, *functions: Any) -> str | None:
         """The name of an endpoint, if it is the one that is exempt under it, or nobody knows which one that is."""
         exempt = self._limiter._exempt_functions.get(name)
-        chains = (part for function in functions for part in wrapped_chain(function))
-        return name if exempt is None or any(part == one for part in chains for one in exempt) else None
+        if exempt is None:
+            return name
+        those = {id(part) for function in exempt for part in _parts_of(function)}
+        return name if any(id(part) in those for function in functions for part in _parts_of(function)) else None
 
     def plan(self, name: str, own: Sequence[LimitGroup], *functions: Any, **options: bool) -> Plan:
         """Own limits of these functions, those of the application, and the defaults where they apply."""
@@ -192,6 +194,11 @@ class Plans:
 def is_preflight(request: HTTPConnection) -> bool:
     """Whether a browser asks what another origin may send."""
     return request.scope["method"] == "OPTIONS" and "access-control-request-method" in request.headers
+
+
+def _parts_of(function: Any) -> Iterator[Any]:
+    # Bound methods are others every time; what they are of is not.
+    return (getattr(part, "__func__", part) for part in wrapped_chain(function))
 
 
 def _serves_any_method(endpoint: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from ._check import Checker
 from ._declared import Declared
@@ -13,7 +13,7 @@ _REPLACEABLE = frozenset(
     {
         *("_check_request_limit", "_inject_asgi_headers", "_limiter", "_auto_check"),
         *("_default_limits", "_application_limits", "_route_limits", "_dynamic_route_limits"),
-        *("_headers_enabled", "_swallow_errors"),
+        *("_headers_enabled", "_swallow_errors", "_exempt_routes"),
     }
 )
 
@@ -25,6 +25,7 @@ class Replaceable:
     _plans: Plans
     _headers_enabled: bool
     _swallow_errors: bool
+    _exempt_routes: set[str]
     _stock_check: ClassVar[Any]
     _stock_inject: ClassVar[Any]
     _is_check_replaced = False
@@ -45,7 +46,10 @@ class Replaceable:
             own["_is_check_replaced"] = "_check_request_limit" in own
             own["_is_inject_replaced"] = "_inject_asgi_headers" in own
             self._checker = replace(
-                self._checker, headers_enabled=self._headers_enabled, swallows_errors=self._swallow_errors
+                self._checker,
+                headers_enabled=self._headers_enabled,
+                swallows_errors=self._swallow_errors,
+                exempt_routes=cast("set[str | None]", self._exempt_routes),
             )
             self._plans.renew()
 

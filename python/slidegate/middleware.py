@@ -20,6 +20,7 @@ from ._fast import Answer, Quick
 from ._guard import Guard
 from ._handler import _rate_limit_exceeded_handler
 from ._holds import LEFT_TO_MIDDLEWARE
+from ._route_internals import router_of
 from ._routes import endpoint_among
 from ._shortcut import Known, Memory, Shortcut
 from .errors import ConfigurationError, RateLimitExceeded
@@ -158,7 +159,10 @@ class SlowAPIMiddleware:
                 f"{type(self).__name__} found {limiter!r} for a limiter; set app.state.limiter = limiter, or give it"
                 " one with app.add_middleware(SlowAPIMiddleware, limiter=limiter)"
             )
-        self._guard = guard = Guard(app, limiter, is_limiter_of_app=self._limiter is None)
+        # Below a mount the routes are not those of the application, but those that are behind this middleware.
+        router, _ = router_of(self.app)
+        routed = app if router is None or router is router_of(app)[0] else self.app
+        self._guard = guard = Guard(app, limiter, routed, is_limiter_of_app=self._limiter is None)
         self._shortcut = guard.shortcut
         return guard
 
@@ -278,6 +282,8 @@ async def _response_to(error: Exception, request: Request, app: Any) -> Response
     handler = _handler_of(error, app)
     if handler is None:
         raise error
+    # Outside of the application, nobody has told handlers which one it is.
+    request.scope.setdefault("app", app)
     if is_async(handler):
         response = await handler(request, error)
     elif handler is _rate_limit_exceeded_handler:

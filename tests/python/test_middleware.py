@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -14,9 +15,11 @@ from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
 from starlette.endpoints import HTTPEndpoint
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Host, Route
+from starlette.routing import Host, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Message
 
@@ -551,3 +554,82 @@ def test_a_middleware_of_ones_own_may_check_by_hand(check_limits: Any, make_limi
     assert client.statuses("/own", 2) == [200, 200]
     assert client.statuses("/free", 2) == [200, 200]
     assert client.statuses("/unknown", 2) == [404, 404]
+
+
+def test_middleware_of_what_is_mounted_limits_its_routes(make_limiter: Callable[..., Limiter]) -> None:
+    def limited(wrap: Callable[[Any, Limiter], Any]) -> list[int]:
+        limiter = make_limiter(default_limits=["2/minute"])
+        inner = Starlette(routes=[Route("/x", ok_async)])
+        return Client(wrap(inner, limiter)).statuses("/m/x", 3)
+
+    def below_mount(inner: Any, limiter: Limiter) -> Any:
+        return Starlette(routes=[Mount("/m", SlowAPIMiddleware(inner, limiter=limiter))])
+
+    def of_mount(inner: Any, limiter: Limiter) -> Any:
+        middleware = [Middleware(SlowAPIMiddleware, limiter=limiter)]
+        return Starlette(routes=[Mount("/m", routes=inner.routes, middleware=middleware)])
+
+    assert limited(below_mount) == [200, 200, 429]
+    assert limited(of_mount) == [200, 200, 429]
+
+
+def test_middleware_around_the_application_answers_refusals(make_limiter: Callable[..., Limiter]) -> None:
+    app = Starlette(routes=[Route("/x", ok_async)])
+    limiter = make_limiter(default_limits=["2/minute"])
+    client = Client(SlowAPIMiddleware(app, limiter=limiter))
+    assert client.statuses("/x", 3) == [200, 200, 429]
+
+
+def test_the_set_of_exempt_routes_can_be_replaced(make: MakeApp) -> None:
+    app, limiter = make(default_limits=["1/minute"])
+    app.get("/")(ok_async)
+    client = Client(app)
+    assert client.statuses("/", 2) == [200, 429]
+    limiter._exempt_routes = {f"{__name__}.ok_async"}
+    assert client.statuses("/", 2) == [200, 200]
+    limiter._exempt_routes = set()
+    assert client.get("/").status_code == 429
+
+
+def test_a_bound_method_and_what_wraps_an_exempt_function_are_exempt(make: MakeApp) -> None:
+    app, limiter = make(default_limits=["1/minute"])
+
+    class Service:
+        @limiter.exempt
+        async def serve(self, request: Request) -> PlainTextResponse:
+            return PlainTextResponse("ok")
+
+    async def inner(request: Request) -> PlainTextResponse:
+        return PlainTextResponse("ok")
+
+    @functools.wraps(inner)
+    async def outer(request: Request) -> PlainTextResponse:
+        return await inner(request)
+
+    app.get("/bound")(Service().serve)
+    app.get("/wrapped")(inner)
+    limiter.exempt(outer)
+    assert Client(app).statuses("/bound", 3) == [200] * 3
+    assert Client(app).statuses("/wrapped", 3) == [200] * 3
+
+
+def test_many_requests_at_once_for_a_synchronous_endpoint_with_an_awaited_common_limit(
+    make_limiter: Callable[..., Limiter], make_app: Callable[[Limiter], FastAPI]
+) -> None:
+    async def key(request: Request) -> str:
+        return await run_in_threadpool(lambda: "everybody")
+
+    limiter = make_limiter(key_func=key, application_limits=["60/minute"])
+    app = make_app(limiter)
+
+    @app.get("/")
+    @limiter.limit("100/minute", key_func=lambda: "everybody")
+    def endpoint(request: Request) -> str:
+        return "ok"
+
+    async def run() -> list[int]:
+        client = Client(app)
+        answers = await asyncio.wait_for(asyncio.gather(*(client.send("GET", "/") for _ in range(80))), 60)
+        return [answer.status_code for answer in answers]
+
+    assert sorted(asyncio.run(run())) == [200] * 60 + [429] * 20
