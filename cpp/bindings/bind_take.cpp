@@ -80,6 +80,12 @@ PyObject* view_of(PyObject* memory, PyObject* essentials, PyObject* key, PyObjec
     return view.release();
 }
 
+// Counted as the path without it: routes match both.
+bool ends_with_line_feed(PyObject* path) noexcept {
+    const Py_ssize_t length = PyUnicode_GET_LENGTH(path);
+    return length != 0 && PyUnicode_READ_CHAR(path, length - 1) == '\n';
+}
+
 bool is_exempt(PyObject* memory) noexcept {
     PyObject* exempt = part(memory, kExempt);
     return PySet_GET_SIZE(exempt) != 0 && PySet_Contains(exempt, part(memory, kEndpoint)) == 1;
@@ -95,7 +101,7 @@ PyObject* take(PyObject* memory, PyObject* const* arguments, Py_ssize_t count) n
     PyObject* path = PyDict_GetItemWithError(scope, known.path);
     PyObject* key = count == 2 ? arguments[1] : peer(scope);
     if ((state != nullptr && (!PyDict_CheckExact(state) || PyDict_Contains(state, known.complete) != 0)) ||
-        !is_text(path) || !is_text(key) || PyUnicode_GET_LENGTH(key) == 0) {
+        !is_text(path) || ends_with_line_feed(path) || !is_text(key) || PyUnicode_GET_LENGTH(key) == 0) {
         PyErr_Clear();
         return undone();
     }

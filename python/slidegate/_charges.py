@@ -176,7 +176,8 @@ class ChargeReader:
         scope: object = group.scope
         if group.read_scope is not None:
             scope = str(await asked.answer(group.read_scope(asked.request, plan.endpoint)))
-        return self.place(plan, asked.request.scope["path"], scope, method)
+        # Routes without parameters also match what has a line feed after their path.
+        return self.place(plan, asked.request.scope["path"].removesuffix("\n"), scope, method)
 
     async def _cost(self, plan: Plan, group: LimitGroup, asked: Asked) -> int:
         if group.read_cost is None:

@@ -633,3 +633,17 @@ def test_many_requests_at_once_for_a_synchronous_endpoint_with_an_awaited_common
         return [answer.status_code for answer in answers]
 
     assert sorted(asyncio.run(run())) == [200] * 60 + [429] * 20
+
+
+def test_a_line_feed_after_a_path_is_no_other_path(make: MakeApp) -> None:
+    app, limiter = make()
+    app.get("/plain")(ok)
+    app.get("/own")(limiter.limit("2/minute")(ok_async))
+    client = Client(app)
+    for path in ("/plain", "/own"):
+        assert [client.get(each).status_code for each in (path, f"{path}%0A", path, f"{path}%0A")] == [
+            200,
+            200,
+            429,
+            429,
+        ]

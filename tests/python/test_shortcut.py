@@ -338,6 +338,7 @@ def test_a_taker_leaves_in_the_state_what_the_general_way_does() -> None:
         ({"client": (None, 1)}, ()),
         ({"client": "192.0.2.1"}, ()),
         ({"path": None}, ()),
+        ({"path": "/\n"}, ()),
         ({"state": {"_rate_limiting_complete": True}}, ()),
         ({"state": 7}, ()),
         ({}, ("",)),
