@@ -58,10 +58,11 @@ class Plans:
         self.is_holding |= any(group.read_deduct is not None for group in endpoint.groups)
         self.revision += 1
 
-    def renew(self) -> None:
-        """Makes all checks again."""
+    def renew(self, name: str | None = None) -> None:
+        """Makes all checks again, or those of the endpoints of this name."""
         for endpoint in list(self._endpoints):
-            self._renew(endpoint)
+            if name is None or endpoint.name == name:
+                self._renew(endpoint)
         self.revision += 1
 
     def exempt_name(self, name: str, *functions: Any) -> str | None:

@@ -281,7 +281,7 @@ class Limiter(Replaceable):
         name = qualified_name(obj)
         self._exempt_functions.setdefault(name, []).append(obj)
         self._exempt_routes.add(name)
-        self._plans.renew()
+        self._plans.renew(name)
         return obj
 
     def reset(self) -> None:
