@@ -146,7 +146,8 @@ class Plans:
         if inert is not None and not any(map(is_registered, inert.wrappers)):
             return Way.INERT, self.plan_of(inert)
         if isinstance(named, StaticFiles):
-            return Way.STATIC, Plan(qualified_name(named), (), (), ())
+            name = qualified_name(named)
+            return Way.STATIC, Plan(name, (), (), (), exempt_name=self.exempt_name(name, named))
         return Way.MIDDLEWARE, self._plan_ahead(named)
 
     def _ahead_of(self, called: Any, named: Any, is_registered: Callable[[object], bool]) -> Check | None:

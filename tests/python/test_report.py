@@ -114,6 +114,8 @@ def test_methods_of_classes_static_files_and_inert_decorators_are_told(
     assert told["POST /page"] == ((f"9 per 1 minute ({BY})",), "default_limits")
     assert told["GET,HEAD /above"][0] == (f"2 per 1 minute ({BY})",)
     assert "static files are not limited" in str(limiter.report(app))
+    limiter.exempt(app.routes[-1].app)  # type: ignore[attr-defined]
+    assert [each.reason for each in limiter.report(app).routes if each.path.startswith("/static")] == ["exempt"]
     assert wrapper
 
 
