@@ -275,11 +275,15 @@ def wrapped_chain(function: Any) -> Iterator[Any]:
 
 def endpoint_behind(limiter: Limiter, function: Any) -> Endpoint | None:
     """The endpoint of this limiter that a call of the function runs into, as far as wrappers tell what they wrap."""
+    return next((endpoint for endpoint in endpoints_behind(function) if endpoint.limiter is limiter), None)
+
+
+def endpoints_behind(function: Any) -> Iterator[Endpoint]:
+    """The endpoints, of any limiter, that the function or what it wraps is a wrapper of."""
     for each in wrapped_chain(function):
         known = getattr(each, _MARK, None)
-        if isinstance(known, Endpoint) and known.limiter is limiter:
-            return known
-    return None
+        if isinstance(known, Endpoint):
+            yield known
 
 
 def limiters_behind(function: Any) -> Iterator[Limiter]:
@@ -288,10 +292,7 @@ def limiters_behind(function: Any) -> Iterator[Limiter]:
     Those whose wrapper it is, or wraps; and those whose wrapper has the function's name in its module, as after a
     decorator that stands above the one of the route.
     """
-    for each in wrapped_chain(function):
-        known = getattr(each, _MARK, None)
-        if isinstance(known, Endpoint):
-            yield known.limiter
+    yield from (endpoint.limiter for endpoint in endpoints_behind(function))
     named = getattr(function, "__globals__", {}).get(getattr(function, "__name__", None))
     yield from (endpoint.limiter for endpoint in endpoints_over(function) if named in endpoint.wrappers)
 

@@ -32,7 +32,6 @@ class Guard:
     def __init__(self, app: Any, limiter: Limiter, routed: Any, *, is_limiter_of_app: bool) -> None:
         self.app = app
         self.limiter = limiter
-        self.kind: Any = type(limiter)
         self.shortcut = Shortcut()
         self._is_limiter_of_app = is_limiter_of_app
         # Where Starlette's State keeps its attributes; to ask the State itself takes ten times as long.
@@ -82,7 +81,8 @@ class Guard:
         ]
         if self._is_limiter_of_app:
             entries += [(vars(self.app), "state", self._state), (self._values, "limiter", limiter)]
-        attributes = [(self.kind, name, getattr(self.kind, name)) for name in _METHODS]
+        kind = type(limiter)
+        attributes = [(kind, name, getattr(kind, name)) for name in _METHODS]
         if all(names.get(name) is value for names, name, value in entries):
             self.shortcut.renew(self.app, Watched(tuple(entries), tuple(attributes), lists), uses)
         else:

@@ -77,9 +77,8 @@ class State:
 class RouteIndex:
     """The candidates of a router as a tree of segments, made deterministic where requests walk it.
 
-    To walk: from `start`, for each of at most `depth` + 1 segments, `edges.get(segment, other)`, or `step` where that
-    is None; then `plan.get(method)` or `decide`. `steps` does that, but for paths with a line feed: as "$" matches
-    before the last one, they need `all_steps`. Methods are None for WebSockets.
+    `outcome` walks it. Paths with a line feed need `all_steps`, as "$" matches before the last one; `steps` sees to
+    that. Methods are None for WebSockets.
 
     Only sizes that follow from the routes, never requests, decide how large it gets. Thread-safe: threads may do the
     same work twice.
@@ -130,7 +129,7 @@ class RouteIndex:
         state = self.start
         for segment in path.split("/", self.depth):
             state = state.edges.get(segment, state.other) or self.step(state, segment)
-        return self.decide(state, method)
+        return state.plan.get(method) or self.decide(state, method)
 
     def all_steps(self, method: str | None) -> list[Step]:
         """What finds the route for any path, slowly."""

@@ -110,9 +110,7 @@ def limiters_of(app: Any) -> list[Limiter]:
 def _warnings_about(limiter: Limiter, app: Any, report: Report) -> Iterator[str]:
     if not limiter.enabled:
         return
-    missing = [
-        each for each in report.unlimited if each.way == Way.MIDDLEWARE.value and "WEBSOCKET" not in each.methods
-    ]
+    missing = [each for each in report.unlimited if each.way == Way.MIDDLEWARE.value and not each.is_websocket]
     if missing and (limiter._default_limits or limiter._application_limits) and not has_middleware(app, limiter):
         yield (
             f"default_limits are not enforced on {_named(missing)}: routes without a decorator need"
@@ -125,7 +123,8 @@ def _warnings_about(limiter: Limiter, app: Any, report: Report) -> Iterator[str]
             ' Limiter(key_style="endpoint") counts a route as one'
         )
     outside = [each.cls for each in getattr(app, "user_middleware", ())]
-    mine = next((at for at, cls in enumerate(outside) if cls in {each.cls for each in middleware_of(app)}), None)
+    ours = {each.cls for each in middleware_of(app)}
+    mine = next((at for at, cls in enumerate(outside) if cls in ours), None)
     if mine is not None and any(inspect.isclass(cls) and issubclass(cls, CORSMiddleware) for cls in outside[mine:]):
         yield "CORSMiddleware is inside of SlowAPIMiddleware, whose 429 so has no CORS headers; add it afterwards"
 

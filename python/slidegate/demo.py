@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPMessage
 
+from ._columns import aligned
+
 HOST = "127.0.0.1"
 PATIENCE_S = 30
 
@@ -95,9 +97,7 @@ def routes() -> tuple[Route, ...]:
 def table(called: Sequence[Route]) -> str:
     """The outcome of all routes, in columns."""
     rows = [("route", "limit", "sent", "200s", "429s", "first refusal", "Retry-After"), *(r.row() for r in called)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    return "\n".join(aligned(rows, is_ruled=True))
 
 
 def transcript(answer: Answer) -> str:

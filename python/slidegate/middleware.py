@@ -230,13 +230,8 @@ def _resumed(quick: Quick, answer: Answer) -> Check:
 
 
 def _check_for(guard: Guard, scope: Scope, memory: Memory | None = None) -> Check | None:
-    limiter, kind = guard.limiter, guard.kind
-    if (
-        _find_route_handler is _STOCK_FIND
-        and _should_exempt is _STOCK_EXEMPT
-        and kind._check_request_limit is kind._stock_check
-        and not limiter._is_check_replaced
-    ):
+    limiter = guard.limiter
+    if _find_route_handler is _STOCK_FIND and _should_exempt is _STOCK_EXEMPT and not limiter._is_replaced():
         known = guard.check_for(scope)
         if memory is not None:
             guard.remember(memory, scope, known)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._callables import qualified_name
 from ._charges import Plan
+from ._columns import aligned
 from ._endpoint import wrapped_chain
 from ._plans import Way
 from ._routes import Found, RouteFinder
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "RouteReport", "report_of"]
 
-_GAP = "  "
 _WEBSOCKET = ("WEBSOCKET",)
 
 
@@ -80,11 +80,9 @@ class Report:
             for each in self.routes
             for at, limit in enumerate(each.limits or ("none",))
         ]
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        lines = [_GAP.join(map(str.ljust, row, widths)).rstrip() for row in (head, *rows)]
         count = len(self.unlimited)
         summary = f"{len(self.routes)} routes, {count or 'none'} of them without a limit and not exempt"
-        return "\n".join([*lines, "", *self.notes, summary])
+        return "\n".join([*aligned([head, *rows]), "", *self.notes, summary])
 
 
 def report_of(limiter: Limiter, app: Any) -> Report:
