@@ -155,9 +155,7 @@ bool tell(PyObject* teller, PyObject* scope, PyObject* message) noexcept {
 
 PyObject* send_telling(PyObject* memory, PyObject* message) noexcept {
     if (PyDict_CheckExact(message)) {
-        PyObject* type = PyDict_GetItemWithError(message, names().type);
-        const bool is_start = type == names().start || (type != nullptr && PyUnicode_CheckExact(type) &&
-                                                        PyUnicode_Compare(type, names().start) == 0);
+        const bool is_start = equals(PyDict_GetItemWithError(message, names().type), names().start);
         if (is_start && !tell(PyTuple_GET_ITEM(memory, kTeller), PyTuple_GET_ITEM(memory, kScope), message)) {
             return nullptr;
         }

@@ -56,9 +56,7 @@ PyObject* look_up(PyObject* memory, PyObject* scope) noexcept {
     if (!PyDict_CheckExact(scope)) {
         return none();
     }
-    PyObject* type = PyDict_GetItemWithError(scope, known.type);
-    if (type == nullptr || !PyUnicode_CheckExact(type) ||
-        (type != known.http && PyUnicode_Compare(type, known.http) != 0) ||
+    if (!equals(PyDict_GetItemWithError(scope, known.type), known.http) ||
         PyDict_GetItemWithError(scope, known.app) != PyTuple_GET_ITEM(memory, kApp)) {
         return none();
     }

@@ -82,6 +82,12 @@ struct Names {
     PyObject* essentials = PyUnicode_InternFromString("essentials");
 };
 
+/// Whether an object, which may be null, is this text.
+[[nodiscard]] inline bool equals(PyObject* object, PyObject* text) noexcept {
+    return object == text ||
+           (object != nullptr && PyUnicode_CheckExact(object) && PyUnicode_Compare(object, text) == 0);
+}
+
 /// Interned once, and kept as long as the process.
 [[nodiscard]] inline const Names& names() {
     static const Names all;
