@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Client
-from fastapi import Request, Response
-from starlette.responses import PlainTextResponse
+from fastapi import Request
 
+from compat.apps import client_of
 from compat.library import Library, differs, same
 
 
@@ -21,18 +20,6 @@ def _coroutines_are_gone(library: Library) -> Iterator[None]:
     yield
     if library.name == "slowapi":
         gc.collect()
-
-
-async def endpoint(request: Request) -> Response:
-    return PlainTextResponse("ok")
-
-
-def client_of(library: Library, limit: Any = "2/minute", limiter: Any = None, **options: Any) -> Client:
-    """A client of an application that has this limit on /items."""
-    limiter = limiter or library.limiter()
-    app = library.app(limiter)
-    app.get("/items")(limiter.limit(limit, **options)(endpoint))
-    return Client(app)
 
 
 async def address_awaited(request: Request) -> str:

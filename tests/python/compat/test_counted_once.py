@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from inspect import Parameter, Signature
 from typing import Any
@@ -11,33 +10,14 @@ from typing import Any
 import pytest
 from conftest import Client
 from fastapi import Request, Response
-from limits import parse
 from starlette.responses import PlainTextResponse
 
+from compat.apps import left, stacked
 from compat.library import Library, attempt, differs, same
-
-ADDRESS = "192.0.2.1"
 
 
 def endpoint(request: Request) -> Response:
     return PlainTextResponse("ok")
-
-
-def left(limiter: Any, notation: str, scope: str = "/items") -> int:
-    """What a limit still admits."""
-    remaining: int = limiter.limiter.get_window_stats(parse(notation), ADDRESS, scope)[1]
-    return remaining
-
-
-def limited(library: Library, *limits: Any, **options: Any) -> tuple[Any, Client]:
-    """A limiter and a client of an application that has these limits stacked on /items."""
-    limiter = library.limiter()
-    app = library.app(limiter)
-    function: Callable[..., Any] = endpoint
-    for limit in reversed(limits):
-        function = limiter.limit(limit, **options)(function)
-    app.get("/items")(function)
-    return limiter, Client(app)
 
 
 def declared(limiter: Any, limit: Any, override_defaults: bool) -> Any:
@@ -81,13 +61,13 @@ def test_a19_a_response_has_one_set_of_headers(is_dynamic: bool, library: Librar
 
 
 def test_a20_stacked_decorators_count_once_each(library: Library) -> None:
-    limiter, client = limited(library, "100/minute", "50/hour")
+    limiter, client = stacked(library, "100/minute", "50/hour")
     client.get("/items")
     assert (left(limiter, "100/minute"), left(limiter, "50/hour")) == library.expected(same((99, 49)))
 
 
 def test_a20_the_same_limit_twice_counts_once(library: Library) -> None:
-    limiter, client = limited(library, "100/minute", "100/minute")
+    limiter, client = stacked(library, "100/minute", "100/minute")
     client.get("/items")
     assert left(limiter, "100/minute") == library.expected(differs(slowapi=98, slidegate=99, difference="counted-once"))
 
@@ -105,7 +85,7 @@ def test_a20_two_limiters_on_one_endpoint_count_both(library: Library) -> None:
 def test_a20_two_applications_have_their_own_limiters(library: Library) -> None:
     outcomes = []
     for _ in range(2):
-        _, client = limited(library, "1/minute")
+        _, client = stacked(library, "1/minute")
         outcomes.append(client.statuses("/items", 2))
     assert outcomes == library.expected(same([[200, 429]] * 2))
 

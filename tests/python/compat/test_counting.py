@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 from conftest import Client
 from fastapi import Request, Response
-from limits import RateLimitItemPerDay, parse
+from limits import RateLimitItemPerDay
 from starlette.responses import PlainTextResponse
 
+from compat.apps import ADDRESS, left, stacked
 from compat.conftest import Wall
 from compat.library import Library, attempt, differs, same
-
-ADDRESS = "192.0.2.1"
 
 
 def endpoint(request: Request) -> Response:
@@ -27,28 +26,11 @@ def by_query(request: Request) -> Any:
     return int(request.query_params["cost"])
 
 
-def left(limiter: Any, notation: str, scope: str = "/items") -> int:
-    """What a limit still admits."""
-    remaining: int = limiter.limiter.get_window_stats(parse(notation), ADDRESS, scope)[1]
-    return remaining
-
-
-def limited(library: Library, *limits: Any, **options: Any) -> tuple[Any, Client]:
-    """A limiter and a client of an application that has these limits stacked on /items."""
-    limiter = library.limiter()
-    app = library.app(limiter)
-    function: Callable[..., Any] = endpoint
-    for limit in reversed(limits):
-        function = limiter.limit(limit, **options)(function)
-    app.get("/items")(function)
-    return limiter, Client(app)
-
-
 @pytest.mark.parametrize(
     "limits", [("100/minute; 2/second",), ("100/minute", "2/second"), ("2/second", "100/minute")], ids=str
 )
 def test_a14_a_request_that_one_limit_refuses_is_counted_by_none(limits: tuple[str, ...], library: Library) -> None:
-    limiter, client = limited(library, *limits)
+    limiter, client = stacked(library, *limits)
     statuses = client.statuses("/items", 10)
     # slowapi checks the decorator that is nearest to the function first.
     is_minute_first = limits[-1] != "2/second" or len(limits) == 1
@@ -57,14 +39,14 @@ def test_a14_a_request_that_one_limit_refuses_is_counted_by_none(limits: tuple[s
 
 
 def test_a14_a_refused_request_is_not_counted_by_its_own_limit(library: Library, wall: Wall) -> None:
-    limiter, client = limited(library, "2/minute")
+    limiter, client = stacked(library, "2/minute")
     client.statuses("/items", 5)
     counted = limiter._storage.get(f"LIMITER/{ADDRESS}//items/2/1/minute")
     assert counted == library.expected(differs(slowapi=5, slidegate=2, difference="refusals-are-not-counted"))
 
 
 def test_a15_a_refused_cost_is_not_counted(library: Library) -> None:
-    _, client = limited(library, "10/minute", cost=by_query)
+    _, client = stacked(library, "10/minute", cost=by_query)
     statuses = [client.get(f"/items?cost={cost}").status_code for cost in (8, 5, 2)]
     assert statuses == library.expected(
         differs(slowapi=[200, 429, 429], slidegate=[200, 429, 200], difference="refusals-are-not-counted")
@@ -72,13 +54,13 @@ def test_a15_a_refused_cost_is_not_counted(library: Library) -> None:
 
 
 def test_a15_costs_that_fit_are_counted(library: Library) -> None:
-    limiter, client = limited(library, "10/minute", cost=by_query)
+    limiter, client = stacked(library, "10/minute", cost=by_query)
     statuses = [client.get(f"/items?cost={cost}").status_code for cost in (8, 2)]
     assert (statuses, left(limiter, "10/minute")) == library.expected(same(([200, 200], 0)))
 
 
 def test_a16_a_cost_above_the_limit_is_refused_and_consumes_nothing(library: Library) -> None:
-    _, client = limited(library, "10/minute", cost=by_query)
+    _, client = stacked(library, "10/minute", cost=by_query)
     statuses = [client.get(f"/items?cost={cost}").status_code for cost in (11, 1)]
     assert statuses == library.expected(
         differs(slowapi=[429, 429], slidegate=[429, 200], difference="refusals-are-not-counted")
@@ -97,7 +79,7 @@ def test_a16_a_cost_above_the_limit_is_refused_and_consumes_nothing(library: Lib
 )
 def test_a16_what_is_no_cost_is_an_error_and_changes_nothing(cost: Any, slowapi: list[int], library: Library) -> None:
     costs = iter([cost, 1, 1, 1])
-    _, client = limited(library, "2/minute", cost=lambda request: next(costs))
+    _, client = stacked(library, "2/minute", cost=lambda request: next(costs))
     assert client.statuses("/items", 4) == library.expected(
         differs(slowapi=slowapi, slidegate=[500, 200, 200, 429], difference="whole-costs")
         if slowapi[0] != 500
@@ -114,7 +96,7 @@ def test_a16_a_fixed_cost_that_is_none_is_refused_when_it_is_declared(cost: Any,
 
 
 def test_a16_a_fraction_is_rounded_up(library: Library) -> None:
-    limiter, client = limited(library, "10/minute", cost=7.5)
+    limiter, client = stacked(library, "10/minute", cost=7.5)
     client.get("/items")
     assert left(limiter, "10/minute") == library.expected(differs(slowapi=2.5, slidegate=2, difference="whole-costs"))
 
@@ -155,7 +137,7 @@ def test_a17_a_full_limit_of_70000_per_day_costs_what_one_of_10_does(library: Li
 
 
 def test_a18_a_burst_on_each_side_of_a_boundary_is_one_burst(library: Library, wall: Wall) -> None:
-    _, client = limited(library, "5/minute")
+    _, client = stacked(library, "5/minute")
     client.statuses("/items", 1)
     wall.advance(59)
     before = client.statuses("/items", 4)

@@ -12,19 +12,8 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 
+from compat.apps import client_of, endpoint
 from compat.library import Library, attempt, differs, same
-
-
-async def endpoint(request: Request) -> Response:
-    return PlainTextResponse("ok")
-
-
-def client_of(library: Library, limit: Any = "2/minute", limiter: Any = None, **options: Any) -> Client:
-    """A client of an application that has this limit on /items."""
-    limiter = limiter or library.limiter()
-    app = library.app(limiter)
-    app.get("/items")(limiter.limit(limit, **options)(endpoint))
-    return Client(app)
 
 
 def raising(error: type[Exception]) -> Callable[[], Any]:

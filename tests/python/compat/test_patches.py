@@ -7,35 +7,18 @@ from unittest import mock
 
 import pytest
 from conftest import Client
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from limits import parse
-from starlette.responses import PlainTextResponse
 
+from compat.apps import endpoint, limited, plain
 from compat.library import Library, attempt, differs, same
 
-
-async def endpoint(request: Request) -> Response:
-    return PlainTextResponse("ok")
-
-
-async def plain(request: Request) -> Response:
-    return PlainTextResponse("ok")
-
-
-NAME = f"{__name__}.endpoint"
-
-
-def limited(library: Library, limit: Any = "1/minute", middleware: str | None = None, **options: Any) -> Any:
-    limiter = library.limiter(**options)
-    app = library.app(limiter, middleware)
-    app.get("/items")(limiter.limit(limit)(endpoint))
-    app.get("/plain")(plain)
-    return limiter, Client(app)
+NAME = f"{endpoint.__module__}.endpoint"
 
 
 def test_a_route_can_be_made_exempt_by_its_name(library: Library, middleware: str) -> None:
     limiter, client = limited(library, middleware=middleware, default_limits=["1/minute"])
-    limiter._exempt_routes.add(f"{__name__}.plain")
+    limiter._exempt_routes.add(f"{plain.__module__}.plain")
     assert client.statuses("/plain", 2) == library.expected(same([200, 200]))
 
 

@@ -2,32 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from conftest import Client
-from fastapi import Request, Response
-from starlette.responses import PlainTextResponse
-
+from compat.apps import endpoint, limited
 from compat.library import Library, same
 
-
-async def endpoint(request: Request) -> Response:
-    return PlainTextResponse("ok")
-
-
-async def plain(request: Request) -> Response:
-    return PlainTextResponse("ok")
-
-
-NAME = f"{__name__}.endpoint"
-
-
-def limited(library: Library, limit: Any = "1/minute", middleware: str | None = None, **options: Any) -> Any:
-    limiter = library.limiter(**options)
-    app = library.app(limiter, middleware)
-    app.get("/items")(limiter.limit(limit)(endpoint))
-    app.get("/plain")(plain)
-    return limiter, Client(app)
+NAME = f"{endpoint.__module__}.endpoint"
 
 
 def test_the_limits_of_all_routes_can_be_taken_away(library: Library) -> None:

@@ -8,18 +8,8 @@ from conftest import Client
 from fastapi import Request, Response
 from starlette.responses import PlainTextResponse
 
+from compat.apps import endpoint, limited
 from compat.library import Library, differs, same
-
-
-async def endpoint(request: Request) -> Response:
-    return PlainTextResponse("ok")
-
-
-def limited(library: Library, limit: str = "1/minute", **options: Any) -> tuple[Any, Client]:
-    limiter = library.limiter(**options)
-    app = library.app(limiter)
-    app.get("/items")(limiter.limit(limit)(endpoint))
-    return limiter, Client(app)
 
 
 def test_a_limiter_can_be_subclassed(library: Library) -> None:

@@ -8,19 +8,10 @@ from typing import Any
 
 import pytest
 from conftest import Client
-from fastapi import FastAPI, Request
+from fastapi import Request
 
+from compat.apps import answer, limited_app
 from compat.library import Library, attempt, differs
-
-
-def answer() -> str:
-    return "ok"
-
-
-def limited_app(library: Library, middleware: str | None, **options: Any) -> tuple[Any, FastAPI, Client]:
-    limiter = library.limiter(default_limits=["1/minute"], **options)
-    app = library.app(limiter, middleware)
-    return limiter, app, Client(app)
 
 
 def test_a05_default_limits_without_middleware_are_warned_of(

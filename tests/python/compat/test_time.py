@@ -9,23 +9,10 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from conftest import Client
-from fastapi import Request, Response
-from starlette.responses import PlainTextResponse
 
+from compat.apps import limited
 from compat.conftest import SLOWAPI
 from compat.library import Library, same
-
-
-async def endpoint(request: Request) -> Response:
-    return PlainTextResponse("ok")
-
-
-def limited(library: Library, limit: str = "1/minute", **options: Any) -> tuple[Any, Client]:
-    limiter = library.limiter(**options)
-    app = library.app(limiter)
-    app.get("/items")(limiter.limit(limit)(endpoint))
-    return limiter, Client(app)
 
 
 @contextmanager

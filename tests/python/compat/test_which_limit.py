@@ -8,23 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Client
 from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.responses import PlainTextResponse
 from starlette.routing import Host, Mount, Route
 
+from compat.apps import answer, limited_app
 from compat.conftest import KEEPS_ROUTERS
 from compat.library import Library, differs, same
-
-
-def answer() -> str:
-    return "ok"
-
-
-def limited_app(library: Library, middleware: str | None, **options: Any) -> tuple[Any, FastAPI, Client]:
-    limiter = library.limiter(default_limits=["1/minute"], **options)
-    app = library.app(limiter, middleware)
-    return limiter, app, Client(app)
 
 
 def test_a01_a_route_of_the_application_itself_has_the_default_limit(library: Library, middleware: str) -> None:
