@@ -7,7 +7,7 @@ from typing import Any
 
 import limits.storage
 
-_OWN_SCHEMES = ("memory", "shared", "file", "async+memory", "slidegate", "async+slidegate")
+_OWN_SCHEMES = ("memory", "shared", "file")
 
 
 def is_bridged(uri: str | None) -> bool:

@@ -12,7 +12,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from ._bridge import Bridge
+from ._bridge import Bridge, is_strategy_of_limits, opened_strategy
 from ._callables import qualified_name, run_blocking, settle_blocking
 from ._charges import ChargeReader, OnMissingKey
 from ._check import Checker, CurrentLimit, CurrentLimitLike
@@ -21,12 +21,14 @@ from ._declared import Declared
 from ._endpoint import Endpoint
 from ._handler import _rate_limit_exceeded_handler
 from ._headers import HEADERS
+from ._outage import Outage
 from ._places import KeyStyle, place_of
 from ._plans import Plans
 from ._replaceable import Replaceable
 from ._schemes import is_bridged
 from ._settings import C, Environment, declared_limits, header_format, require
 from ._start_up import watch_start_up
+from ._uris import SUPPORTED
 from ._wall import wall_time_s
 from .counter import Counter
 from .decision import NS_PER_S
@@ -147,18 +149,14 @@ class Limiter(Replaceable):
             on_damage=None if is_bridge else self._storage_options.get("on_damage"),
             is_common=not is_bridge or self._in_memory_fallback_enabled,
         )
-        self._bridge = None
+        self._bridge: Bridge | None = None
+        self._bridge_by_hand: Bridge | None = None
         self._storage: Any = own_storage
         if self._storage_uri is not None and is_bridge:
-            self._bridge = Bridge(
-                self._storage_uri,
-                self._storage_options,
-                strategy,
-                self._key_prefix,
-                self._in_memory_fallback_enabled,
-                self.logger,
-            )
-            self._storage, self._strategy = self._bridge.storage, strategy_named(self._bridge.strategy_name)
+            name, counting = opened_strategy(self._storage_uri, self._storage_options, strategy, self.logger)
+            outage = Outage(self.logger) if self._in_memory_fallback_enabled else None
+            self._bridge = Bridge(counting, self._key_prefix, outage)
+            self._storage, self._strategy = self._bridge.storage, strategy_named(name)
 
         def declared(limits: _Limits, variable: str, what: str, scope: str | None = None) -> list[LimitGroup]:
             return declared_limits(environment, limits, variable, what, scope, key_func, self._strategy)
@@ -317,7 +315,7 @@ class Limiter(Replaceable):
             if deduct_when is not None and self._bridge is not None:
                 raise ConfigurationError(
                     f"{endpoint.name}: deduct_when gives back what a request took, which the storages of `limits`"
-                    " cannot; it needs storage_uri=None or 'memory://'"
+                    f" cannot; it needs no storage_uri, or one of {', '.join(SUPPORTED)}"
                 )
             group = LimitGroup(
                 limit_value,
@@ -357,9 +355,16 @@ class Limiter(Replaceable):
 
     def _foreign_counter(self) -> Counter | Bridge | None:
         counter = self._limiter
-        if self._bridge is not None and counter is self._bridge.strategy and "hit" not in vars(counter):
+        if counter is self._native_counter:
+            return counter if "hit" in vars(counter) else None
+        if not is_strategy_of_limits(counter):
+            return cast(Counter, counter)
+        if self._bridge is not None and counter is self._bridge.strategy:
             return self._bridge
-        return counter if counter is not self._native_counter or "hit" in vars(counter) else None
+        bridge = self._bridge_by_hand
+        if bridge is None or bridge.strategy is not counter:
+            bridge = self._bridge_by_hand = Bridge(counter, self._key_prefix)
+        return bridge
 
     def _inject_headers(self, response: Response, current_limit: CurrentLimitLike | None) -> Response:
         """Writes the headers of `request.state.view_rate_limit`, when headers are enabled."""

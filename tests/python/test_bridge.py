@@ -18,7 +18,7 @@ import redis_server
 from conftest import Client
 from fastapi import FastAPI, Request
 
-import slidegate._bridge
+import slidegate._outage
 from slidegate import ConfigurationError, Limiter
 from slidegate.middleware import SlowAPIMiddleware
 from slidegate.util import get_remote_address
@@ -259,7 +259,7 @@ def test_a40_limits_hold_meanwhile_and_the_storage_is_taken_up_again(
     statuses: list[int],
 ) -> None:
     now_s = [1000.0]
-    monkeypatch.setattr(slidegate._bridge, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(slidegate._outage, "monotonic", lambda: now_s[0])
     caplog.set_level(logging.INFO, "slidegate")
     limiter = limiter_on(uri, **options)
     client = Client(app_of(make_app, limiter))
@@ -329,7 +329,7 @@ def test_a_limiter_on_a_real_redis_counts_falls_back_and_recovers(
     make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = [1000.0]
-    monkeypatch.setattr(slidegate._bridge, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(slidegate._outage, "monotonic", lambda: now_s[0])
     with redis_server.running(tmp_path) as server:
         limiter = limiter_on(server.uri, in_memory_fallback_enabled=True, headers_enabled=True)
         app = app_of(make_app, limiter, "3/minute; 100/hour")

@@ -1,0 +1,67 @@
+"""When a storage is out of reach, and when to ask for it again."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from time import monotonic
+
+_LONGEST_REST_S = 32
+
+
+class Outage:
+    """Whether a storage is out of reach, and when to ask again: after 1, 2, 4, ... seconds. Thread-safe."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self.is_on = False
+        self._logger = logger
+        self._lock = threading.Lock()
+        self._rest_s = 1
+        self._asks_at_s = 0.0
+
+    def begin(self, error: Exception) -> None:
+        """The storage was not to be reached."""
+        with self._lock:
+            is_new, self.is_on = not self.is_on, True
+            if is_new:
+                self._rest_s = 1
+                self._asks_at_s = monotonic() + 1
+        if is_new:
+            self._logger.warning("Rate limit storage unreachable - falling back to in-memory storage: %r", error)
+
+    def is_to_be_probed(self) -> bool:
+        """Whether the caller is the one to ask, now."""
+        with self._lock:
+            if not self.is_on or monotonic() < self._asks_at_s:
+                return False
+            # Nobody else until it has answered, or has had time enough to.
+            self._asks_at_s = monotonic() + _LONGEST_REST_S
+            return True
+
+    def rest(self) -> None:
+        """It is not back."""
+        with self._lock:
+            self._rest_s = min(2 * self._rest_s, _LONGEST_REST_S)
+            self._asks_at_s = monotonic() + self._rest_s
+
+    def probe(self, check: Callable[[], object]) -> None:
+        """Asks the storage, and ends when it is back."""
+        try:
+            is_back = bool(check())
+        except Exception:
+            is_back = False
+        self._end() if is_back else self.rest()
+
+    async def probe_async(self, check: Callable[[], Awaitable[object]]) -> None:
+        """The same for an asynchronous one."""
+        try:
+            is_back = bool(await check())
+        except Exception:
+            is_back = False
+        self._end() if is_back else self.rest()
+
+    def _end(self) -> None:
+        with self._lock:
+            self.is_on = False
+        self._logger.info("Rate limit storage recovered")
