@@ -1,0 +1,100 @@
+"""Several limits by a strategy of `limits`: what is taken, and what is told of it."""
+
+from __future__ import annotations
+
+import limits.storage
+import limits.strategies
+import pytest
+import time_machine
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slidegate._charges import Charge
+from slidegate._places import place_of
+from slidegate._tally import Tally
+from slidegate.decision import NS_PER_S
+from slidegate.wrappers import LimitGroup
+
+START_S = 1_700_000_000.0
+KNOWN = sorted({"fixed-window", "moving-window", "sliding-window-counter"} & limits.strategies.STRATEGIES.keys())
+SECONDS = st.floats(0, 70, allow_nan=False)
+
+
+def tally_of(strategy: str) -> Tally:
+    return Tally(limits.strategies.STRATEGIES[strategy](limits.storage.MemoryStorage()), "")
+
+
+def charges(notation: str, cost: int = 1) -> list[Charge]:
+    options = (None, False, None, None, None, cost, False)
+    group = LimitGroup(notation, lambda: "ada", *options, strategy="moving-window", where="a test")
+    place = place_of("", "url", "/items", None)
+    return [Charge(limit, group, limit.quota, place, "ada", cost) for limit in group.limits or () if limit.quota]
+
+
+def counted(tally: Tally, charge: Charge) -> int:
+    stats = tally.strategy.get_window_stats(charge.limit.limit, "ada", "/items")
+    return charge.limit.limit.amount - int(stats.remaining)
+
+
+@pytest.mark.parametrize("strategy", KNOWN)
+def test_a_refusal_takes_nothing_of_any_limit(strategy: str) -> None:
+    tally, (hourly, minutely) = tally_of(strategy), charges("9/hour; 2/minute")
+    with time_machine.travel(START_S, tick=False):
+        assert [tally.hit_all([hourly, minutely])[1][0] for _ in range(4)] == [True, True, False, False]
+        assert (counted(tally, hourly), counted(tally, minutely)) == (2, 2)
+
+
+@pytest.mark.parametrize("strategy", KNOWN)
+def test_of_several_limits_the_scarcest_is_told(strategy: str) -> None:
+    tally, (hourly, minutely) = tally_of(strategy), charges("3/hour; 5/minute")
+    with time_machine.travel(START_S, tick=False):
+        assert [tally.hit_all([hourly, minutely])[0] for _ in range(2)] == [hourly, hourly]
+        assert tally.hit_all([hourly, minutely])[1][2] == 0
+
+
+@pytest.mark.parametrize("strategy", KNOWN)
+def test_a_refusal_of_much_leaves_room_for_little(strategy: str) -> None:
+    tally, (much,), (little,) = tally_of(strategy), charges("10/minute", 6), charges("10/minute", 1)
+    with time_machine.travel(START_S, tick=False):
+        assert [tally.hit_all([much])[1][0] for _ in range(3)] == [True, False, False]
+        assert [tally.hit_all([little])[1][0] for _ in range(5)] == [True] * 4 + [False]
+
+
+@pytest.mark.parametrize("strategy", KNOWN)
+def test_what_costs_more_than_its_limit_is_refused(strategy: str) -> None:
+    tally, (charge,) = tally_of(strategy), charges("3/minute", 4)
+    with time_machine.travel(START_S, tick=False):
+        is_admitted, _, remaining, _, retry_after_ns = tally.hit_all([charge])[1]
+        assert (is_admitted, remaining) == (False, 3)
+        assert retry_after_ns > 0
+
+
+@pytest.mark.parametrize("strategy", KNOWN)
+@given(waits_s=st.lists(SECONDS, min_size=1, max_size=12), cost=st.integers(1, 7))
+def test_a_refused_hit_is_admitted_when_it_was_told_to_come_back(
+    strategy: str, waits_s: list[float], cost: int
+) -> None:
+    tally, (charge,) = tally_of(strategy), charges("7/minute", cost)
+    check_return(tally, [(wait_s, charge) for wait_s in waits_s], charge)
+
+
+@pytest.mark.parametrize("strategy", sorted(set(KNOWN) - {"moving-window"}))
+@given(hits=st.lists(st.tuples(SECONDS, st.integers(1, 7)), min_size=1, max_size=12), cost=st.integers(1, 7))
+def test_so_it_is_after_hits_of_other_costs(strategy: str, hits: list[tuple[float, int]], cost: int) -> None:
+    # `limits` tells the oldest hit of a moving window, which may have taken less than is wanted now.
+    tally, (charge,) = tally_of(strategy), charges("7/minute", cost)
+    check_return(tally, [(wait_s, charges("7/minute", each)[0]) for wait_s, each in hits], charge)
+
+
+def check_return(tally: Tally, hits: list[tuple[float, Charge]], last: Charge) -> None:
+    with time_machine.travel(START_S, tick=False) as traveller:
+        for wait_s, charge in hits:
+            traveller.shift(wait_s)
+            tally.hit_all([charge])
+        while tally.hit_all([last])[1][0]:
+            pass
+        retry_after_ns = tally.hit_all([last])[1][4]
+        traveller.shift(retry_after_ns / NS_PER_S - 0.01)
+        assert not tally.strategy.test(last.limit.limit, "ada", "/items", cost=last.cost)
+        traveller.shift(0.02)
+        assert tally.hit_all([last])[1][0]
