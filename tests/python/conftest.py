@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from faulty_storages import FAULTS, Faults
 from starlette.types import ASGIApp
 
 from slidegate import Limiter, RateLimitExceeded, _rate_limit_exceeded_handler
@@ -106,3 +107,10 @@ def app(limiter: Limiter, make_app: Callable[[Limiter], FastAPI]) -> FastAPI:
 @pytest.fixture
 def client(app: FastAPI) -> Client:
     return Client(app)
+
+
+@pytest.fixture
+def faults() -> Iterator[Faults]:
+    FAULTS.begin()
+    yield FAULTS
+    FAULTS.end()

@@ -4,81 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-import httpx
-import limits.aio.storage
 import limits.storage
 import pytest
 import redis_server
 from conftest import Client
-from fastapi import FastAPI, Request
+from faulty_storages import URIS, Faults, MakeApp, app_of, limiter_on
 
 import slidegate._outage
-from slidegate import ConfigurationError, Limiter
+import slidegate.limits_storage
+from slidegate import ConfigurationError
+from slidegate.errors import StorageError
 from slidegate.middleware import SlowAPIMiddleware
-from slidegate.util import get_remote_address
 
-MakeApp = Callable[[Limiter], FastAPI]
-
-
-class Faults:
-    """What befalls a storage."""
-
-    is_down = False
-    checks = 0
-    hold: threading.Event | None = None
-    threads: set[int]
-
-    def strike(self) -> None:
-        self.threads.add(threading.get_ident())
-        if self.hold is not None:
-            assert self.hold.wait(20)
-        if self.is_down:
-            raise ConnectionError("nobody there")
-
-
-FAULTS = Faults()
-
-
-class FaultyStorage(limits.storage.MemoryStorage):
-    """Counts, until something befalls it."""
-
-    STORAGE_SCHEME: ClassVar = ["slidegate-test-faulty"]
-
-    def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **options: Any) -> None:
-        self.options = options
-        super().__init__(uri, wrap_exceptions)
-
-    def incr(self, *args: Any, **kwargs: Any) -> int:
-        FAULTS.strike()
-        return super().incr(*args, **kwargs)
-
-    def acquire_entry(self, *args: Any, **kwargs: Any) -> bool:
-        FAULTS.strike()
-        return super().acquire_entry(*args, **kwargs)
-
-    def check(self) -> bool:
-        FAULTS.checks += 1
-        return not FAULTS.is_down
-
-
-class AsyncFaultyStorage(limits.aio.storage.MemoryStorage):
-    """The same, awaited."""
-
-    STORAGE_SCHEME: ClassVar = ["async+slidegate-test-faulty"]
-
-    async def acquire_entry(self, *args: Any, **kwargs: Any) -> bool:
-        FAULTS.strike()
-        return await super().acquire_entry(*args, **kwargs)
-
-    async def check(self) -> bool:
-        FAULTS.checks += 1
-        return not FAULTS.is_down
+pytestmark = pytest.mark.usefixtures("faults")
 
 
 class FixedOnlyStorage(limits.storage.Storage):
@@ -121,41 +65,6 @@ class TellingStorage(FixedOnlyStorage):
         raise ValueError(f"cannot reach {uri}, with the password {str(uri).split(':')[2].split('@')[0]}")
 
 
-URIS = ["slidegate-test-faulty://", "async+slidegate-test-faulty://"]
-
-
-@pytest.fixture(autouse=True)
-def faults() -> Iterator[Faults]:
-    FAULTS.is_down, FAULTS.checks, FAULTS.hold, FAULTS.threads = False, 0, None, set()
-    yield FAULTS
-    if FAULTS.hold is not None:
-        FAULTS.hold.set()
-
-
-def limiter_on(uri: str, **options: Any) -> Limiter:
-    return Limiter(get_remote_address, storage_uri=uri, **options)
-
-
-def app_of(make_app: MakeApp, limiter: Limiter, limit: str = "2/minute", **options: Any) -> FastAPI:
-    app = make_app(limiter)
-
-    @app.get("/async")
-    @limiter.limit(limit, **options)
-    async def in_loop(request: Request) -> str:
-        return "ok"
-
-    @app.get("/sync")
-    @limiter.limit(limit, **options)
-    def in_thread(request: Request) -> str:
-        return "ok"
-
-    @app.get("/free")
-    async def free() -> str:
-        return "ok"
-
-    return app
-
-
 @pytest.mark.parametrize("path", ["/async", "/sync"])
 @pytest.mark.parametrize("strategy", [None, "moving-window", "fixed-window"])
 @pytest.mark.parametrize("uri", URIS)
@@ -195,25 +104,6 @@ def test_costs_prefixes_and_options_arrive(make_app: MakeApp) -> None:
     assert limiter._storage.get("LIMITER/app/192.0.2.1//async/10/1/minute") > 0
     limiter.reset()
     assert client.statuses("/async", 1) == [200]
-
-
-def test_a_synchronous_storage_does_not_stop_the_event_loop(make_app: MakeApp, faults: Faults) -> None:
-    app = app_of(make_app, limiter_on(URIS[0]))
-    faults.hold = threading.Event()
-
-    async def run() -> list[int]:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-            held = asyncio.ensure_future(client.get("/async"))
-            while not faults.threads:
-                await asyncio.sleep(0)
-            free = await client.get("/free")
-            assert not held.done()
-            assert faults.hold is not None
-            faults.hold.set()
-            return [free.status_code, (await held).status_code]
-
-    assert asyncio.run(run()) == [200, 200]
-    assert threading.get_ident() not in faults.threads
 
 
 @pytest.mark.parametrize("path", ["/async", "/sync"])
@@ -297,10 +187,30 @@ def test_what_cannot_be_is_an_error_at_once() -> None:
         limiter_on(URIS[0], strategy="gcra")
     with pytest.raises(ConfigurationError, match=r"no storage 'no-such://'.*redis://"):
         limiter_on("no-such://host")
-    with pytest.raises(ConfigurationError, match="deduct_when"):
+    with pytest.raises(ConfigurationError, match=r"deduct_when.*memory://, shared://, file://"):
         limiter_on(URIS[0]).limit("1/minute", deduct_when=lambda response: True)(lambda: None)
-    with pytest.raises(ConfigurationError, match="pip install pymemcache"):
-        limiter_on("memcached://127.0.0.1:1")
+    with pytest.raises(ConfigurationError, match="'service_name' not provided"):
+        limiter_on("redis+sentinel://127.0.0.1:1")
+    with pytest.raises(StorageError, match=r"redis\+cluster:// cannot be opened now"):
+        limiter_on("redis+cluster://127.0.0.1:1")
+
+
+# Clients that are not installed here, and what to install for them.
+@pytest.mark.parametrize(
+    ("scheme", "client"), [("mongodb", "pymongo"), ("async+mongodb", "motor"), ("async+redis", "coredis")]
+)
+# The storages of MongoDB close in their destructors what they have not opened.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_client_that_is_not_installed_is_named(scheme: str, client: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{re.escape(scheme)}://.*; pip install {client}($|,)"):
+        limiter_on(f"{scheme}://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("uri", ["async+memory://", "slidegate://", "async+slidegate://"])
+def test_storages_of_limits_in_memory_count_too(make_app: MakeApp, uri: str) -> None:
+    client = Client(app_of(make_app, limiter_on(uri)))
+    assert client.statuses("/async", 3) == [200, 200, 429]
+    assert client.statuses("/sync", 3) == [200, 200, 429]
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,6 @@ from slidegate.util import get_remote_address
 
 MakeApp = Callable[[Limiter], FastAPI]
 
-# limits has a client of Memcached for each thread, and leaves it to the thread's end to close it.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-)
-
 # Older versions of limits have no sliding-window counter, and reach Redis through coredis alone.
 HAS_SLIDING = "sliding-window-counter" in limits.strategies.STRATEGIES
 HAS_REDISPY = "implementation" in inspect.signature(limits.aio.storage.RedisStorage).parameters
@@ -56,7 +51,14 @@ _prefixes = itertools.count()
 
 
 @pytest.fixture
-def limiter_on(servers: dict[str, str]) -> Callable[..., Limiter]:
+def limiter_on(servers: dict[str, str]) -> Iterator[Callable[..., Limiter]]:
+    clients: list[Any] = []
+
+    def connected(module: Any, hosts: list[str], **options: Any) -> Any:
+        # `limits` has a client for each thread, and leaves it to the thread's end to close it.
+        clients.append(module.PooledClient(*hosts, **options))
+        return clients[-1]
+
     # Memcached cannot be emptied, so each limiter counts under a prefix of its own.
     def make(server: str, strategy: str, **options: Any) -> Limiter:
         if strategy == "sliding-window-counter" and not HAS_SLIDING:
@@ -65,10 +67,14 @@ def limiter_on(servers: dict[str, str]) -> Callable[..., Limiter]:
             if not HAS_REDISPY:
                 pytest.skip("this version of limits needs coredis")
             options["storage_options"] = {"implementation": "redispy"}
+        if server == "memcached":
+            options["storage_options"] = {"client_getter": connected}
         prefix = f"test-{next(_prefixes)}"
         return Limiter(get_remote_address, storage_uri=servers[server], strategy=strategy, key_prefix=prefix, **options)
 
-    return make
+    yield make
+    for client in clients:
+        client.close()
 
 
 def in_one_loop(app: FastAPI, requests: list[tuple[str, str]]) -> list[httpx.Response]:
