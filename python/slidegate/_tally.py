@@ -27,12 +27,15 @@ _SLIDING = tuple(
     if hasattr(module, "SlidingWindowCounterRateLimiter")
 )
 _FIXED = (limits.strategies.FixedWindowRateLimiter, limits.aio.strategies.FixedWindowRateLimiter)
+_REDIS = (limits.storage.RedisStorage, limits.aio.storage.RedisStorage)
 _MEMCACHED = (limits.storage.MemcachedStorage, limits.aio.storage.MemcachedStorage)
 # Of the 250 bytes that Memcached has for a key, what `limits` adds to the names left aside.
 _MEMCACHED_NAMES = 160
 _MEMCACHED_NAME = 48
 # Counts are read a moment before the clock is.
 _MARGIN_S = 0.001
+# Redis tells the end of a fixed window to the nearest second.
+_ROUNDING_NS = NS_PER_S // 2
 
 
 class Tally:
@@ -48,6 +51,7 @@ class Tally:
         self._prefix = (key_prefix,) if key_prefix else ()
         self._is_memcached = isinstance(strategy.storage, _MEMCACHED)
         self._counts_refusals = isinstance(strategy, _FIXED)
+        self._is_rounded = isinstance(strategy, _FIXED) and isinstance(strategy.storage, _REDIS)
 
     def hit_all(self, charges: Sequence[Charge]) -> Outcome:
         """Takes all of the charges, if there is enough left of each; says about which there is least, or too little."""
@@ -87,6 +91,8 @@ class Tally:
         item, *names = self._bucket(charge)
         reset_after_ns, remaining = _left((yield self.strategy.get_window_stats(item, *names)))
         retry_after_ns = reset_after_ns
+        if self._is_rounded:
+            retry_after_ns = min(retry_after_ns + _ROUNDING_NS, item.get_expiry() * NS_PER_S)
         if isinstance(self.strategy, _SLIDING):
             window = yield self.strategy.storage.get_sliding_window(item.key_for(*names), item.get_expiry())
             retry_after_ns = round(_sliding_wait_s(item, charge.cost, *window) * NS_PER_S)

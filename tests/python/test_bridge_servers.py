@@ -116,6 +116,21 @@ def test_limits_hold_and_headers_tell_of_them(
         assert int(answers[2].headers["Retry-After"]) > 3500
 
 
+def test_nobody_is_told_to_come_back_before_a_fixed_window_of_redis_ends(
+    make_app: MakeApp, limiter_on: Callable[..., Limiter]
+) -> None:
+    limiter = limiter_on("redis", "fixed-window")
+    app = make_app(limiter)
+    app.get("/items")(limiter.limit("1/minute")(lambda: "ok"))
+    assert Client(app).statuses("/items", 1) == [200]
+    redis = limiter._storage.storage
+    (key,) = redis.keys(f"*{limiter._key_prefix}/*")
+    redis.pexpire(key, 30_400)
+    answer = Client(app).get("/items")
+    assert answer.status_code == 429
+    assert int(answer.headers["Retry-After"]) * 1000 >= redis.pttl(key) > 30_000
+
+
 @pytest.mark.parametrize(("server", "strategy"), COUNTED)
 def test_every_way_to_declare_a_limit_is_counted(
     make_app: MakeApp, limiter_on: Callable[..., Limiter], server: str, strategy: str

@@ -36,6 +36,10 @@ def _whole_storage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def limited(library: Library, **options: Any) -> Client:
+    return Client(app_of(library, **options))
+
+
+def app_of(library: Library, **options: Any) -> Any:
     limiter = library.limiter(storage_uri="slidegate-test-compat://", strategy="fixed-window", **options)
     app = library.app(limiter)
 
@@ -44,11 +48,35 @@ def limited(library: Library, **options: Any) -> Client:
     async def endpoint(request: Request) -> Response:
         return PlainTextResponse("ok")
 
-    return Client(app)
+    @app.get("/much")
+    @limiter.shared_limit("10/minute", scope="costs", cost=6)
+    async def much(request: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    @app.get("/little")
+    @limiter.shared_limit("10/minute", scope="costs")
+    async def little(request: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    return app
 
 
 def test_a_storage_of_limits_counts(library: Library) -> None:
     assert limited(library).statuses("/items", 3) == library.expected(same([200, 200, 429]))
+
+
+def test_counts_are_where_slowapi_keeps_them(library: Library) -> None:
+    app = app_of(library)
+    assert Client(app).statuses("/items", 2) == [200, 200]
+    storage = app.state.limiter._storage
+    assert storage.get("LIMITER/192.0.2.1//items/2/1/minute") == library.expected(same(2))
+
+
+def test_a_refusal_of_much_leaves_room_for_little(library: Library) -> None:
+    client = limited(library)
+    statuses = client.statuses("/much", 2) + client.statuses("/little", 1)
+    expected = differs(slowapi=[200, 429, 429], slidegate=[200, 429, 200], difference="refusals-are-not-counted")
+    assert statuses == library.expected(expected)
 
 
 def test_a_storage_is_called_in_a_thread_of_its_own(library: Library) -> None:
