@@ -34,8 +34,9 @@ _MEMCACHED_NAMES = 160
 _MEMCACHED_NAME = 48
 # Counts are read a moment before the clock is.
 _MARGIN_S = 0.001
-# Redis tells the end of a fixed window to the nearest second.
-_ROUNDING_NS = NS_PER_S // 2
+# Redis tells the end of a fixed window to the nearest second, and older versions of `limits` all times in whole ones.
+_ROUNDED_OFF_NS = NS_PER_S // 2
+_CUT_OFF_NS = NS_PER_S
 
 
 class Tally:
@@ -89,10 +90,11 @@ class Tally:
 
     def _refusal(self, charge: Charge) -> Steps:
         item, *names = self._bucket(charge)
-        reset_after_ns, remaining = _left((yield self.strategy.get_window_stats(item, *names)))
-        retry_after_ns = reset_after_ns
-        if self._is_rounded:
-            retry_after_ns = min(retry_after_ns + _ROUNDING_NS, item.get_expiry() * NS_PER_S)
+        stats = yield self.strategy.get_window_stats(item, *names)
+        reset_after_ns, remaining = _left(stats)
+        rounded_off_ns = _CUT_OFF_NS if isinstance(stats[0], int) else 0
+        rounded_off_ns += _ROUNDED_OFF_NS if self._is_rounded else 0
+        retry_after_ns = min(reset_after_ns + rounded_off_ns, item.get_expiry() * NS_PER_S)
         if isinstance(self.strategy, _SLIDING):
             window = yield self.strategy.storage.get_sliding_window(item.key_for(*names), item.get_expiry())
             retry_after_ns = round(_sliding_wait_s(item, charge.cost, *window) * NS_PER_S)
