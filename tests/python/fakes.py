@@ -1,4 +1,4 @@
-"""The tools that tests move time with, behind one face."""
+"""The tools that tests move time with, behind one face, and what counts meanwhile."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from datetime import datetime, timedelta, timezone
 import hiro
 import time_machine
 from freezegun import freeze_time
+
+from slidegate import _core
+from slidegate.decision import NS_PER_S
 
 NEW_YEAR_2020 = datetime(2020, 1, 1, tzinfo=timezone.utc)
 NEW_YEAR_2100 = datetime(2100, 1, 1, tzinfo=timezone.utc)
@@ -47,3 +50,21 @@ def frozen_by_hiro(start: datetime, ticks: bool = False) -> Iterator[Fake]:
 
 
 TOOLS = {"freezegun": frozen_by_freezegun, "time-machine": frozen_by_time_machine, "hiro": frozen_by_hiro}
+
+
+def policy_on(limiter: _core.Limiter, window_s: int = 60, strategy: str = "moving-window") -> _core.Policy:
+    """10 in the window."""
+    return limiter.policy([(_core.Quota(10, window_s * NS_PER_S, strategy), "")])  # type: ignore[arg-type]
+
+
+def admitted(policy: _core.Policy, key: str = "ada") -> int:
+    """How many of a few more hits than the limit are admitted."""
+    return sum(policy.hit(key)[0] for _ in range(13))
+
+
+def pass_really(duration_ns: int) -> None:
+    """Lets real time pass, which no tool fakes."""
+    boot = _core.BootClock()
+    start_ns = boot.now()
+    while boot.now() < start_ns + duration_ns:
+        pass
