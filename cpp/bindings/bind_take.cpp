@@ -97,10 +97,13 @@ PyObject* take(PyObject* memory, PyObject* const* arguments, Py_ssize_t count) n
     }
     const Names& known = names();
     PyObject* scope = arguments[0];
-    PyObject* state = PyDict_GetItemWithError(scope, known.state);
-    PyObject* path = PyDict_GetItemWithError(scope, known.path);
-    PyObject* key = count == 2 ? arguments[1] : peer(scope);
-    if ((state != nullptr && (!PyDict_CheckExact(state) || PyDict_Contains(state, known.complete) != 0)) ||
+    // Owned: the hit runs what fakes the time, and other threads meanwhile, who may empty the scope.
+    Owned state(Py_XNewRef(PyDict_GetItemWithError(scope, known.state)));
+    const Owned own_path(Py_XNewRef(PyDict_GetItemWithError(scope, known.path)));
+    const Owned own_key(Py_XNewRef(count == 2 ? arguments[1] : peer(scope)));
+    PyObject* path = own_path.get();
+    PyObject* key = own_key.get();
+    if ((state && (!PyDict_CheckExact(state.get()) || PyDict_Contains(state.get(), known.complete) != 0)) ||
         !is_text(path) || ends_with_line_feed(path) || !is_text(key) || PyUnicode_GET_LENGTH(key) == 0) {
         PyErr_Clear();
         return undone();
@@ -127,14 +130,13 @@ PyObject* take(PyObject* memory, PyObject* const* arguments, Py_ssize_t count) n
         return PyTuple_Pack(3, essentials.get(), key, label);
     }
     const Owned view(view_of(memory, essentials.get(), key, label));
-    Owned made;
-    if (state == nullptr) {
-        made = Owned(PyDict_New());
-        state = made.get();
+    const bool is_made = !state;
+    if (is_made) {
+        state = Owned(PyDict_New());
     }
-    if (!view || state == nullptr || PyDict_SetItem(state, known.view, view.get()) != 0 ||
-        PyDict_SetItem(state, known.complete, part(memory, kDone)) != 0 ||
-        (made && PyDict_SetItem(scope, known.state, state) != 0)) {
+    if (!view || !state || PyDict_SetItem(state.get(), known.view, view.get()) != 0 ||
+        PyDict_SetItem(state.get(), known.complete, part(memory, kDone)) != 0 ||
+        (is_made && PyDict_SetItem(scope, known.state, state.get()) != 0)) {
         return nullptr;
     }
     return Py_NewRef(Py_None);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -362,6 +363,31 @@ def test_a_taker_exempts_and_labels_and_prefixes() -> None:
     for wrong in ({"view": int}, {"view": 7}, {"labels": ()}, {"labels": ["x"]}):
         with pytest.raises(TypeError):
             take_of(**wrong)
+
+
+def test_a_taker_holds_what_a_faked_time_takes_out_of_the_scope(monkeypatch: pytest.MonkeyPatch) -> None:
+    take = take_of()
+    scope: dict[str, Any] = {}
+    others: list[str] = []
+
+    def fill() -> dict[str, Any]:
+        # Strings and a state that nobody else holds.
+        own = {"path": "".join([*"/path"]), "client": ("".join([*"192.0.2.1"]), 1), "state": {}}
+        scope.update(HTTP, **own)
+        return scope
+
+    def fake() -> float:
+        scope.clear()
+        # Whoever asks for memory now gets what the scope has let go.
+        others.extend("".join(["x"] * length) for length in (5, 9) for _ in range(100))
+        return 0.0
+
+    monkeypatch.setattr(time, "time", fake)
+    state = fill()["state"]
+    assert take(scope) is None
+    assert state["view_rate_limit"] == ("item", ["192.0.2.1", "/path"])
+    assert take(fill()) is None
+    assert take(fill())[1:] == ("192.0.2.1", "/path")
 
 
 def test_a_teller_hands_on_what_is_not_its_own() -> None:
