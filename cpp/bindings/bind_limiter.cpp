@@ -130,6 +130,14 @@ OnFull on_full_named(const std::string& name) {
     throw py::value_error("on_full is 'evict', 'refuse' or 'admit', not '" + name + "'");
 }
 
+// What several processes count in goes by the time of the machine: what one of them fakes would be the future to the others.
+std::shared_ptr<Clock> default_clock(bool is_shared) {
+    if (is_shared) {
+        return std::make_shared<BootClock>();
+    }
+    return std::make_shared<PythonClock>();
+}
+
 void bind_policy(py::module_& module) {
     forbid_new(py::class_<OnceTicket, std::shared_ptr<OnceTicket>>(module, "Ticket", py::is_final()));
 
@@ -206,9 +214,11 @@ void bind_limiter(py::module_& module) {
     limiter
         .def(py::init([](std::size_t size, const std::string& on_full, std::shared_ptr<Clock> clock,
                          std::shared_ptr<Segment> segment) {
+                 if (clock == nullptr) {
+                     clock = default_clock(segment != nullptr);
+                 }
                  return std::make_shared<TimedLimiter>(
-                     Options{size, on_full_named(on_full), {}, {}, std::move(segment)},
-                     clock ? std::move(clock) : std::make_shared<PythonClock>());
+                     Options{size, on_full_named(on_full), {}, {}, std::move(segment)}, std::move(clock));
              }),
              py::kw_only(), py::arg("size") = kDefaultSize, py::arg("on_full") = "evict", py::arg("clock") = py::none(),
              py::arg("segment") = py::none())

@@ -1,4 +1,4 @@
-// The clock of limiters that are given none.
+// The clock of limiters that are given none, and count in memory of their own.
 #pragma once
 
 #include <atomic>

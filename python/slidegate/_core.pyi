@@ -114,7 +114,10 @@ class ManualClock(Clock):
 
 @final
 class PythonClock(Clock):
-    """Runs, or goes on as whatever tests put in the place of `time.time`. Limiters that are given no clock have one."""
+    """Runs, or goes on as whatever tests put in the place of `time.time`.
+
+    Limiters that are given neither a clock nor a segment have one. In a segment they go by the time of the machine.
+    """
 
     def __init__(self) -> None: ...
     def hold(self) -> None:

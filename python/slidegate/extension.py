@@ -63,7 +63,8 @@ class Limiter(Replaceable):
     - `swallow_errors`: let requests pass when they cannot be checked. Wrong configuration is never swallowed.
     - `retry_after`: "http-date" for a date instead of seconds.
     - `key_style`: count by the "url" path of a request or by the "endpoint" function that serves it.
-    - `clock`: where the time comes from. Without one it is the machine's, or what tests make of `time.time`.
+    - `clock`: where the time comes from. Without one it is the machine's, or, where no other process counts along, what
+      tests make of `time.time`.
     - `retry_after_on_success`: tell Retry-After always, not only on refusals.
     - `on_missing_key`: what to do about a request that `key_func` knows no key for: count all of them together
       ("shared"), "refuse" them, or not limit them ("skip").

@@ -45,22 +45,23 @@ def frozen(*limiters: object) -> Iterator[FrozenTime]:
             time.advance(seconds=60)
             assert client.get("/").status_code == 200
 
-    A limiter is a `slidegate.Limiter`, made without a `clock` or with a `ManualClock`; or one of slowapi, Flask-Limiter
-    or `limits` that counts in `slidegate://`, or that storage. Raises TypeError for others, and for other clocks.
+    A limiter is a `slidegate.Limiter`, made with a `ManualClock`, or without a `clock` and counting in memory of its
+    own; or one of slowapi, Flask-Limiter or `limits` that counts in `slidegate://`, or that storage. Raises TypeError
+    for others, and for other clocks.
 
     Nothing else stops: `time.time()` goes on, and with it the moments that headers tell. What fakes that does not move
     these limiters meanwhile.
     """
-    engines = [_engine_of(limiter) for limiter in limiters]
-    clocks = {id(clock): clock for clock in map(_clock_of, engines)}
+    storages = [_storage_of(limiter) for limiter in limiters]
+    clocks = {id(clock): clock for clock in map(_clock_of, storages)}
     with ExitStack() as stack:
         for clock in clocks.values():
             if isinstance(clock, PythonClock) and not clock.is_held:
                 clock.hold()
                 stack.callback(clock.release)
-        for engine in engines:
-            engine.reset()
-            stack.callback(engine.reset)
+        for storage in storages:
+            storage._engine.reset()
+            stack.callback(storage._engine.reset)
         yield FrozenTime(list(clocks.values()))
 
 
@@ -79,18 +80,22 @@ def frozen_fixture(*limiters: object, autouse: bool = False) -> Any:
     return frozen_limiters
 
 
-def _engine_of(limiter: object) -> Limiter:
+def _storage_of(limiter: object) -> Any:
     storage = limiter._storage if hasattr(limiter, "_storage") else getattr(limiter, "storage", limiter)
-    engine = getattr(storage, "_engine", None)
-    if isinstance(engine, Limiter):
-        return engine
+    if isinstance(getattr(storage, "_engine", None), Limiter):
+        return storage
     raise TypeError(
         f"{limiter!r} cannot be frozen; pass a slidegate.Limiter that counts in memory, or a limiter or storage of slidegate://"
     )
 
 
-def _clock_of(engine: Limiter) -> ManualClock | PythonClock:
-    clock: Clock = engine.clock
-    if not isinstance(clock, (ManualClock, PythonClock)):
-        raise TypeError(f"a limiter made with clock={type(clock).__name__}() cannot be frozen; make it without a clock")
-    return clock
+def _clock_of(storage: Any) -> ManualClock | PythonClock:
+    clock: Clock = storage._engine.clock
+    if isinstance(clock, (ManualClock, PythonClock)):
+        return clock
+    if getattr(storage, "segment", None) is not None:
+        raise TypeError(
+            "a limiter that counts together with other processes cannot be frozen; in tests make it with"
+            ' storage_uri="memory://"'
+        )
+    raise TypeError(f"a limiter made with clock={type(clock).__name__}() cannot be frozen; make it without a clock")
