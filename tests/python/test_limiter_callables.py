@@ -9,10 +9,12 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
+import anyio.to_thread
 import pytest
 from conftest import Client
 from fastapi import FastAPI, Request
 from limits import parse
+from starlette.concurrency import run_in_threadpool
 
 from slidegate import ConfigurationError, Limiter
 
@@ -186,6 +188,26 @@ FAILURES: list[Callable[[], Any]] = [
     lambda: "99999999999/minute",
     lambda: "5/1000 years",
 ]
+
+
+def test_as_many_threads_as_there_are_may_wait_for_what_needs_one(app: FastAPI, limiter: Limiter) -> None:
+    async def key(request: Request) -> str:
+        return await run_in_threadpool(request.headers.get, "X-User", "")
+
+    # Nobody can see beforehand that this one is asynchronous.
+    @app.get("/")
+    @limiter.limit("3/minute", key_func=lambda request: key(request))
+    def index(request: Request) -> str:
+        return "ok"
+
+    async def all_at_once() -> list[int]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = 4
+        client = Client(app)
+        answers = await asyncio.gather(*[client.send("GET", "/", headers={"X-User": "a"}) for _ in range(8)])
+        assert anyio.to_thread.current_default_thread_limiter().total_tokens == 4
+        return sorted(answer.status_code for answer in answers)
+
+    assert asyncio.run(asyncio.wait_for(all_at_once(), 30)) == [200] * 3 + [429] * 5
 
 
 @pytest.mark.parametrize("fail", FAILURES)
