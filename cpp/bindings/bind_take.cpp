@@ -80,6 +80,24 @@ PyObject* view_of(PyObject* memory, PyObject* essentials, PyObject* key, PyObjec
     return view.release();
 }
 
+// Whether the path has the root path before it, as it is counted.
+bool is_below_root(PyObject* scope, PyObject* path) noexcept {
+    PyObject* root = PyDict_GetItemWithError(scope, names().root_path);
+    if (root == nullptr) {
+        return true;
+    }
+    if (!PyUnicode_CheckExact(root)) {
+        return false;
+    }
+    const Py_ssize_t length = PyUnicode_GET_LENGTH(root);
+    if (length == 0) {
+        return true;
+    }
+    const Py_ssize_t rest = PyUnicode_GET_LENGTH(path) - length;
+    return rest >= 0 && PyUnicode_Tailmatch(path, root, 0, length, -1) == 1 &&
+           (rest == 0 || PyUnicode_READ_CHAR(path, length) == '/');
+}
+
 // Counted as the path without it: routes match both.
 bool ends_with_line_feed(PyObject* path) noexcept {
     const Py_ssize_t length = PyUnicode_GET_LENGTH(path);
@@ -104,7 +122,7 @@ PyObject* take(PyObject* memory, PyObject* const* arguments, Py_ssize_t count) n
     PyObject* path = own_path.get();
     PyObject* key = own_key.get();
     if ((state && (!PyDict_CheckExact(state.get()) || PyDict_Contains(state.get(), known.complete) != 0)) ||
-        !is_text(path) || ends_with_line_feed(path) || !is_text(key) || PyUnicode_GET_LENGTH(key) == 0) {
+        !is_text(path) || ends_with_line_feed(path) || !is_below_root(scope, path) || !is_text(key) || PyUnicode_GET_LENGTH(key) == 0) {
         PyErr_Clear();
         return undone();
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 
 from ._callables import Settle, qualified_name
 from ._core import Quota
-from ._places import KeyStyle, Place, place_of
+from ._places import KeyStyle, Place, counted_path, place_of
 from .errors import ConfigurationError
 from .wrappers import Limit, LimitGroup, whole_cost
 
@@ -58,6 +58,11 @@ def _is_keylike(key: object) -> bool:
     """Whether `str` makes the same of equal keys, and something else of others: of a UUID, not of just any object."""
     is_number = isinstance(key, numbers.Number) and not isinstance(key, bool)
     return is_number or type(key).__str__ is not object.__str__
+
+
+def _is_one_of(method: str, methods: Sequence[str]) -> bool:
+    # Frameworks run what serves GET for a HEAD, too.
+    return method in methods or (method == "head" and "get" in methods)
 
 
 def _weight(charge: Charge) -> tuple[bool, int]:
@@ -112,7 +117,7 @@ class ChargeReader:
         charges: dict[tuple[Quota, Place, str], Charge] = {}
         method: str = asked.request.scope.get("method", "WEBSOCKET")
         for group in groups:
-            if group.methods is not None and method.lower() not in group.methods:
+            if group.methods is not None and not _is_one_of(method.lower(), group.methods):
                 continue
             if group.read_exempt is not None and await asked.answer(group.read_exempt(asked.request)):
                 continue
@@ -176,8 +181,7 @@ class ChargeReader:
         scope: object = group.scope
         if group.read_scope is not None:
             scope = str(await asked.answer(group.read_scope(asked.request, plan.endpoint)))
-        # Routes without parameters also match what has a line feed after their path.
-        return self.place(plan, asked.request.scope["path"].removesuffix("\n"), scope, method)
+        return self.place(plan, counted_path(asked.request.scope), scope, method)
 
     async def _cost(self, plan: Plan, group: LimitGroup, asked: Asked) -> int:
         if group.read_cost is None:

@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from ._bridge import Bridge
-from ._callables import Settle
+from ._callables import Settle, qualified_name
 from ._charges import Asked, Charge, ChargeReader, Plan
 from ._headers import HeaderFormat
 from ._holds import HOLDS, Hold, settle_holds
@@ -32,6 +32,14 @@ COMPLETE = "_rate_limiting_complete"
 
 CurrentLimitLike: TypeAlias = tuple[RateLimitItem, list[str]]
 """What `request.state.view_rate_limit` holds: a limit, and the key and the scope that it counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What `_rate_limiting_complete` is when a plan of this limiter was checked."""
+
+    owner: object
+    plan: Plan
 
 
 class CurrentLimit(tuple[RateLimitItem, list[str]]):
@@ -101,10 +109,10 @@ class Checker:
         """
         state = state_of(request.scope)
         state.setdefault(VIEW, None)
-        if self.is_settled(plan, state):
+        if self.is_settled(plan, request.scope, state):
             return
         asked = Asked(request, settle, dict(known_keys))
-        groups = plan.own if self._is_ahead(state) else plan.groups
+        groups = self._left_of(plan, state)
         foreign = self.foreign_counter()
         try:
             charges = await self.reader.charges(plan, groups, asked)
@@ -130,17 +138,29 @@ class Checker:
                 detail = str(await asked.answer(charge.group.read_message(request)))
             raise self.refusal(charge.limit, view.decision, detail)
 
-    def is_settled(self, plan: Plan, state: Mapping[str, Any]) -> bool:
-        """Whether nothing is left to decide: this limiter has done it, or somebody has said so."""
+    def is_settled(self, plan: Plan, scope: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
+        """Whether nothing is left to decide: this limiter has done it, or somebody has said so.
+
+        A dependency of the endpoint, which has limits of its own, has decided nothing about those of the endpoint.
+        """
         done = state.get(COMPLETE)
-        is_repeated = plan.is_ahead and self._is_ahead(state)
-        return done is True or done is self.owner or is_repeated or plan.exempt_name in self.exempt_routes
+        if done is True or plan.exempt_name in self.exempt_routes:
+            return True
+        if isinstance(done, Checked) and done.owner is self.owner:
+            return done.plan.endpoint == plan.endpoint or plan.is_ahead or not _is_served_by(scope, plan)
+        return plan.is_ahead and self._is_ahead(state)
 
     def mark_of(self, plan: Plan, before: object = None) -> object:
         """What a request's state remembers as `_rate_limiting_complete` when the plan was checked."""
         if not plan.is_ahead:
-            return self.owner
+            return Checked(self.owner, plan)
         return Ahead((*before.owners, self.owner)) if isinstance(before, Ahead) else before or Ahead((self.owner,))
+
+    def _left_of(self, plan: Plan, state: Mapping[str, Any]) -> Sequence[LimitGroup]:
+        done = state.get(COMPLETE)
+        if isinstance(done, Checked) and done.owner is self.owner:
+            return [group for group in plan.groups if group not in done.plan.common]
+        return plan.own if self._is_ahead(state) else plan.groups
 
     def _is_ahead(self, state: Mapping[str, Any]) -> bool:
         before = state.get(COMPLETE)
@@ -246,6 +266,11 @@ class Checker:
 
     def _view(self, essentials: Essentials, charge: Charge) -> CurrentLimit:
         return CurrentLimit.of(essentials, charge.limit.limit, charge.key, charge.place.label, self.reader.key_prefix)
+
+
+def _is_served_by(scope: Mapping[str, Any], plan: Plan) -> bool:
+    served = scope.get("endpoint")
+    return served is not None and qualified_name(served) == plan.endpoint
 
 
 def state_of(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 Kind: TypeAlias = Literal["url", "endpoint", "shared", "custom"]
 KeyStyle: TypeAlias = Literal["url", "endpoint"]
@@ -25,6 +26,17 @@ class Place:
 def joined(*parts: str) -> str:
     """The parts as one string that no other parts have."""
     return "".join(f"{len(part)}:{part}" for part in parts)
+
+
+def counted_path(scope: Mapping[str, Any]) -> str:
+    """The path that a request counts under, of those that lead to the same route.
+
+    Starlette serves a path with the root path and without; one without a parameter also with a line feed after it.
+    """
+    path: str = scope["path"].removesuffix("\n")
+    root: str = scope.get("root_path", "")
+    is_below = not root or (path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"))
+    return path if is_below else root + path
 
 
 def place_of(prefix: str, kind: Kind, name: str, method: str | None) -> Place:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 
+MakeLimiter = Callable[..., Limiter]
+
+
 class Question(BaseModel):
     text: str
 
@@ -436,6 +439,54 @@ def test_an_endpoint_that_calls_another_one_is_counted_once(app: FastAPI, limite
         return await inner(request=request)
 
     assert client.statuses("/", 6) == [200] * 5 + [429]
+
+
+def test_an_endpoint_is_limited_beside_its_dependencies(app: FastAPI, make_limiter: MakeLimiter) -> None:
+    limiter = make_limiter(application_limits=["4/minute"], headers_enabled=True)
+
+    @limiter.limit("6/minute", key_func=lambda request: request.headers["X-User"])
+    async def user(request: Request, response: Response) -> str:
+        return request.headers["X-User"]
+
+    @app.get("/{item}")
+    @limiter.limit("1/hour")
+    async def index(request: Request, response: Response, item: str, name: str = Depends(user)) -> str:
+        return name
+
+    client = Client(app)
+    assert client.statuses("/1", 2, headers={"X-User": "a"}) == [200, 429]
+    assert client.statuses("/2", 2, headers={"X-User": "b"}) == [200, 429]
+    last = client.get("/3", headers={"X-User": "a"})
+    assert (last.status_code, last.headers.get_list("X-RateLimit-Limit")) == (429, ["4"]), "counted by the dependency"
+
+
+@pytest.mark.parametrize("root", [["/api"], ["/api", ""]], ids=["kept by the proxy", "taken away by it"])
+def test_a_path_with_and_without_the_root_path_is_one(root: list[str], make_limiter: MakeLimiter) -> None:
+    limiter = make_limiter()
+    app = FastAPI()
+    app.root_path = "/api"
+    app.state.limiter = limiter
+    app.add_exception_handler(RateLimitExceeded, _rate_limit_exceeded_handler)  # type: ignore[arg-type]
+
+    @app.get("/items")
+    @limiter.limit("2/minute")
+    async def items(request: Request) -> str:
+        return "ok"
+
+    client = Client(app)
+    assert [client.get(f"{root[at % len(root)]}/items").status_code for at in range(4)] == [200, 200, 429, 429]
+    assert client.get("/apis").status_code == 404
+
+
+def test_a_head_counts_as_what_serves_it(limiter: Limiter) -> None:
+    @limiter.limit("1/minute", methods=["GET"])
+    async def index(request: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    app = Starlette(routes=[Route("/", index)], exception_handlers={RateLimitExceeded: _rate_limit_exceeded_handler})  # type: ignore[dict-item]
+    app.state.limiter = limiter
+    client = Client(app)
+    assert [client.request(method, "/").status_code for method in ("HEAD", "HEAD", "GET")] == [200, 429, 429]
 
 
 def test_a_class_cannot_be_decorated(limiter: Limiter) -> None:

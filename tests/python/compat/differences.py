@@ -53,6 +53,13 @@ APPLYING = {
         "`application_limits` hold in the middleware, and not for decorated routes",
         "for decorated routes too",
     ),
+    "dependencies-beside-endpoints": Difference(
+        "a limit on a dependency takes the place of the endpoint's own",
+        "both count",
+    ),
+    "every-method-that-is-served": Difference(
+        '`methods=["GET"]` leaves HEAD, which runs the same endpoint, unlimited', "GET means HEAD too"
+    ),
     "dynamic-limits-override": Difference(
         "behind the middleware, a dynamic limit leaves the defaults in force, or counts them twice",
         "replaces them, as a fixed one does",

@@ -40,6 +40,34 @@ def test_a_limit_on_a_dependency(library: Library) -> None:
     assert (client.get("/items").json(), client.get("/items").status_code) == library.expected(same(("passed", 429)))
 
 
+def test_a_limit_on_a_dependency_beside_that_of_the_endpoint(library: Library) -> None:
+    limiter = library.limiter()
+    app = library.app(limiter)
+
+    @limiter.limit("9/minute")
+    async def gate(request: Request) -> str:
+        return "passed"
+
+    @app.get("/items")
+    @limiter.limit("1/hour")
+    async def items(request: Request, passed: str = Depends(gate)) -> str:
+        return passed
+
+    assert Client(app).statuses("/items", 2) == library.expected(
+        differs(slowapi=[200, 200], slidegate=[200, 429], difference="dependencies-beside-endpoints")
+    )
+
+
+def test_a_head_of_an_endpoint_with_a_limit_on_get(library: Library) -> None:
+    limiter = library.limiter()
+    app = library.app(limiter)
+    app.router.routes.append(Route("/items", limiter.limit("1/minute", methods=["GET"])(other)))
+    client = Client(app)
+    assert [client.request("HEAD", "/items").status_code for _ in range(2)] == library.expected(
+        differs(slowapi=[200, 200], slidegate=[200, 429], difference="every-method-that-is-served")
+    )
+
+
 def test_a_limited_function_that_is_called_by_a_limited_endpoint_is_counted_with_it(library: Library) -> None:
     limiter = library.limiter()
     app = library.app(limiter)
