@@ -26,10 +26,13 @@ _METHODS = ("_check_request_limit", "_inject_asgi_headers")
 class Guard:
     """The checks of one application's routes by one limiter, each made when a request first needs it. Thread-safe.
 
-    `routed` is what has the routes: the application, or what is mounted in it.
+    `routed` is what has the routes: the application, or what is mounted in it. Middleware `is_of_route` when the route
+    has been found before it is called.
     """
 
-    def __init__(self, app: Any, limiter: Limiter, routed: Any, *, is_limiter_of_app: bool) -> None:
+    def __init__(
+        self, app: Any, limiter: Limiter, routed: Any, *, is_limiter_of_app: bool, is_of_route: bool = False
+    ) -> None:
         self.app = app
         self.limiter = limiter
         self.shortcut = Shortcut()
@@ -39,7 +42,9 @@ class Guard:
         self._values: dict[str, Any] = getattr(self._state, "_state", {})
         self._plans = limiter._plans
         self._finder = RouteFinder(routed)
-        self._find = self._finder.find
+        self._is_of_route = is_of_route
+        self._served: dict[int, Found] = {}
+        self._find = self._serving if is_of_route else self._finder.find
         self._revision = self._plans.revision
         self._checks: dict[Found | None, Check | None] = {}
         self._tell = teller(limiter._headers.quota_names, CurrentLimit, self.add_headers)
@@ -108,7 +113,15 @@ class Guard:
     def _is_usual(self) -> bool:
         limiter = self.limiter
         is_stock = limiter._is_inject_stock() and not limiter._is_replaced() and not self._plans.is_holding
+        is_stock = is_stock and not self._is_of_route
         return is_stock and not (limiter._headers_enabled and limiter._headers.is_retry_after_on_success)
+
+    def _serving(self, scope: Scope) -> Found | None:
+        endpoint = scope["endpoint"]
+        found = self._served.get(id(endpoint))
+        if found is None or found.endpoint is not endpoint:
+            found = self._served[id(endpoint)] = Found(Kind.FULL, endpoint, "")
+        return found
 
     def _made(self, found: Found | None) -> Check | None:
         revision = self._plans.revision

@@ -7,6 +7,7 @@ is relied upon; a route of which something is missing is asked with its public `
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ def router_of(app: Any) -> tuple[Any, str]:
     Middleware is looked through, as long as it keeps to Starlette's custom of calling what it wraps `app`.
     """
     for _ in range(32):
+        if inspect.ismethod(app):
+            # Middleware of a router wraps what the router itself goes on with.
+            app = app.__self__
         if isinstance(app, routing.Router):
             return app, ""
         router = getattr(app, "router", None)

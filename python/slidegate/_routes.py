@@ -130,13 +130,17 @@ class RouteFinder:
         return (found for found, _ in self.every_with_apps())
 
     def every_with_apps(self, outer: tuple[Any, ...] = ()) -> Iterator[tuple[Found, tuple[Any, ...]]]:
-        """The same, each with the applications that a request for it passes through, after those that are `outer`."""
+        """The same, each with the applications that a request for it passes through, after those that are `outer`.
+
+        The last is what the route itself has made of its endpoint.
+        """
         apps = (*outer, self._app)
         layout = self._layout()
         for candidate in (*layout.candidates, *layout.low_priority):
             if candidate.app is None:
                 parts = [step.candidate for step in parts_of(candidate)]
-                yield from ((part.found(Kind.FULL), apps) for part in parts or [candidate])
+                passed = (*apps, getattr(candidate.node, "app", None))
+                yield from ((part.found(Kind.FULL), passed) for part in parts or [candidate])
             elif not any(router_of(app)[0] is router_of(candidate.app)[0] for app in apps):
                 yield from RouteFinder(candidate.app, candidate.base).every_with_apps(apps)
 

@@ -75,8 +75,12 @@ def _watched(build: Any) -> Any:
         except ConfigurationError as error:
             return _Refusing(error)
         except Exception:
-            # Of what an application is made of, which may be anything, and none of whose business a limiter is.
-            logging.getLogger("slidegate").debug("an application could not be looked at", exc_info=True)
+            # Of what an application is made of, which may be anything; and most have no limiter.
+            has_limiter = isinstance(self, Starlette) and hasattr(self.state, "limiter")
+            level = logging.WARNING if has_limiter else logging.DEBUG
+            logging.getLogger("slidegate").log(
+                level, "whether all limits of an application are enforced could not be looked at", exc_info=True
+            )
         return stack
 
     setattr(build_middleware_stack, _WATCHED, True)

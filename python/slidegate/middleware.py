@@ -162,7 +162,11 @@ class SlowAPIMiddleware:
         # Below a mount the routes are not those of the application, but those that are behind this middleware.
         router, _ = router_of(self.app)
         routed = app if router is None or router is router_of(app)[0] else self.app
-        self._guard = guard = Guard(app, limiter, routed, is_limiter_of_app=self._limiter is None)
+        endpoint = scope.get("endpoint")
+        # What is mounted, and has routes, was found by the mount: it has its own still to find.
+        is_of_route = router is None and endpoint is not None and router_of(endpoint)[0] is None
+        options = {"is_limiter_of_app": self._limiter is None, "is_of_route": is_of_route}
+        self._guard = guard = Guard(app, limiter, routed, **options)
         self._shortcut = guard.shortcut
         return guard
 

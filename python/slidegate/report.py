@@ -7,11 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from starlette.staticfiles import StaticFiles
+
 from ._callables import qualified_name
 from ._charges import Plan
 from ._columns import aligned
 from ._endpoint import wrapped_chain
 from ._plans import Way
+from ._route_internals import router_of
 from ._routes import Found, RouteFinder
 from .wrappers import LimitGroup
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Report", "RouteReport", "report_of"]
 
 _WEBSOCKET = ("WEBSOCKET",)
+_METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
+_MOST_WRAPPERS = 32
 
 
 @dataclass(frozen=True)
@@ -112,18 +117,34 @@ def middleware_of(app: Any) -> list[Any]:
 
 
 def has_middleware(app: Any, limiter: Limiter) -> bool:
-    """Whether the application has the middleware, for this limiter."""
+    """Whether the application has the middleware, for this limiter, or its router or mount has."""
+    from .middleware import SlowAPIMiddleware
+
     own = getattr(getattr(app, "state", None), "limiter", limiter)
-    return any((each.kwargs.get("limiter") or own) is limiter for each in middleware_of(app))
+    around = [each._limiter for each in _around(app) if isinstance(each, SlowAPIMiddleware)]
+    return any(
+        (each or own) is limiter for each in [each.kwargs.get("limiter") for each in middleware_of(app)] + around
+    )
+
+
+def _around(app: Any) -> Iterator[Any]:
+    # What is built already, by mounts and routers; an application's own list is not before its first request.
+    for outermost in (app, getattr(router_of(app)[0], "middleware_stack", None)):
+        for _ in range(_MOST_WRAPPERS):
+            if outermost is None:
+                break
+            yield outermost
+            outermost = getattr(outermost, "app", None)
 
 
 def _parts_of(found: Found) -> Iterator[tuple[tuple[str, ...], Any]]:
     if found.protocol == "websocket":
         yield _WEBSOCKET, found.endpoint
     elif inspect.isclass(found.endpoint):
-        for method in ("get", "post", "put", "patch", "delete", "head", "options"):
-            if hasattr(found.endpoint, method):
-                yield (method.upper(),), getattr(found.endpoint, method)
+        served = [each for each in _METHODS if hasattr(found.endpoint, each)]
+        yield from (((each.upper(),), getattr(found.endpoint, each)) for each in served)
+        if not served:
+            yield (), found.endpoint
     else:
         yield tuple(sorted(found.methods or ())), found.endpoint
 
@@ -144,8 +165,14 @@ def _route_report(
         way=way.value,
         is_exempt=is_exempt,
         is_counted_by_path=by_path,
-        is_of_framework=str(getattr(found.endpoint, "__module__", "")).partition(".")[0] in ("fastapi", "starlette"),
+        is_of_framework=_is_of_framework(found.endpoint),
     )
+
+
+def _is_of_framework(endpoint: Any) -> bool:
+    # An instance of a class of the framework, such as a mounted WSGI application, runs what users have written.
+    module = str(getattr(endpoint, "__module__", "")).partition(".")[0]
+    return module in ("fastapi", "starlette") and (inspect.isroutine(endpoint) or isinstance(endpoint, StaticFiles))
 
 
 def _names_any(limited: Sequence[str], methods: tuple[str, ...]) -> bool:

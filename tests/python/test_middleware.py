@@ -21,7 +21,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Host, Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import Message
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import slidegate.middleware
 from slidegate import ConfigurationError, Limiter, RateLimitExceeded
@@ -647,3 +647,29 @@ def test_a_line_feed_after_a_path_is_no_other_path(make: MakeApp) -> None:
             429,
             429,
         ]
+
+
+class Opaque:
+    """Middleware that does not tell what it wraps."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._hidden = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._hidden(scope, receive, send)
+
+
+def test_middleware_of_a_mounted_application_finds_its_routes_through_what_hides_them(
+    make_limiter: Callable[..., Limiter], make_app: Callable[[Limiter], FastAPI]
+) -> None:
+    limiter = make_limiter(default_limits=["2/minute"])
+    mounted = make_app(limiter)
+    mounted.add_middleware(Opaque)
+    mounted.add_middleware(SlowAPIMiddleware)
+    mounted.get("/x")(ok)
+    mounted.get("/free")(limiter.exempt(ok_async))
+    app = FastAPI()
+    app.mount("/sub", mounted)
+    client = Client(app)
+    assert client.statuses("/sub/x", 3) == [200, 200, 429]
+    assert client.statuses("/sub/free", 3) == [200, 200, 200]

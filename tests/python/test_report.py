@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Client
 from fastapi import APIRouter, FastAPI, Request, WebSocket
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
+from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
 from slidegate import Limiter
@@ -117,6 +119,37 @@ def test_methods_of_classes_static_files_and_inert_decorators_are_told(
     limiter.exempt(app.routes[-1].app)  # type: ignore[attr-defined]
     assert [each.reason for each in limiter.report(app).routes if each.path.startswith("/static")] == ["exempt"]
     assert wrapper
+
+
+def test_what_serves_any_method_is_told_as_unlimited_too(make_limiter: MakeLimiter) -> None:
+    class Everything(HTTPEndpoint):
+        async def dispatch(self) -> None:
+            await PlainTextResponse("ok")(self.scope, self.receive, self.send)
+
+    # A response is an application, too.
+    app = Starlette(routes=[Route("/everything", Everything), Mount("/text", app=PlainTextResponse("ok"))])
+    limiter = app.state.limiter = make_limiter(default_limits="9/minute")
+    assert [each.name for each in limiter.report(app).unlimited] == ["ANY /everything", "ANY /text/{path}"]
+
+
+@pytest.mark.parametrize("where", ["mount", "router", "route"])
+def test_middleware_of_a_mount_or_a_router_or_a_route_is_seen(where: str, make_limiter: MakeLimiter) -> None:
+    limiter = make_limiter(default_limits="1/minute")
+    ours = [Middleware(SlowAPIMiddleware, limiter=limiter)]
+
+    async def index(request: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    routes = [Route("/x", index)]
+    mounts = {
+        "mount": Mount("/sub", routes=routes, middleware=ours),
+        "router": Mount("/sub", app=Router(routes=routes, middleware=ours)),
+        "route": Mount("/sub", routes=[Route("/x", index, middleware=ours)]),
+    }
+    app = Starlette(routes=[mounts[where]])
+    app.state.limiter = limiter
+    assert Client(app).statuses("/sub/x", 2) == [200, 429]
+    assert rows(limiter.report(app))["GET,HEAD /sub/x"] == ((f"1 per 1 minute ({BY})",), "default_limits")
 
 
 def test_a_limiter_that_is_switched_off_is_told(make_limiter: MakeLimiter) -> None:

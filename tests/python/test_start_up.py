@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -239,3 +240,17 @@ class Permissive:
 def test_an_application_of_odd_parts_starts_all_the_same() -> None:
     app = Starlette(routes=[Mount("/odd", Permissive()), Route("/", Permissive(), name="odd")])
     assert Client(app).statuses("/odd/x", 1) == [200]
+
+
+def test_that_an_application_with_a_limiter_could_not_be_looked_at_is_told(
+    limiter: Limiter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise AttributeError("something that is not as it was")
+
+    monkeypatch.setattr("slidegate._start_up.report_of", fail)
+    app = FastAPI()
+    app.state.limiter = limiter
+    assert Client(app).get("/openapi.json").status_code == 200
+    [record] = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert "could not be looked at" in record.message
