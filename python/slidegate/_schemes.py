@@ -12,7 +12,7 @@ _OWN_SCHEMES = ("memory", "shared", "file")
 
 def is_bridged(uri: str | None) -> bool:
     """Whether a storage is one of `limits`, and none of ours."""
-    scheme, colon, _ = (uri or "").partition("://")
+    scheme, colon, _ = str(uri or "").partition("://")
     return bool(colon) and scheme not in _OWN_SCHEMES and scheme in _schemes()
 
 

@@ -91,7 +91,7 @@ class LimitGroup:
         self.key_function = key_function
         self.scope = scope
         self.per_method = per_method
-        self.methods = methods and [method.lower() for method in methods]
+        self.methods = methods and _lower_methods(methods, where)
         self.error_message = error_message
         self.exempt_when = exempt_when
         self.cost = cost
@@ -106,8 +106,8 @@ class LimitGroup:
                 raise ConfigurationError(f"{where}: {what}={function!r} is not callable")
             return adapt(function, (offer,), f"{where}: {what}", offer)
 
-        if isinstance(methods, str):
-            raise ConfigurationError(f"{where}: methods={methods!r} is not a list of methods, such as [{methods!r}]")
+        if not (error_message is None or isinstance(error_message, str) or callable(error_message)):
+            raise ConfigurationError(f"{where}: error_message={error_message!r} is neither a text nor a callable")
         self.read_key = take(key_function, "key_func")
         self.read_exempt = take(exempt_when, "exempt_when") if exempt_when is not None else None
         self.read_message = take(error_message, "error_message") if callable(error_message) else None
@@ -191,6 +191,14 @@ class LimitGroup:
             return whole_cost(cost)
         except ValueError as error:
             raise ConfigurationError(f"{self._where}: {error}") from error
+
+
+def _lower_methods(methods: Sequence[str], where: str) -> list[str]:
+    is_list = isinstance(methods, Iterable) and not isinstance(methods, (str, bytes))
+    if not is_list or not all(isinstance(each, str) for each in methods):
+        example = [methods] if isinstance(methods, str) else ["GET", "POST"]
+        raise ConfigurationError(f"{where}: methods={methods!r} is not a list of methods, such as {example!r}")
+    return [method.lower() for method in methods]
 
 
 def whole_cost(cost: Any) -> int:

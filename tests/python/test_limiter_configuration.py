@@ -107,6 +107,9 @@ def test_other_wrong_options_are_refused_by_name(options: dict[str, Any], make_l
     ("options", "complaint"),
     [
         ({"methods": "POST"}, "methods='POST' is not a list of methods, such as ['POST']"),
+        ({"methods": 5}, "methods=5 is not a list of methods, such as ['GET', 'POST']"),
+        ({"methods": [5]}, "methods=[5] is not a list of methods, such as ['GET', 'POST']"),
+        ({"error_message": 5}, "error_message=5 is neither a text nor a callable"),
         ({"exempt_when": True}, "exempt_when=True is not callable"),
     ],
 )
