@@ -67,7 +67,8 @@ class Declared(dict[str, list[_Limit]]):
 
     def is_original(self, name: str) -> bool:
         """Whether the limits of an endpoint are those that were declared."""
-        now, before = self.get(name, []), self._original.get(name, [])
+        # Copies, as other threads may be about to change them.
+        now, before = list(self.get(name, ())), list(self._original.get(name, ()))
         return len(now) == len(before) and all(one is other for one, other in zip(now, before, strict=True))
 
     def holds(self, name: str, limit: object) -> bool:
