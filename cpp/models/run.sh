@@ -89,7 +89,16 @@ refuted table 'without generations' -DNO_GENERATION
 refuted table 'without raising the floor before a reclaim' -DNO_TABLE_FLOOR
 refuted table 'with a spare cell that is not looked at again' -DSPARE_MAY_BE_CLAIMED
 
+holds claims -DCLAIMS=3 -DT=5
+holds claims -DPATIENCE=2 -DT=6
+
+refuted claims 'without the time in a claim' -DNO_TIME_IN_CLAIM
+refuted claims 'with words that are read after the claim was seen to stand' -DREADS_AFTER_LOOKING
+refuted claims 'with words that are stored, not swapped' -DSTORES
+refuted claims 'with keys in a word without their generation' -DKEY_ALONE
+
 if [ $is_large = yes ]; then
+    holds claims -DPROCS=3
     holds table -DKEYS=1 -DHITS=1 -DRECLAIMS_EMPTY
     holds moving_window -DR=2 -DW=2 -DN=3 -DT=1 -DPROCS=3 -DREFUNDS=1
     holds moving_window -DR=2 -DW=2 -DN=2 -DT=5 -DHITS=3 -DREFUNDS=1
