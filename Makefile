@@ -7,13 +7,16 @@ FUZZ_S := 300
 FIXED_ADDRESSES := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cpp-test tsan asan fuzz model python-test oldest stubtest lint format bench clean
+.PHONY: help setup test-setup demo test cpp-test tsan asan fuzz model python-test oldest stubtest lint format bench clean
 
 help:
 	@echo "make demo | test | bench | model | tsan | asan | fuzz | oldest | lint | format | clean"
 
 setup:
 	@.ci/setup
+
+test-setup:
+	@.ci/setup tests
 
 demo: setup
 	@$(PYTHON_BIN) -m slidegate.demo $(if $(KEEP),--keep)
@@ -41,10 +44,10 @@ fuzz: setup
 	build/fuzz/fuzz_segment -timeout=10 -max_len=4096 -max_total_time=$(FUZZ_S) -artifact_prefix=build/fuzz/ \
 	    build/fuzz/corpus
 
-model: setup
+model: test-setup
 	cpp/models/run.sh
 
-python-test: setup
+python-test: test-setup
 	$(PYTHON_BIN) -m pytest
 
 oldest:
