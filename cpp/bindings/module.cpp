@@ -13,4 +13,5 @@ PYBIND11_MODULE(_core, module) {
     slidegate::bindings::bind_headers(module);
     slidegate::bindings::bind_shortcut(module);
     slidegate::bindings::bind_take(module);
+    slidegate::bindings::bind_redis(module);
 }

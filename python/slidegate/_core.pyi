@@ -177,6 +177,31 @@ class Limiter:
     def stats(self) -> Stats: ...
     def now(self) -> int: ...
 
+hiredis_version: str
+"""What the Redis client was built with; empty when there was no hiredis, and RedisReader and redis_command fail."""
+
+redis_script: str
+"""The script that counts inside a Redis server: cpp/redis/decide.lua."""
+
+class RedisProtocolError(ConnectionError): ...
+
+class RedisReplyError(Exception):
+    """An error that the server has answered. A value among the replies; nothing here raises it."""
+
+def redis_command(*args: bytes) -> bytes:
+    """A command and its arguments as they go over the wire."""
+
+@final
+class RedisReader:
+    """Parses a stream of replies, cut anywhere. Not thread-safe."""
+
+    def __init__(self) -> None: ...
+    def feed(self, data: bytes, /) -> list[Any]:
+        """Every reply that is complete now: int, bytes, None, RedisReplyError, or a list of such.
+
+        Raises RedisProtocolError when the stream is none of replies; the connection is to be closed then.
+        """
+
 _Scope: TypeAlias = MutableMapping[str, Any]
 _Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 

@@ -1,0 +1,30 @@
+#include "slidegate/redis/command.hpp"
+
+#include <memory>
+#include <new>
+#include <vector>
+
+#include <hiredis/hiredis.h>
+
+namespace slidegate::redis {
+
+std::string format_command(std::span<const std::string_view> arguments) {
+    std::vector<const char*> starts;
+    std::vector<std::size_t> lengths;
+    starts.reserve(arguments.size());
+    lengths.reserve(arguments.size());
+    for (const std::string_view argument : arguments) {
+        starts.push_back(argument.data());
+        lengths.push_back(argument.size());
+    }
+    char* bytes = nullptr;
+    const auto length =
+        redisFormatCommandArgv(&bytes, static_cast<int>(arguments.size()), starts.data(), lengths.data());
+    if (length < 0) {
+        throw std::bad_alloc();
+    }
+    const std::unique_ptr<char, decltype(&redisFreeCommand)> owner(bytes, &redisFreeCommand);
+    return std::string(bytes, static_cast<std::size_t>(length));
+}
+
+}  // namespace slidegate::redis
