@@ -1,0 +1,143 @@
+"""What the script inside a Redis server is asked, and what it answers. Knows no connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b, sha1
+from typing import Any, NamedTuple
+
+from ._core import Quota, redis_script
+from .decision import Essentials
+
+KEY_VERSION = b"slidegate:1:"
+"""What every key in the server begins with. Another layout of keys or states gets another number."""
+
+_LETTERS = {"moving-window": b"m", "fixed-window": b"f", "sliding-window-counter": b"s", "gcra": b"g"}
+_TICK_LENGTHS_US = [digit * 10**power for power in range(6) for digit in (1, 2, 5)] + [10**6]
+_MOST_TICKS = 1 << 16
+_GCRA_UNIT_NS = 64
+_LONGEST_RAW = 64
+
+
+class Script(NamedTuple):
+    """A Lua script and the name under which a server that has it runs it."""
+
+    text: bytes
+    sha: bytes
+
+    @classmethod
+    def of(cls, text: str) -> Script:
+        encoded = text.encode()
+        return cls(encoded, sha1(encoded, usedforsecurity=False).hexdigest().encode())
+
+
+SCRIPT = Script.of(redis_script)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisRule:
+    """A quota in a scope: the end of its keys, its arguments, and the nanoseconds of its unit of time."""
+
+    amount: int
+    suffix: bytes
+    arguments: tuple[bytes, bytes, bytes, bytes]
+    unit_ns: int
+
+    @classmethod
+    def of(cls, quota: Quota, scope: str) -> RedisRule:
+        letter, window_ns = _LETTERS[quota.strategy], quota.window_ns
+        # The server tells the time in microseconds: no tick is shorter.
+        tick_us = next((each for each in _TICK_LENGTHS_US if window_ns <= each * 1000 * _MOST_TICKS), 10**6)
+        ticks = -(-window_ns // (tick_us * 1000))
+        window_us = ticks * tick_us
+        unit_ns = 1000
+        parameters = (ticks, tick_us)
+        if letter == b"s":
+            parameters = (window_us, 0)
+        elif letter == b"g":
+            parameters = (-(-window_us * 1000 // (_GCRA_UNIT_NS * quota.amount)), 0)
+            unit_ns = _GCRA_UNIT_NS
+        suffix = b"}%b%d/%d:%b" % (letter, quota.amount, window_ns, _short(scope.encode("utf-8", "surrogateescape")))
+        numbers = (b"%d" % quota.amount, b"%d" % parameters[0], b"%d" % parameters[1])
+        return cls(quota.amount, suffix, (letter, *numbers), unit_ns)
+
+    def key(self, key: str | bytes, *, is_hashed: bool) -> bytes:
+        """Where the server keeps what this rule counts of a key. Keys in braces lie in one slot of a cluster."""
+        if isinstance(key, str):
+            key = key.encode("utf-8", "surrogateescape")
+        elif not isinstance(key, bytes):
+            raise TypeError(f"a key is a str or bytes, not {type(key).__name__}")
+        if is_hashed or len(key) > _LONGEST_RAW:
+            return b"%bh:{:%b%b" % (KEY_VERSION, _digest(key), self.suffix)
+        return b"%b%d:{:%b%b" % (KEY_VERSION, len(key), key, self.suffix)
+
+
+class Receipt(NamedTuple):
+    """What gives a hit back: a key, its rule and cost, and where the server has put the cost."""
+
+    key: bytes
+    rule: RedisRule
+    cost: bytes
+    numbers: tuple[int, int, int]
+
+
+class Question(NamedTuple):
+    """Arguments of EVALSHA after the name of the script: how many keys, the keys, the rest."""
+
+    keys: tuple[bytes, ...]
+    arguments: tuple[bytes, ...]
+
+    @property
+    def tail(self) -> tuple[bytes, ...]:
+        return (b"%d" % len(self.keys), *self.keys, *self.arguments)
+
+
+def ask(operation: bytes, rules: Sequence[RedisRule], keys: Sequence[bytes], costs: Sequence[int]) -> Question:
+    """A hit, a reservation or a peek ("hit", "reserve", "peek") of one key and one cost for each rule."""
+    arguments = [operation]
+    for rule, cost in zip(rules, costs, strict=True):
+        # More than the amount is refused whatever it is, and the script counts in doubles.
+        arguments += (*rule.arguments, b"%d" % (cost if cost <= rule.amount else rule.amount + 1))
+    return Question(tuple(keys), tuple(arguments))
+
+
+def ask_reset(keys: Iterable[bytes]) -> Question:
+    """To forget the hits of these keys."""
+    return Question(tuple(keys), (b"reset",))
+
+
+def ask_refund(receipts: Sequence[Receipt]) -> Question:
+    """To give back what was reserved."""
+    arguments = [b"refund"]
+    for receipt in receipts:
+        arguments += (*receipt.rule.arguments, receipt.cost, *(b"%d" % number for number in receipt.numbers))
+    return Question(tuple(receipt.key for receipt in receipts), tuple(arguments))
+
+
+def essentials_of(reply: Any, rules: Sequence[RedisRule]) -> Essentials:
+    """The answer to a hit, a reservation or a peek. Raises ValueError when it is none."""
+    try:
+        allowed, index, remaining, reset, retry = reply[:5]
+        unit_ns = rules[index].unit_ns
+        return allowed == 1, index, remaining, reset * unit_ns, retry * unit_ns if retry > 0 else retry
+    except (TypeError, ValueError, IndexError):
+        raise ValueError(f"an answer to a hit was expected, not {type(reply).__name__}") from None
+
+
+def receipts_of(reply: list[int], question: Question, rules: Sequence[RedisRule]) -> tuple[Receipt, ...]:
+    """What gives an admitted reservation back. Raises ValueError when the answer holds no receipts."""
+    if len(reply) != 5 + 3 * len(rules):
+        raise ValueError("an answer to a reservation was expected")
+    return tuple(
+        Receipt(key, rule, question.arguments[5 * i + 5], (reply[3 * i + 5], reply[3 * i + 6], reply[3 * i + 7]))
+        for i, (key, rule) in enumerate(zip(question.keys, rules, strict=True))
+    )
+
+
+def _digest(text: bytes) -> bytes:
+    return blake2b(text, digest_size=16).hexdigest().encode()
+
+
+def _short(text: bytes) -> bytes:
+    return b"=" + text if len(text) <= _LONGEST_RAW else b"#" + _digest(text)
