@@ -28,6 +28,18 @@ class StorageError(Exception):
     """
 
 
+class StorageUnavailable(StorageError):
+    """A server that cannot be reached, or does not count now. Whether it has counted is unknown if it was asked."""
+
+
+class StorageTimeout(StorageError):
+    """A server that has not answered in time. Whether it has counted is unknown."""
+
+
+class StorageFull(StorageError):
+    """A storage that has no room for another key."""
+
+
 class RateLimitExceeded(HTTPException):
     """A request was refused: an HTTP 429, also where no handler is registered for it.
 

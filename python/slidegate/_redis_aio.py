@@ -1,0 +1,361 @@
+"""A connection that is driven by an event loop, asyncio's or uvloop's, without a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from ._core import RedisProtocolError, RedisReader, RedisReplyError, redis_command
+from ._redis_answers import code_of, greeting_error, is_of_the_connection, storage_error
+from ._redis_script import Script
+from ._redis_uri import RedisTarget
+from .errors import StorageError, StorageTimeout, StorageUnavailable
+
+_CHUNK = 65536
+_CHUNKS_AT_ONCE = 8
+
+Answer: TypeAlias = "asyncio.Future[Any]"
+
+
+class AioConnection:
+    """A connection to a server, from its beginning to its end. For the thread of its loop only.
+
+    Commands of one turn of the loop leave in one write, and answers go to whoever is next: a caller who is gone keeps
+    the place. Commands wait while it connects. Whatever goes wrong closes it and fails all who wait, as nobody could
+    tell whose the next answer is; what was sent is never sent again. `on_failure` is told when that disappoints
+    somebody, and when the server says that it cannot count now; `on_answer` is called when it has counted.
+    """
+
+    def __init__(
+        self,
+        target: RedisTarget,
+        script: Script,
+        loop: asyncio.AbstractEventLoop,
+        on_failure: Callable[[StorageError], None],
+        on_answer: Callable[[], None],
+    ) -> None:
+        """Begins to connect. The name of a host is resolved by the loop's own threads."""
+        self._target = target
+        self._script = script
+        self._loop = loop
+        self._on_failure = on_failure
+        self._on_answer = on_answer
+        self._reader = RedisReader()
+        self._socket: socket.socket | None = None
+        self._is_ready = False
+        self._is_ended = False
+        self._waiting: list[tuple[Answer, tuple[bytes, ...]]] = []  # until it is connected
+        self._asked: deque[tuple[Answer, tuple[bytes, ...], int]] = deque()  # written, or about to be
+        self._unwritten: list[bytes] = []
+        self._rest = b""  # what the socket has not taken
+        self._is_flush_due = False
+        self._sent = 0  # commands written
+        self._answered = 0
+        self._last_eval = 0
+        self._batches: deque[tuple[float, int]] = deque()  # deadlines of all commands up to a number
+        self._timer: asyncio.TimerHandle | None = loop.call_later(target.connect_timeout_s, self._give_up_connecting)
+        self._opening = loop.create_task(self._open())
+
+    def can_ask(self) -> bool:
+        """Whether it has not ended. An idle one is looked at: a loop that was busy may not know yet that it has."""
+        if self._is_ready and not self._asked:
+            self._on_readable()
+        return not self._is_ended
+
+    def evaluate(self, tail: tuple[bytes, ...]) -> Answer:
+        """The script's answer, to be awaited on this loop. Raises, or fails with, StorageError."""
+        answer: Answer = self._loop.create_future()
+        if self._is_ready:
+            self._ask(answer, tail)
+        elif self._is_ended:
+            raise StorageUnavailable(f"{self._target.name}: the connection is closed")
+        else:
+            self._waiting.append((answer, tail))
+        return answer
+
+    def end(self, error: StorageError) -> None:
+        """Closes it, and fails all who wait with this error."""
+        if self._is_ended:
+            return
+        was_ready = self._is_ready
+        self._is_ended, self._is_ready = True, False
+        self._opening.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._close_socket()
+        failed = [answer for answer, *_ in self._asked] + [answer for answer, _ in self._waiting]
+        self._asked.clear()
+        self._waiting.clear()
+        for answer in failed:
+            if not answer.done():
+                answer.set_exception(type(error)(*error.args))
+        # An idle connection that the server closes is no failure: who comes next opens another.
+        if failed or not was_ready:
+            self._on_failure(error)
+
+    def abandon(self) -> None:
+        """Closes this process's end without touching the loop: after a fork, or when the loop is closed."""
+        self._is_ended, self._is_ready = True, False
+        if self._socket is not None:
+            self._socket.close()
+
+    def __del__(self) -> None:
+        self.abandon()
+
+    # --- connecting ---------------------------------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        try:
+            connection = self._socket = await self._connect()
+            if self._target.tls is not None:
+                connection = self._socket = await self._shake_hands(connection, self._target.tls)
+            self._loop.add_reader(connection, self._on_readable)
+            for command in self._target.greetings:
+                reply = await self._greet(command)
+                if reply != b"OK":
+                    raise greeting_error(self._target.name, command, reply)
+        except StorageError as error:
+            self.end(error)
+        except OSError as error:
+            self.end(StorageUnavailable(f"{self._target.name} cannot be reached: {error}"))
+        except asyncio.CancelledError:
+            self._on_failure = _ignore
+            self.end(StorageUnavailable(f"{self._target.name}: the connection was given up"))
+            raise
+        else:
+            self._start()
+
+    def _start(self) -> None:
+        if self._is_ended:
+            return
+        self._is_ready = True
+        self._on_answer()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiting, self._waiting = self._waiting, []
+        for answer, tail in waiting:
+            if not answer.done():
+                self._ask(answer, tail)
+
+    async def _connect(self) -> socket.socket:
+        address = self._target.address
+        if isinstance(address, str):
+            return await self._connect_to(socket.AF_UNIX, address)
+        failure: OSError | None = None
+        for family, place in await self._resolve(*address):
+            try:
+                connection = await self._connect_to(family, place)
+            except OSError as error:
+                failure = failure or error
+                continue
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return connection
+        raise failure or OSError("the name has no address")
+
+    async def _resolve(self, host: str, port: int) -> list[tuple[int, Any]]:
+        with contextlib.suppress(ValueError):
+            is_6 = ipaddress.ip_address(host).version == 6
+            return [(socket.AF_INET6 if is_6 else socket.AF_INET, (host, port))]
+        found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return [(family, place) for family, _, _, _, place in found]
+
+    async def _connect_to(self, family: int, place: Any) -> socket.socket:
+        connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            await self._loop.sock_connect(connection, place)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async def _shake_hands(self, plain: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
+        connection = tls.wrap_socket(plain, server_hostname=self._target.server_name, do_handshake_on_connect=False)
+        try:
+            while True:
+                try:
+                    connection.do_handshake()
+                except ssl.SSLWantReadError:
+                    await self._until(connection, self._loop.add_reader, self._loop.remove_reader)
+                except ssl.SSLWantWriteError:
+                    await self._until(connection, self._loop.add_writer, self._loop.remove_writer)
+                else:
+                    return connection
+        except BaseException:
+            connection.close()
+            raise
+
+    async def _until(self, connection: socket.socket, add: Callable[..., Any], remove: Callable[..., Any]) -> None:
+        ready = self._loop.create_future()
+        add(connection, _set_done, ready)
+        try:
+            await ready
+        finally:
+            remove(connection)
+
+    async def _greet(self, command: tuple[bytes, ...]) -> Any:
+        answer: Answer = self._loop.create_future()
+        self._asked.append((answer, (), 0))
+        self._unwritten.append(redis_command(*command))
+        self._flush()
+        try:
+            return await answer
+        except RedisReplyError as error:
+            return error
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def _ask(self, answer: Answer, tail: tuple[bytes, ...], name: bytes = b"EVALSHA") -> None:
+        self._sent += 1
+        if name == b"EVAL":
+            self._last_eval = self._sent
+        self._asked.append((answer, tail, self._sent))
+        self._unwritten.append(
+            redis_command(name, self._script.sha if name == b"EVALSHA" else self._script.text, *tail)
+        )
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._is_flush_due = False
+        if self._is_ended or self._socket is None:
+            return
+        data = b"".join(self._unwritten)
+        self._unwritten.clear()
+        if self._is_ready:
+            # From here on it is the server that is waited for; a loop that was busy before has lost no time.
+            deadline_s = self._loop.time() + self._target.command_timeout_s
+            self._batches.append((deadline_s, self._sent))
+            if self._timer is None:
+                self._timer = self._loop.call_at(deadline_s, self._on_deadline)
+        if self._rest:
+            self._rest += data
+        else:
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        assert self._socket is not None
+        try:
+            taken = self._socket.send(data)
+        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            taken = 0
+        except OSError as error:
+            self.end(StorageUnavailable(f"{self._target.name}: {error}"))
+            return
+        had_rest, self._rest = bool(self._rest), data[taken:]
+        if self._rest and not had_rest:
+            self._loop.add_writer(self._socket, self._on_writable)
+        elif had_rest and not self._rest:
+            self._loop.remove_writer(self._socket)
+
+    def _on_writable(self) -> None:
+        self._write(self._rest)
+
+    # --- being answered -----------------------------------------------------------------------------------------------
+
+    def _on_readable(self) -> None:
+        assert self._socket is not None
+        is_answered = False
+        # TLS holds back what the selector does not see any more: all of it is taken, but not without end.
+        for _ in range(_CHUNKS_AT_ONCE):
+            try:
+                data = self._socket.recv(_CHUNK)
+            except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                break
+            except OSError as error:
+                self.end(StorageUnavailable(f"{self._target.name}: {error}"))
+                return
+            if not data:
+                self.end(StorageUnavailable(f"{self._target.name} has closed the connection"))
+                return
+            try:
+                replies = self._reader.feed(data)
+            except RedisProtocolError as error:
+                self.end(StorageUnavailable(f"{self._target.name} does not speak Redis: {error}"))
+                return
+            for reply in replies:
+                if not self._asked:
+                    self.end(StorageUnavailable(f"{self._target.name} answers what was not asked"))
+                    return
+                answer, tail, number = self._asked.popleft()
+                if type(reply) is RedisReplyError:
+                    self._settle_error(answer, tail, number, reply)
+                    if self._is_ended:
+                        return
+                elif not answer.done():
+                    answer.set_result(reply)
+                    is_answered = True
+                self._answered = number or self._answered
+            if len(data) < _CHUNK and self._target.tls is None:
+                break
+        if is_answered and self._is_ready:
+            self._on_answer()
+
+    def _settle_error(self, answer: Answer, tail: tuple[bytes, ...], number: int, reply: RedisReplyError) -> None:
+        if number == 0:
+            if not answer.done():
+                answer.set_exception(reply)
+        elif code_of(reply) == "NOSCRIPT":
+            # Not run, so it may be asked again; the text is sent once, also when many have found it missing.
+            if not answer.done():
+                self._ask(answer, tail, b"EVALSHA" if number < self._last_eval else b"EVAL")
+        elif is_of_the_connection(reply):
+            if not answer.done():
+                answer.set_exception(storage_error(self._target.name, reply))
+            self.end(storage_error(self._target.name, reply))
+        else:
+            error = storage_error(self._target.name, reply)
+            if isinstance(error, StorageUnavailable):
+                self._on_failure(error)
+            if not answer.done():
+                answer.set_exception(error)
+
+    # --- deadlines and ends -------------------------------------------------------------------------------------------
+
+    def _on_deadline(self) -> None:
+        self._timer = None
+        # Answers may have come while the loop was busy; uvloop looks at timers before it looks at sockets.
+        if not self._is_ended:
+            self._on_readable()
+        if self._is_ended:
+            return
+        while self._batches and self._batches[0][1] <= self._answered:
+            self._batches.popleft()
+        if not self._batches:
+            return
+        deadline_s = self._batches[0][0]
+        if deadline_s <= self._loop.time():
+            self.end(self._timeout(self._target.command_timeout_s))
+        else:
+            self._timer = self._loop.call_at(deadline_s, self._on_deadline)
+
+    def _give_up_connecting(self) -> None:
+        self._timer = None
+        self.end(self._timeout(self._target.connect_timeout_s))
+
+    def _timeout(self, limit_s: float) -> StorageTimeout:
+        return StorageTimeout(f"{self._target.name} has not answered within {limit_s * 1000:.0f} ms")
+
+    def _close_socket(self) -> None:
+        if self._socket is None:
+            return
+        if self._socket.fileno() >= 0 and not self._loop.is_closed():
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+        self._socket.close()
+
+
+def _set_done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _ignore(error: StorageError) -> None:
+    pass

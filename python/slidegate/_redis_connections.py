@@ -1,0 +1,130 @@
+"""Which connection asks: one for each event loop, and one for each thread that blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from typing import Any
+
+from ._redis_aio import AioConnection, Answer
+from ._redis_breaker import CircuitBreaker
+from ._redis_script import Question, Script
+from ._redis_sync import SyncConnection
+from ._redis_uri import RedisTarget
+from .errors import StorageError, StorageTimeout, StorageUnavailable
+
+
+class LoopConnections:
+    """One connection for each running event loop, made anew when it has ended, and dropped by a fork. Thread-safe."""
+
+    def __init__(self, target: RedisTarget, script: Script, breaker: CircuitBreaker) -> None:
+        self._target = target
+        self._script = script
+        self._breaker = breaker
+        self._pid = os.getpid()
+        self._by_loop: dict[asyncio.AbstractEventLoop, AioConnection] = {}
+
+    def evaluate(self, question: Question) -> Answer:
+        """The script's answer, to be awaited where it was asked for. Never blocks.
+
+        Raises, or fails with, StorageError; without an event loop it raises RuntimeError.
+        """
+        loop = asyncio.get_running_loop()
+        self._breaker.admit()
+        if self._pid != os.getpid():
+            self._leave_to_parent()
+        connection = self._by_loop.get(loop)
+        if connection is None or not connection.can_ask():
+            self._forget_closed_loops()
+            connection = AioConnection(self._target, self._script, loop, self._breaker.failed, self._breaker.succeeded)
+            self._by_loop[loop] = connection
+        return connection.evaluate(question.tail)
+
+    def distrust(self, error: StorageError) -> None:
+        """Closes the connection of this loop."""
+        connection = self._by_loop.get(asyncio.get_running_loop())
+        if connection is not None:
+            connection.end(error)
+
+    def close(self) -> None:
+        """Closes all connections. To be called when nobody asks any more."""
+        for loop in list(self._by_loop):
+            connection = self._by_loop.pop(loop)
+            if self._pid != os.getpid() or loop.is_closed():
+                connection.abandon()
+                continue
+            error = StorageUnavailable(f"{self._target.name}: the storage is closed")
+            try:
+                is_own = asyncio.get_running_loop() is loop
+            except RuntimeError:
+                is_own = False
+            if is_own or not loop.is_running():
+                connection.end(error)
+            else:
+                loop.call_soon_threadsafe(connection.end, error)
+
+    def _leave_to_parent(self) -> None:
+        self._pid = os.getpid()
+        inherited, self._by_loop = self._by_loop, {}
+        for connection in inherited.values():
+            connection.abandon()
+
+    def _forget_closed_loops(self) -> None:
+        for loop in list(self._by_loop):
+            if loop.is_closed():
+                self._by_loop.pop(loop).abandon()
+
+
+class _OfThread(threading.local):
+    connection: SyncConnection | None = None
+    pid = 0
+
+
+class ThreadConnections:
+    """One blocking connection for each thread, made anew when it has ended, and dropped by a fork. Thread-safe."""
+
+    def __init__(self, target: RedisTarget, script: Script, breaker: CircuitBreaker) -> None:
+        self._target = target
+        self._script = script
+        self._breaker = breaker
+        self._own = _OfThread()
+
+    def evaluate(self, question: Question) -> Any:
+        """The script's answer. Waits for it as long as the target's deadlines say; raises StorageError."""
+        self._breaker.admit()
+        try:
+            answer = self._connection().evaluate(self._script, question.tail)
+        except (StorageUnavailable, StorageTimeout) as error:
+            self._breaker.failed(error)
+            raise
+        self._breaker.succeeded()
+        return answer
+
+    def execute(self, *arguments: bytes) -> Any:
+        """The answer to another command; an error is a value. Raises StorageError."""
+        self._breaker.admit()
+        try:
+            return self._connection().execute(*arguments)
+        except (StorageUnavailable, StorageTimeout) as error:
+            self._breaker.failed(error)
+            raise
+
+    def distrust(self) -> None:
+        """Closes the connection of this thread."""
+        if self._own.connection is not None:
+            self._own.connection.close()
+
+    def close(self) -> None:
+        """Closes the connections of all threads. To be called when nobody asks any more."""
+        self.distrust()
+        self._own = _OfThread()
+
+    def _connection(self) -> SyncConnection:
+        own, pid = self._own, os.getpid()
+        if own.connection is None or own.pid != pid or not own.connection.is_usable:
+            if own.connection is not None:
+                own.connection.close()
+            own.connection = None
+            own.connection, own.pid = SyncConnection(self._target), pid
+        return own.connection

@@ -1,0 +1,214 @@
+"""Counts inside a Redis or Valkey server."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from ._core import RedisReplyError
+from ._redis_answers import storage_error
+from ._redis_breaker import CircuitBreaker, Health
+from ._redis_connections import LoopConnections, ThreadConnections
+from ._redis_script import (
+    KEY_VERSION,
+    SCRIPT,
+    Question,
+    Receipt,
+    RedisRule,
+    Script,
+    ask,
+    ask_refund,
+    ask_reset,
+    essentials_of,
+    receipts_of,
+)
+from ._redis_sync import SyncConnection
+from ._redis_uri import RedisTarget
+from .decision import Essentials
+from .errors import StorageError, StorageUnavailable
+
+Key = str | bytes
+_POLICIES_KEPT = 4096
+_KEYS_AT_ONCE = b"1000"
+_Meaning = TypeVar("_Meaning")
+
+
+class RedisTicket:
+    """Gives back, once, what a reservation took."""
+
+    def __init__(self, receipts: tuple[Receipt, ...]) -> None:
+        self._receipts = receipts
+        self._lock = threading.Lock()
+
+    def spend(self) -> tuple[Receipt, ...]:
+        """The receipts; nothing from the second time on."""
+        with self._lock:
+            receipts, self._receipts = self._receipts, ()
+        return receipts
+
+
+class RedisPolicy:
+    """Rules that are hit together, in one round trip: one key for all or one for each, costs likewise. Thread-safe.
+
+    Methods block their thread; those that end in `_async` are for event loops, and block nothing. All raise
+    StorageError.
+    """
+
+    def __init__(
+        self, rules: tuple[RedisRule, ...], target: RedisTarget, loops: LoopConnections, threads: ThreadConnections
+    ) -> None:
+        self._rules = rules
+        self._target = target
+        self._loops = loops
+        self._threads = threads
+
+    def hit(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials:
+        return self._blocking(self._ask(b"hit", keys, cost), self._essentials)
+
+    def peek(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials:
+        return self._blocking(self._ask(b"peek", keys, cost), self._essentials)
+
+    def reserve(
+        self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /
+    ) -> tuple[Essentials, RedisTicket | None]:
+        question = self._ask(b"reserve", keys, cost)
+        return self._blocking(question, lambda answer: self._reservation(answer, question))
+
+    def refund(self, ticket: RedisTicket, /) -> bool:
+        receipts = ticket.spend()
+        return bool(receipts) and self._blocking(ask_refund(receipts), _is_one)
+
+    def reset(self, keys: Key | tuple[Key, ...], /) -> None:
+        self._blocking(ask_reset(self._keys(keys)), _is_one)
+
+    async def hit_async(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials:
+        return self._understood(await self._loops.evaluate(self._ask(b"hit", keys, cost)), self._essentials)
+
+    async def peek_async(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials:
+        return self._understood(await self._loops.evaluate(self._ask(b"peek", keys, cost)), self._essentials)
+
+    async def reserve_async(
+        self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /
+    ) -> tuple[Essentials, RedisTicket | None]:
+        question = self._ask(b"reserve", keys, cost)
+        answer = await self._loops.evaluate(question)
+        return self._understood(answer, lambda answer: self._reservation(answer, question))
+
+    async def refund_async(self, ticket: RedisTicket, /) -> bool:
+        receipts = ticket.spend()
+        return bool(receipts) and self._understood(await self._loops.evaluate(ask_refund(receipts)), _is_one)
+
+    async def reset_async(self, keys: Key | tuple[Key, ...], /) -> None:
+        self._understood(await self._loops.evaluate(ask_reset(self._keys(keys))), _is_one)
+
+    def _ask(self, operation: bytes, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...]) -> Question:
+        costs = cost if isinstance(cost, tuple) else (cost,) * len(self._rules)
+        if len(costs) != len(self._rules):
+            raise ValueError(f"expected one cost, or one for each of {len(self._rules)} rules, not {len(costs)}")
+        for each in costs:
+            if not isinstance(each, int):
+                raise TypeError(f"a cost is an int, not {type(each).__name__}")
+            if each < 1:
+                raise ValueError(f"a cost is at least 1, not {each}")
+        return ask(operation, self._rules, self._keys(keys), costs)
+
+    def _keys(self, keys: Key | tuple[Key, ...]) -> list[bytes]:
+        if not isinstance(keys, tuple):
+            keys = (keys,) * len(self._rules)
+        elif len(keys) != len(self._rules):
+            raise ValueError(f"expected one key, or one for each of {len(self._rules)} rules, not {len(keys)}")
+        is_hashed = self._target.is_hashed
+        return [rule.key(key, is_hashed=is_hashed) for rule, key in zip(self._rules, keys, strict=True)]
+
+    def _essentials(self, answer: Any) -> Essentials:
+        return essentials_of(answer, self._rules)
+
+    def _reservation(self, answer: Any, question: Question) -> tuple[Essentials, RedisTicket | None]:
+        essentials = essentials_of(answer, self._rules)
+        return essentials, RedisTicket(receipts_of(answer, question, self._rules)) if essentials[0] else None
+
+    def _blocking(self, question: Question, meaning: Callable[[Any], _Meaning]) -> _Meaning:
+        try:
+            return meaning(self._threads.evaluate(question))
+        except ValueError as error:
+            self._threads.distrust()
+            raise self._nonsense(error) from error
+
+    def _understood(self, answer: Any, meaning: Callable[[Any], _Meaning]) -> _Meaning:
+        try:
+            return meaning(answer)
+        except ValueError as error:
+            nonsense = self._nonsense(error)
+            self._loops.distrust(nonsense)
+            raise nonsense from error
+
+    def _nonsense(self, error: ValueError) -> StorageUnavailable:
+        return StorageUnavailable(f"{self._target.name}: {error}")
+
+
+class RedisStorage:
+    """Counts of many hosts, in one server. Thread-safe; nothing is connected before the first use."""
+
+    def __init__(self, target: RedisTarget, *, script: Script = SCRIPT, logger: logging.Logger | None = None) -> None:
+        logger = logging.getLogger("slidegate") if logger is None else logger
+        self._target = target
+        self._breaker = CircuitBreaker(target.name, self._probe, logger)
+        self._loops = LoopConnections(target, script, self._breaker)
+        self._threads = ThreadConnections(target, script, self._breaker)
+        self.policy = lru_cache(_POLICIES_KEPT)(self._policy)
+
+    def health(self) -> Health:
+        """Whether the server is asked now, and why it is not. Asks nobody."""
+        return self._breaker.health()
+
+    def check(self) -> bool:
+        """Whether the server answers now. Blocks."""
+        try:
+            return bool(self._threads.execute(b"PING") == b"PONG")
+        except StorageError:
+            return False
+
+    def reset(self) -> None:
+        """Forgets all hits of all programs that count in this database. Blocks as long as all its keys take."""
+        cursor = b"0"
+        while True:
+            cursor, keys = self._answer(b"SCAN", cursor, b"MATCH", KEY_VERSION + b"*", b"COUNT", _KEYS_AT_ONCE)
+            if keys:
+                self._answer(b"UNLINK", *keys)
+            if cursor == b"0":
+                return
+
+    def close(self) -> None:
+        """Closes all connections. To be called when nobody counts any more."""
+        self._breaker.stop()
+        self._loops.close()
+        self._threads.close()
+
+    def _answer(self, *arguments: bytes) -> Any:
+        answer = self._threads.execute(*arguments)
+        if isinstance(answer, RedisReplyError):
+            raise storage_error(self._target.name, answer)
+        return answer
+
+    def _policy(self, rules: tuple[tuple[Any, str], ...]) -> RedisPolicy:
+        return RedisPolicy(
+            tuple(RedisRule.of(quota, scope) for quota, scope in rules), self._target, self._loops, self._threads
+        )
+
+    def _probe(self) -> None:
+        connection = SyncConnection(self._target)
+        try:
+            answer = connection.execute(b"PING")
+            if isinstance(answer, RedisReplyError):
+                raise storage_error(self._target.name, answer)
+        finally:
+            connection.close()
+
+
+def _is_one(answer: Any) -> bool:
+    if answer not in (0, 1):
+        raise ValueError(f"0 or 1 was expected, not {type(answer).__name__}")
+    return bool(answer == 1)

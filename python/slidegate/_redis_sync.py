@@ -1,0 +1,148 @@
+"""A connection that blocks its thread, with the GIL released and a deadline on every wait."""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+from time import monotonic
+from typing import Any
+
+from ._core import RedisProtocolError, RedisReader, RedisReplyError, redis_command
+from ._redis_answers import code_of, greeting_error, is_of_the_connection, storage_error
+from ._redis_script import Script
+from ._redis_uri import RedisTarget
+from .errors import StorageTimeout, StorageUnavailable
+
+_CHUNK = 65536
+
+
+class SyncConnection:
+    """A connection to a server, open from the beginning. For one thread at a time.
+
+    Whatever goes wrong on the way closes it: what was sent but not answered is not sent again, and what is answered too
+    late is never taken for the answer to something else.
+    """
+
+    def __init__(self, target: RedisTarget) -> None:
+        """Raises StorageUnavailable or StorageTimeout. Resolving a name may take longer than the deadline."""
+        self._target = target
+        self._reader = RedisReader()
+        self._deadline_s = monotonic() + target.connect_timeout_s
+        self._limit_s = target.connect_timeout_s
+        self._socket = self._connect()
+        self._idle = select.poll()
+        self._idle.register(self._socket, select.POLLIN)
+        commands = target.greetings
+        if commands:
+            replies = self._exchange(b"".join(redis_command(*command) for command in commands), len(commands))
+            for command, reply in zip(commands, replies, strict=True):
+                if reply != b"OK":
+                    self.close()
+                    raise greeting_error(target.name, command, reply)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it is open and nothing came unasked, as when the server has closed it."""
+        if self._socket.fileno() < 0:
+            return False
+        return not self._idle.poll(0) or self._is_only_about_tls()
+
+    def _is_only_about_tls(self) -> bool:
+        if not isinstance(self._socket, ssl.SSLSocket):
+            return False
+        try:
+            self._socket.settimeout(0)
+            self._socket.recv(1)
+        except ssl.SSLWantReadError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def evaluate(self, script: Script, tail: tuple[bytes, ...]) -> Any:
+        """The script's answer. Raises StorageError."""
+        reply = self.execute(b"EVALSHA", script.sha, *tail)
+        if isinstance(reply, RedisReplyError) and code_of(reply) == "NOSCRIPT":
+            reply = self.execute(b"EVAL", script.text, *tail)
+        if isinstance(reply, RedisReplyError):
+            if is_of_the_connection(reply):
+                self.close()
+            raise storage_error(self._target.name, reply)
+        return reply
+
+    def execute(self, *arguments: bytes) -> Any:
+        """The answer to one command; an error is a value. Raises StorageUnavailable or StorageTimeout."""
+        self._limit_s = self._target.command_timeout_s
+        self._deadline_s = monotonic() + self._limit_s
+        return self._exchange(redis_command(*arguments), 1)[0]
+
+    def close(self) -> None:
+        """Closes it. In a process that was forked, only this process's end."""
+        self._socket.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_socket"):
+            self._socket.close()
+
+    def _connect(self) -> socket.socket:
+        target = self._target
+        try:
+            if isinstance(target.address, str):
+                connection = socket.socket(socket.AF_UNIX)
+                try:
+                    connection.settimeout(self._rest_s())
+                    connection.connect(target.address)
+                except BaseException:
+                    connection.close()
+                    raise
+                return connection
+            connection = socket.create_connection(target.address, timeout=self._rest_s())
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if target.tls is None:
+                return connection
+            try:
+                connection.settimeout(self._rest_s())
+                return target.tls.wrap_socket(connection, server_hostname=target.server_name)
+            except BaseException:
+                connection.close()
+                raise
+        except TimeoutError:
+            raise self._timeout() from None
+        except (OSError, ssl.SSLError) as error:
+            raise StorageUnavailable(f"{target.name} cannot be reached: {error}") from error
+
+    def _exchange(self, data: bytes, count: int) -> list[Any]:
+        replies: list[Any] = []
+        try:
+            self._socket.settimeout(self._rest_s())
+            self._socket.sendall(data)
+            while True:
+                chunk = self._socket.recv(_CHUNK)
+                if not chunk:
+                    raise StorageUnavailable(f"{self._target.name} has closed the connection")
+                replies += self._reader.feed(chunk)
+                if len(replies) > count:
+                    raise StorageUnavailable(f"{self._target.name} answers what was not asked")
+                if len(replies) == count:
+                    return replies
+                self._socket.settimeout(self._rest_s())
+        except BaseException as error:
+            # An interrupt leaves an answer behind, too.
+            self.close()
+            if isinstance(error, TimeoutError):
+                raise self._timeout() from None
+            if isinstance(error, RedisProtocolError):
+                raise StorageUnavailable(f"{self._target.name} does not speak Redis: {error}") from error
+            if isinstance(error, OSError):
+                raise StorageUnavailable(f"{self._target.name}: {error}") from error
+            raise
+
+    def _rest_s(self) -> float:
+        rest_s = self._deadline_s - monotonic()
+        if rest_s <= 0:
+            raise TimeoutError
+        return rest_s
+
+    def _timeout(self) -> StorageTimeout:
+        return StorageTimeout(f"{self._target.name} has not answered within {self._limit_s * 1000:.0f} ms")
