@@ -60,8 +60,8 @@ def parse_redis_uri(uri: str) -> RedisTarget:
     redis://[[user]:password@]host[:port][/database], rediss:// with TLS, redis+unix://[[user]:password@]/path?database=1.
     Raises ConfigurationError, which does not repeat the credentials.
     """
-    scheme, _, rest = uri.removeprefix("async+").partition("://")
-    if scheme not in _SCHEMES or not rest:
+    scheme, separator, rest = uri.removeprefix("async+").partition("://")
+    if scheme not in _SCHEMES or not separator:
         raise ConfigurationError(f"storage_uri: {scheme!r} is no Redis URI; there are {_listed(_SCHEMES)}")
     try:
         parts = urlsplit(f"{scheme}://{rest}")
