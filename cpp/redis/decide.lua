@@ -2,7 +2,8 @@
 -- docs/engine.md for them and docs/redis.md for the arguments. Replies are integers.
 --
 -- KEYS  one for each quota
--- ARGV  operation, then for each quota: strategy, amount, two parameters, cost; to refund, its receipt of three numbers, too
+-- ARGV  operation, then one for each quota: a letter and little-endian doubles, which are read faster than texts. They are
+--       the amount, two parameters, the cost, and to refund the three numbers of the receipt.
 --   "m" moving window, "f" fixed window   window in ticks, tick in microseconds
 --   "s" sliding-window counter            window in microseconds, 0
 --   "g" GCRA                              interval in units of 64 ns, 0
@@ -11,10 +12,10 @@
 local RING = 61
 local UNITS_PER_S = 15625000
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
-local pack, unpack_state = struct.pack, struct.unpack
+local pack, unpack_state, sub = struct.pack, struct.unpack, string.sub
 
 local time = redis.call('TIME')
-local second, microsecond = tonumber(time[1]), tonumber(time[2])
+local second, microsecond = time[1] + 0, time[2] + 0
 local now = second * 1000000 + microsecond
 
 -- Whether a * b < c * d, exactly: a and c below 2^21, b and d below 2^52.
@@ -27,63 +28,72 @@ end
 -- the state that a hit leaves behind, for how many microseconds it matters, and the hit's receipt. `remaining` and `reset`
 -- are those after the hit; a peek takes nothing.
 
+-- serial, sum of all counts, then stamp and count of each entry, oldest first; the last is the head.
 local function moving_window(value, amount, window, tick, cost, is_peek)
-    local passed, begun = floor(now / tick), ceil(now / tick)
-    local serial, count, fields = now, 0, nil
+    local passed = floor(now / tick)
+    local serial, used, size, first = now, 0, 0, 13
     if value then
-        count = (#value - 8) / 12
-        fields = {unpack_state('<d' .. string.rep('dI4', count), value)}
-        serial = fields[1]
+        serial, size = unpack_state('<d', value), #value
     end
-    local newest = count > 0 and fields[2 * count] or -window
-    if newest - passed > window then
-        -- The server's clock has gone back by more than a window. To wait for it would lock the key for as long.
-        newest, count = -window, 0
+    local newest, head = -window, 0
+    if size > 8 then
+        newest, head = unpack_state('<dI4', value, size - 11)
+        if newest - passed > window then
+            -- The server's clock has gone back by more than a window. To wait for it would lock the key for as long.
+            newest = -window
+        end
     end
     local is_live = passed - newest < window
-    local used, span, release = 0, 0, newest
     if is_live then
-        local room = amount - min(amount, cost)
-        used = fields[2 * count + 1]
-        for back = 1, min(count, RING) - 1 do
-            local stamp, units = fields[2 * (count - back)], fields[2 * (count - back) + 1]
-            if passed - stamp >= window then
+        used = unpack_state('<I4', value, 9)
+        while first < size - 11 do
+            local stamp, units = unpack_state('<dI4', value, first)
+            if passed - stamp < window and units > 0 then
                 break
             end
-            if units > 0 then
-                if used <= room then
-                    release = stamp
-                end
-                used = used + units
-                span = back
-            end
+            used = used - units
+            first = first + 12
         end
     end
     if cost > amount or used > amount - cost then
-        local reset = used == 0 and 0 or max((newest + window) * tick - now, 0)
-        return false, amount - min(amount, used), reset, cost > amount and -1 or max((release + window) * tick - now, 0)
+        local retry, release, newer = -1, newest, head
+        if cost <= amount then
+            -- From the newest on, entries fit until there is no room for the cost beside them: the last that did not is awaited.
+            for at = size - 23, first, -12 do
+                local stamp, units = unpack_state('<dI4', value, at)
+                if units > 0 then
+                    if newer > amount - cost then
+                        break
+                    end
+                    release = stamp
+                    newer = newer + units
+                end
+            end
+            retry = max((release + window) * tick - now, 0)
+        end
+        return false, amount - min(amount, used), used == 0 and 0 or max((newest + window) * tick - now, 0), retry
     end
     if is_peek then
         return true, amount - used, used == 0 and 0 or max((newest + window) * tick - now, 0), 0
     end
-    local stamp, units, kept = max(begun, newest), cost, ''
-    if is_live then
-        local quantum = amount <= RING and 1 or ceil(window / (RING - 1))
-        local head = fields[2 * count + 1]
-        local last = count
-        if head == 0 or stamp == newest or span >= RING - 1
-            or (stamp - newest < quantum and floor(stamp / quantum) == floor(newest / quantum)) then
-            units = head + cost
-            last = count - 1
-        else
+    local stamp = max(ceil(now / tick), newest)
+    local reset = (stamp + window) * tick - now
+    if not is_live then
+        if value then
             serial = serial + 1
         end
-        kept = string.sub(value, 9 + 12 * (count - span - 1), 8 + 12 * last)
-    elseif value then
-        serial = serial + 1
+        return true, amount - cost, reset, 0, pack('<dI4dI4', serial, cost, stamp, cost), reset, serial, 0, 0
     end
-    local reset = (stamp + window) * tick - now
-    return true, amount - used - cost, reset, 0, pack('<d', serial) .. kept .. pack('<dI4', stamp, units), reset, serial, 0, 0
+    local last, units = size - 12, head + cost
+    if head > 0 and stamp ~= newest and size - first < 12 * RING - 1 then
+        local quantum = amount <= RING and 1 or ceil(window / (RING - 1))
+        if stamp - newest >= quantum or floor(stamp / quantum) ~= floor(newest / quantum) then
+            last, units, serial = size, cost, serial + 1
+        end
+    end
+    used = used + cost
+    value = pack('<dI4', serial, used) .. sub(value, first, last) .. pack('<dI4', stamp, units)
+    return true, amount - used, reset, 0, value, reset, serial, 0, 0
 end
 
 local function fixed_window(value, amount, window, tick, cost, is_peek)
@@ -114,7 +124,7 @@ local function fixed_window(value, amount, window, tick, cost, is_peek)
     return true, amount - count - cost, wait, 0, pack('<ddI4', serial, start, count + cost), wait, serial, 0, 0
 end
 
--- The state at present: serial, window number, previous and current count, rest of the window.
+-- The state at present: serial, window number, previous and current count, and the rest of the window.
 local function read_sliding(value, window)
     local number, rest = floor(now / window), window - now % window
     if not value then
@@ -217,16 +227,17 @@ local function refunded(value, strategy, amount, window, tick, cost, receipt, nu
     end
     local serial = unpack_state('<d', value)
     if strategy == 'm' then
-        local count = (#value - 8) / 12
-        local at = 9 + 12 * (count - 1 - (serial - receipt))
-        if at < 9 or at + 11 > #value then
+        local at = #value - 11 - 12 * (serial - receipt)
+        if at < 13 or at + 11 > #value then
             return nil
         end
         local stamp, taken = unpack_state('<dI4', value, at)
         if taken < cost or floor(now / tick) - stamp >= window then
             return nil
         end
-        return string.sub(value, 1, at - 1) .. pack('<dI4', stamp, taken - cost) .. string.sub(value, at + 12)
+        local used = unpack_state('<I4', value, 9)
+        return pack('<dI4', serial, used - cost) .. sub(value, 13, at - 1) .. pack('<dI4', stamp, taken - cost)
+            .. sub(value, at + 12)
     elseif serial ~= receipt then
         return nil
     elseif strategy == 'f' then
@@ -274,10 +285,7 @@ end
 if operation == 'refund' then
     local any = 0
     for i = #KEYS, 1, -1 do
-        local at = 8 * i - 6
-        local value = refunded(redis.call('GET', KEYS[i]), ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]),
-            tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]),
-            tonumber(ARGV[at + 7]))
+        local value = refunded(redis.call('GET', KEYS[i]), unpack_state('<c1ddddddd', ARGV[i + 1]))
         if value then
             redis.call('SET', KEYS[i], value, 'KEEPTTL')
             any = 1
@@ -286,41 +294,38 @@ if operation == 'refund' then
     return any
 end
 
-local is_peek = operation == 'peek'
-local receipts = {}
-local written, lifetimes = {}, {}
-local is_allowed, least, longest = true, nil, nil
-local reported
+local is_peek, is_reservation = operation == 'peek', operation == 'reserve'
+local receipts, written, lifetimes = {}, {}, {}
+-- Of those that refuse, the one that does so longest is reported; when none does, the one with the least remaining.
+local is_allowed, index, least, longest, its_reset, its_retry = true, 0, nil, -1, 0, 0
 for i, key in ipairs(KEYS) do
-    local at = 5 * i - 3
-    local allowed, remaining, reset, retry, value, lifetime, serial, number, units = rules[ARGV[at]](
-        written[key] or redis.call('GET', key), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]),
-        tonumber(ARGV[at + 4]), is_peek)
+    local letter, amount, window, tick, cost = unpack_state('<c1dddd', ARGV[i + 1])
+    local allowed, remaining, reset, retry, value, lifetime, serial, number, units =
+        rules[letter](written[key] or redis.call('GET', key), amount, window, tick, cost, is_peek)
     if not allowed then
-        -- Of those that refuse, the one that does so longest; units of time are the quotas' own, so nanoseconds are compared.
-        local wait = retry == -1 and math.huge or retry * (ARGV[at] == 'g' and 64 or 1000)
-        if is_allowed or wait > longest then
-            reported, longest = {0, i - 1, remaining, reset, retry}, wait
+        -- Each quota has a unit of time of its own.
+        local wait = retry == -1 and math.huge or retry * (letter == 'g' and 64 or 1000)
+        if wait > longest then
+            index, least, longest, its_reset, its_retry = i - 1, remaining, wait, reset, retry
         end
         is_allowed = false
     elseif is_allowed then
         if not least or remaining < least then
-            reported, least = {1, i - 1, remaining, reset, 0}, remaining
+            index, least, its_reset = i - 1, remaining, reset
         end
         written[key], lifetimes[key] = value, lifetime
-        if operation == 'reserve' then
+        if is_reservation then
             receipts[3 * i - 2], receipts[3 * i - 1], receipts[3 * i] = serial, number, units
         end
     end
 end
-if is_allowed and not is_peek then
-    for key, value in pairs(written) do
-        redis.call('SET', key, value, 'PX', ceil(lifetimes[key] / 1000) + 1)
-    end
+if not is_allowed then
+    return {0, index, least, its_reset, its_retry}
 end
-if is_allowed and operation == 'reserve' then
-    for i = 1, 3 * #KEYS do
-        reported[5 + i] = receipts[i]
-    end
+for key, value in pairs(written) do
+    redis.call('SET', key, value, 'PX', ceil(lifetimes[key] / 1000) + 1)
 end
-return reported
+if is_reservation then
+    return {1, index, least, its_reset, 0, unpack(receipts)}
+end
+return {1, index, least, its_reset, 0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b, sha1
+from struct import pack
 from typing import Any, NamedTuple
 
 from ._core import Quota, redis_script
@@ -37,11 +38,12 @@ SCRIPT = Script.of(redis_script)
 
 @dataclass(frozen=True, slots=True)
 class RedisRule:
-    """A quota in a scope: the end of its keys, its arguments, and the nanoseconds of its unit of time."""
+    """A quota in a scope: the end of its keys, its argument without a cost and with a cost of 1, its unit of time."""
 
     amount: int
     suffix: bytes
-    arguments: tuple[bytes, bytes, bytes, bytes]
+    argument: bytes
+    of_one: bytes
     unit_ns: int
 
     @classmethod
@@ -59,26 +61,33 @@ class RedisRule:
             parameters = (-(-window_us * 1000 // (_GCRA_UNIT_NS * quota.amount)), 0)
             unit_ns = _GCRA_UNIT_NS
         suffix = b"}%b%d/%d:%b" % (letter, quota.amount, window_ns, _short(scope.encode("utf-8", "surrogateescape")))
-        numbers = (b"%d" % quota.amount, b"%d" % parameters[0], b"%d" % parameters[1])
-        return cls(quota.amount, suffix, (letter, *numbers), unit_ns)
+        argument = letter + pack("<3d", quota.amount, *parameters)
+        return cls(quota.amount, suffix, argument, argument + _of(1), unit_ns)
 
-    def key(self, key: str | bytes, *, is_hashed: bool) -> bytes:
-        """Where the server keeps what this rule counts of a key. Keys in braces lie in one slot of a cluster."""
-        if isinstance(key, str):
-            key = key.encode("utf-8", "surrogateescape")
-        elif not isinstance(key, bytes):
-            raise TypeError(f"a key is a str or bytes, not {type(key).__name__}")
-        if is_hashed or len(key) > _LONGEST_RAW:
-            return b"%bh:{:%b%b" % (KEY_VERSION, _digest(key), self.suffix)
-        return b"%b%d:{:%b%b" % (KEY_VERSION, len(key), key, self.suffix)
+    def charging(self, cost: int) -> bytes:
+        """Its argument with a cost."""
+        if cost == 1:
+            return self.of_one
+        # More than the amount is refused whatever it is, and the script counts in doubles.
+        return self.argument + _of(min(cost, self.amount + 1))
+
+
+def lead_of(key: str | bytes, *, is_hashed: bool) -> bytes:
+    """What the server's keys for a key begin with; a rule's suffix ends them. Those of one key lie in one slot."""
+    if isinstance(key, str):
+        key = key.encode("utf-8", "surrogateescape")
+    elif not isinstance(key, bytes):
+        raise TypeError(f"a key is a str or bytes, not {type(key).__name__}")
+    if is_hashed or len(key) > _LONGEST_RAW:
+        return b"%bh:{:%b" % (KEY_VERSION, _digest(key))
+    return b"%b%d:{:%b" % (KEY_VERSION, len(key), key)
 
 
 class Receipt(NamedTuple):
-    """What gives a hit back: a key, its rule and cost, and where the server has put the cost."""
+    """What gives a hit back: the key and argument that it was asked with, and where the server has put the cost."""
 
     key: bytes
-    rule: RedisRule
-    cost: bytes
+    argument: bytes
     numbers: tuple[int, int, int]
 
 
@@ -95,11 +104,7 @@ class Question(NamedTuple):
 
 def ask(operation: bytes, rules: Sequence[RedisRule], keys: Sequence[bytes], costs: Sequence[int]) -> Question:
     """A hit, a reservation or a peek ("hit", "reserve", "peek") of one key and one cost for each rule."""
-    arguments = [operation]
-    for rule, cost in zip(rules, costs, strict=True):
-        # More than the amount is refused whatever it is, and the script counts in doubles.
-        arguments += (*rule.arguments, b"%d" % (cost if cost <= rule.amount else rule.amount + 1))
-    return Question(tuple(keys), tuple(arguments))
+    return Question(tuple(keys), (operation, *map(RedisRule.charging, rules, costs)))
 
 
 def ask_reset(keys: Iterable[bytes]) -> Question:
@@ -109,10 +114,8 @@ def ask_reset(keys: Iterable[bytes]) -> Question:
 
 def ask_refund(receipts: Sequence[Receipt]) -> Question:
     """To give back what was reserved."""
-    arguments = [b"refund"]
-    for receipt in receipts:
-        arguments += (*receipt.rule.arguments, receipt.cost, *(b"%d" % number for number in receipt.numbers))
-    return Question(tuple(receipt.key for receipt in receipts), tuple(arguments))
+    arguments = (receipt.argument + pack("<3d", *receipt.numbers) for receipt in receipts)
+    return Question(tuple(receipt.key for receipt in receipts), (b"refund", *arguments))
 
 
 def essentials_of(reply: Any, rules: Sequence[RedisRule]) -> Essentials:
@@ -130,9 +133,13 @@ def receipts_of(reply: list[int], question: Question, rules: Sequence[RedisRule]
     if len(reply) != 5 + 3 * len(rules):
         raise ValueError("an answer to a reservation was expected")
     return tuple(
-        Receipt(key, rule, question.arguments[5 * i + 5], (reply[3 * i + 5], reply[3 * i + 6], reply[3 * i + 7]))
-        for i, (key, rule) in enumerate(zip(question.keys, rules, strict=True))
+        Receipt(key, argument, (reply[3 * i + 5], reply[3 * i + 6], reply[3 * i + 7]))
+        for i, (key, argument) in enumerate(zip(question.keys, question.arguments[1:], strict=True))
     )
+
+
+def _of(cost: int) -> bytes:
+    return pack("<d", cost)
 
 
 def _digest(text: bytes) -> bytes:

@@ -23,6 +23,7 @@ from ._redis_script import (
     ask_refund,
     ask_reset,
     essentials_of,
+    lead_of,
     receipts_of,
 )
 from ._redis_sync import SyncConnection
@@ -116,12 +117,13 @@ class RedisPolicy:
         return ask(operation, self._rules, self._keys(keys), costs)
 
     def _keys(self, keys: Key | tuple[Key, ...]) -> list[bytes]:
-        if not isinstance(keys, tuple):
-            keys = (keys,) * len(self._rules)
-        elif len(keys) != len(self._rules):
-            raise ValueError(f"expected one key, or one for each of {len(self._rules)} rules, not {len(keys)}")
         is_hashed = self._target.is_hashed
-        return [rule.key(key, is_hashed=is_hashed) for rule, key in zip(self._rules, keys, strict=True)]
+        if not isinstance(keys, tuple):
+            lead = lead_of(keys, is_hashed=is_hashed)
+            return [lead + rule.suffix for rule in self._rules]
+        if len(keys) != len(self._rules):
+            raise ValueError(f"expected one key, or one for each of {len(self._rules)} rules, not {len(keys)}")
+        return [lead_of(key, is_hashed=is_hashed) + rule.suffix for rule, key in zip(self._rules, keys, strict=True)]
 
     def _essentials(self, answer: Any) -> Essentials:
         return essentials_of(answer, self._rules)
