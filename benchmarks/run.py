@@ -16,11 +16,13 @@ import engine
 import memory
 import middlewares
 import processes
+import remote
 import report
 
 _ENGINE_ROUNDS = 21
 _COUNTING_ROUNDS = 41
 _PROCESSES_ROUNDS = 11
+_REMOTE_ROUNDS = 11
 _ENDPOINT_ROUNDS = 1500
 _MIDDLEWARE_ROUNDS = 400
 
@@ -44,6 +46,8 @@ def main() -> None:
     figures += counting.measure(_COUNTING_ROUNDS)
     _say("processes")
     figures += processes.measure(_PROCESSES_ROUNDS)
+    _say("Redis")
+    figures += remote.measure(_REMOTE_ROUNDS)
     _say("FastAPI")
     figures += endpoints.measure(_ENDPOINT_ROUNDS)
     figures += middlewares.measure(_MIDDLEWARE_ROUNDS)

@@ -298,10 +298,11 @@ local is_peek, is_reservation = operation == 'peek', operation == 'reserve'
 local receipts, written, lifetimes = {}, {}, {}
 -- Of those that refuse, the one that does so longest is reported; when none does, the one with the least remaining.
 local is_allowed, index, least, longest, its_reset, its_retry = true, 0, nil, -1, 0, 0
+local values = #KEYS > 1 and redis.call('MGET', unpack(KEYS)) or {redis.call('GET', KEYS[1])}
 for i, key in ipairs(KEYS) do
     local letter, amount, window, tick, cost = unpack_state('<c1dddd', ARGV[i + 1])
     local allowed, remaining, reset, retry, value, lifetime, serial, number, units =
-        rules[letter](written[key] or redis.call('GET', key), amount, window, tick, cost, is_peek)
+        rules[letter](written[key] or values[i], amount, window, tick, cost, is_peek)
     if not allowed then
         -- Each quota has a unit of time of its own.
         local wait = retry == -1 and math.huge or retry * (letter == 'g' and 64 or 1000)

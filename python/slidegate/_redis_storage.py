@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from ._core import RedisReplyError
+from ._core import RedisReplyError, redis_command
 from ._redis_answers import storage_error
 from ._redis_breaker import CircuitBreaker, Health
 from ._redis_connections import LoopConnections, ThreadConnections
@@ -29,7 +29,7 @@ from ._redis_script import (
 from ._redis_sync import SyncConnection
 from ._redis_uri import RedisTarget
 from .decision import Essentials
-from .errors import StorageError, StorageUnavailable
+from .errors import ConfigurationError, StorageError, StorageUnavailable
 
 Key = str | bytes
 _POLICIES_KEPT = 4096
@@ -155,6 +155,11 @@ class RedisStorage:
     """Counts of many hosts, in one server. Thread-safe; nothing is connected before the first use."""
 
     def __init__(self, target: RedisTarget, *, script: Script = SCRIPT, logger: logging.Logger | None = None) -> None:
+        """Raises ConfigurationError when this was built without hiredis."""
+        try:
+            redis_command(b"PING")
+        except RuntimeError as error:
+            raise ConfigurationError(f"storage_uri: {error}") from error
         logger = logging.getLogger("slidegate") if logger is None else logger
         self._target = target
         self._breaker = CircuitBreaker(target.name, self._probe, logger)

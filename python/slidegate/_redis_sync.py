@@ -31,8 +31,11 @@ class SyncConnection:
         self._deadline_s = monotonic() + target.connect_timeout_s
         self._limit_s = target.connect_timeout_s
         self._socket = self._connect()
-        self._idle = select.poll()
-        self._idle.register(self._socket, select.POLLIN)
+        # From here on this waits by itself: a socket with a time-out asks the system twice as often.
+        self._socket.setblocking(False)
+        self._readable, self._writable = select.poll(), select.poll()
+        self._readable.register(self._socket, select.POLLIN)
+        self._writable.register(self._socket, select.POLLOUT)
         commands = target.greetings
         if commands:
             replies = self._exchange(b"".join(redis_command(*command) for command in commands), len(commands))
@@ -46,13 +49,12 @@ class SyncConnection:
         """Whether it is open and nothing came unasked, as when the server has closed it."""
         if self._socket.fileno() < 0:
             return False
-        return not self._idle.poll(0) or self._is_only_about_tls()
+        return not self._readable.poll(0) or self._is_only_about_tls()
 
     def _is_only_about_tls(self) -> bool:
         if not isinstance(self._socket, ssl.SSLSocket):
             return False
         try:
-            self._socket.settimeout(0)
             self._socket.recv(1)
         except ssl.SSLWantReadError:
             return True
@@ -89,36 +91,46 @@ class SyncConnection:
         target = self._target
         try:
             if isinstance(target.address, str):
-                connection = socket.socket(socket.AF_UNIX)
+                return self._connect_to(socket.AF_UNIX, target.address)
+            failure: OSError | None = None
+            for family, _, _, _, place in socket.getaddrinfo(*target.address, type=socket.SOCK_STREAM):
                 try:
-                    connection.settimeout(self._rest_s())
-                    connection.connect(target.address)
-                except BaseException:
-                    connection.close()
-                    raise
-                return connection
-            connection = socket.create_connection(target.address, timeout=self._rest_s())
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if target.tls is None:
-                return connection
-            try:
-                connection.settimeout(self._rest_s())
-                return target.tls.wrap_socket(connection, server_hostname=target.server_name)
-            except BaseException:
-                connection.close()
-                raise
+                    plain = self._connect_to(family, place)
+                except ConnectionError as error:
+                    failure = failure or error
+                    continue
+                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return plain if target.tls is None else self._shake_hands(plain, target.tls)
+            raise failure or OSError("the name has no address")
         except TimeoutError:
             raise self._timeout() from None
-        except (OSError, ssl.SSLError) as error:
+        except OSError as error:
             raise StorageUnavailable(f"{target.name} cannot be reached: {error}") from error
+
+    def _connect_to(self, family: int, place: Any) -> socket.socket:
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(self._rest_s())
+            connection.connect(place)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _shake_hands(self, plain: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
+        try:
+            plain.settimeout(self._rest_s())
+            return tls.wrap_socket(plain, server_hostname=self._target.server_name)
+        except BaseException:
+            plain.close()
+            raise
 
     def _exchange(self, data: bytes, count: int) -> list[Any]:
         replies: list[Any] = []
         try:
-            self._socket.settimeout(self._rest_s())
-            self._socket.sendall(data)
+            self._send(data)
             while True:
-                chunk = self._socket.recv(_CHUNK)
+                chunk = self._receive()
                 if not chunk:
                     raise StorageUnavailable(f"{self._target.name} has closed the connection")
                 replies += self._reader.feed(chunk)
@@ -126,7 +138,6 @@ class SyncConnection:
                     raise StorageUnavailable(f"{self._target.name} answers what was not asked")
                 if len(replies) == count:
                     return replies
-                self._socket.settimeout(self._rest_s())
         except BaseException as error:
             # An interrupt leaves an answer behind, too.
             self.close()
@@ -137,6 +148,31 @@ class SyncConnection:
             if isinstance(error, OSError):
                 raise StorageUnavailable(f"{self._target.name}: {error}") from error
             raise
+
+    def _send(self, data: bytes) -> None:
+        while data:
+            try:
+                data = data[self._socket.send(data) :]
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                self._wait(self._writable)
+            except ssl.SSLWantReadError:
+                self._wait(self._readable)
+
+    def _receive(self) -> bytes:
+        # TLS may hold what the system does not see any more, so it is asked first.
+        if self._target.tls is None:
+            self._wait(self._readable)
+        while True:
+            try:
+                return self._socket.recv(_CHUNK)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                self._wait(self._readable)
+            except ssl.SSLWantWriteError:
+                self._wait(self._writable)
+
+    def _wait(self, until: select.poll) -> None:
+        if not until.poll(self._rest_s() * 1000 + 1):
+            raise TimeoutError
 
     def _rest_s(self) -> float:
         rest_s = self._deadline_s - monotonic()

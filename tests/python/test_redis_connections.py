@@ -24,7 +24,7 @@ from slidegate._core import Quota
 from slidegate._redis_aio import AioConnection
 from slidegate._redis_storage import RedisPolicy, RedisStorage
 from slidegate._redis_uri import parse_redis_uri
-from slidegate.errors import StorageError, StorageFull, StorageTimeout, StorageUnavailable
+from slidegate.errors import ConfigurationError, StorageError, StorageFull, StorageTimeout, StorageUnavailable
 
 RULES = ((Quota(1_000_000, 60_000_000_000), "test"),)
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -118,6 +118,15 @@ def calls_of(server: RedisServer, command: str) -> int:
         for line in stats.splitlines()
         if line.startswith(f"cmdstat_{command}:")
     )
+
+
+def test_a_build_without_hiredis_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*arguments: bytes) -> bytes:
+        raise RuntimeError("install hiredis")
+
+    monkeypatch.setattr("slidegate._redis_storage.redis_command", missing)
+    with pytest.raises(ConfigurationError, match="install hiredis"):
+        RedisStorage(parse_redis_uri("redis://"))
 
 
 def test_hits_are_counted(server: RedisServer, caller: Caller) -> None:
