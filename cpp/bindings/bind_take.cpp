@@ -122,7 +122,8 @@ PyObject* take(PyObject* memory, PyObject* const* arguments, Py_ssize_t count) n
     PyObject* path = own_path.get();
     PyObject* key = own_key.get();
     if ((state && (!PyDict_CheckExact(state.get()) || PyDict_Contains(state.get(), known.complete) != 0)) ||
-        !is_text(path) || ends_with_line_feed(path) || !is_below_root(scope, path) || !is_text(key) || PyUnicode_GET_LENGTH(key) == 0) {
+        !is_text(path) || ends_with_line_feed(path) || !is_below_root(scope, path) || !is_text(key) ||
+        PyUnicode_GET_LENGTH(key) == 0) {
         PyErr_Clear();
         return undone();
     }

@@ -23,6 +23,7 @@ from ._charges import Asked, Charge
 from ._outage import Outage
 from ._tally import Outcome, Tally
 from .errors import ConfigurationError, StorageError
+from .health import Health
 
 _MOST_THREADS = 40
 
@@ -43,10 +44,13 @@ class Bridge:
         self._threads: RunVar[CapacityLimiter] = RunVar(f"threads of a slidegate bridge, {id(self)}")
         self._probes: set[object] = set()
 
-    @property
-    def is_out(self) -> bool:
-        """Whether requests are counted elsewhere, as the storage was not to be reached."""
-        return self._outage is not None and self._outage.is_on
+    def health(self) -> Health:
+        """Whether the storage is asked now. Without an outage to watch for, it always is."""
+        return Health(True, 0, 0, None) if self._outage is None else self._outage.health()
+
+    def watch(self, logger: logging.Logger) -> None:
+        """Has requests counted elsewhere, from now on, while the storage cannot be reached."""
+        self._outage = self._outage or Outage(logger)
 
     async def count(
         self, charges: Sequence[Charge], asked: Asked, count_elsewhere: Callable[[], Awaitable[Outcome | None]]

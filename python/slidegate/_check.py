@@ -17,10 +17,13 @@ from ._callables import Settle, qualified_name
 from ._charges import Asked, Charge, ChargeReader, Plan
 from ._headers import HeaderFormat
 from ._holds import HOLDS, Hold, settle_holds
+from ._on_error import left_to_count
+from ._redis_storage import RedisPolicy, RedisStorage
+from ._remote import peek_remotely, take_remotely
 from .counter import Counter
 from .decision import NS_PER_S, Decision, Essentials
-from .errors import ConfigurationError, RateLimitExceeded
-from .storage import Storage
+from .errors import ConfigurationError, RateLimitExceeded, StorageError, StorageOut
+from .storage import OnError, Storage
 from .wrappers import Limit, LimitGroup
 
 Check: TypeAlias = Callable[[HTTPConnection, Settle], Coroutine[Any, Any, None] | None]
@@ -76,8 +79,9 @@ class Checker:
 
     `owner` marks the requests that were decided, so that an endpoint that calls another one is counted once, and two
     limiters on one endpoint both count. `foreign_counter` returns what to count with instead of the engine: a storage
-    of `limits`, or what somebody has replaced the limiter's own counter with. `fallback` has the limits to apply while
-    that storage cannot be reached; without any, those that apply otherwise.
+    of `limits`, or what somebody has replaced the limiter's own counter with. `remote` is the server, if any, that
+    counts instead of the engine. While the one or the other cannot be asked, `on_error` decides for limits that do not
+    say themselves, and `local_share` is the part of limits that the engine then counts; or it counts `fallback`.
     """
 
     owner: object
@@ -91,6 +95,9 @@ class Checker:
     swallows_errors: bool
     foreign_counter: Callable[[], Counter | Bridge | None]
     fallback: tuple[LimitGroup, ...] = ()
+    remote: RedisStorage | None = None
+    on_error: OnError | None = None
+    local_share: float = 1
 
     async def check(
         self,
@@ -195,14 +202,25 @@ class Checker:
             return await foreign.count(charges, asked, lambda: self._fall_back(plan, charges, asked, state))
         if foreign is not None:
             return await self._count_by(foreign, charges, asked)
-        return self._take(charges, state)
+        if self.remote is None:
+            return self._take(charges, state)
+        try:
+            return await take_remotely(self.remote, charges, asked.settle, state, self._refresh)
+        except StorageError as error:
+            try:
+                return await self._fall_back(plan, charges, asked, state)
+            except StorageOut as out:
+                raise out from error
 
     async def _fall_back(
         self, plan: Plan, charges: list[Charge], asked: Asked, state: MutableMapping[str, Any]
     ) -> tuple[Charge, Essentials] | None:
-        if self.fallback:
-            charges = await self.reader.charges(plan, self.fallback, asked)
-        return self._take(charges, state) if charges else None
+        """What is done about a request while the storage cannot be asked. Raises StorageOut."""
+        otherwise = self.on_error or ("open" if self.swallows_errors else "closed")
+        local = left_to_count(charges, otherwise, self.local_share)
+        if local and self.fallback:
+            local = await self.reader.charges(plan, self.fallback, asked)
+        return self._take(local, state) if local else None
 
     def _take(self, charges: list[Charge], state: MutableMapping[str, Any]) -> tuple[Charge, Essentials]:
         certain = [charge for charge in charges if charge.group.read_deduct is None]
@@ -232,7 +250,7 @@ class Checker:
             outcomes.append((batch[essentials[1]], essentials))
             if not essentials[0]:
                 for hold in reversed(holds):
-                    hold.release()
+                    hold.policy.refund(hold.ticket)
                 return outcomes[-1]
         state.setdefault(HOLDS, []).extend(holds)
         return min(outcomes, key=lambda outcome: outcome[1][2])
@@ -254,15 +272,18 @@ class Checker:
     def _policy(self, charges: Sequence[Charge]) -> Any:
         return self.storage.policy(tuple((each.quota, each.place.rule_scope) for each in charges))
 
-    def _refresh(self, state: MutableMapping[str, Any], hold: Hold) -> None:
+    async def _refresh(self, state: MutableMapping[str, Any], hold: Hold, settle: Settle) -> None:
         view = state.get(VIEW)
         if not isinstance(view, CurrentLimit) or not view.essentials[0]:
             return
         for charge, key in zip(hold.charges, hold.keys, strict=True):
-            _, _, remaining, reset_after_ns, _ = self._policy([charge]).peek(key)
-            updated = self._view((True, 0, remaining, reset_after_ns, 0), charge)
-            if updated == view:
-                state[VIEW] = updated
+            if self._view(view.essentials, charge) != view:
+                continue
+            if self.remote is not None and isinstance(hold.policy, RedisPolicy):
+                _, _, remaining, reset_after_ns, _ = await peek_remotely(self.remote, charge, settle)
+            else:
+                _, _, remaining, reset_after_ns, _ = self._policy([charge]).peek(key)
+            state[VIEW] = self._view((True, 0, remaining, reset_after_ns, 0), charge)
 
     def _view(self, essentials: Essentials, charge: Charge) -> CurrentLimit:
         return CurrentLimit.of(essentials, charge.limit.limit, charge.key, charge.place.label, self.reader.key_prefix)

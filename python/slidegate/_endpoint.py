@@ -90,7 +90,9 @@ class Endpoint:
             return previous
         unwrapped = inspect.unwrap(innermost(self.function))
         if is_generator(unwrapped):
-            wrapper = self._gated() if self.is_waiting else self._synchronous()
+            # It may be called on the event loop, where nothing may block.
+            is_waiting = self.is_waiting or self.limiter._remote is not None
+            wrapper = self._gated() if is_waiting else self._synchronous()
         elif is_async(self.function):
             wrapper = self._asynchronous(self.function)
         elif is_async(unwrapped):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from ._callables import Settle
+from ._callables import Settle, settle_blocking
 from ._charges import Charge
-from ._core import Ticket
-from .storage import Policy
+from ._redis_storage import RedisPolicy
+from .errors import StorageError
 
 HOLDS = "_slidegate_holds"
 LEFT_TO_MIDDLEWARE = "_slidegate_holds_left_to_middleware"
@@ -24,16 +24,19 @@ LEFT_TO_MIDDLEWARE = "_slidegate_holds_left_to_middleware"
 class Hold:
     """What the limits of one declaration have taken for a request, until its response is known."""
 
-    policy: Policy
-    ticket: Ticket
+    policy: Any
+    ticket: Any
     charges: tuple[Charge, ...]
     keys: tuple[str, ...]
-    refresh: Callable[[MutableMapping[str, Any], Hold], None]
+    refresh: Callable[[MutableMapping[str, Any], Hold, Settle], Awaitable[None]]
     """Brings what the request's state tells up to date after a release."""
 
-    def release(self) -> None:
-        """Gives everything back, but for what has left the window by itself."""
-        self.policy.refund(self.ticket)
+    async def release(self, settle: Settle) -> None:
+        """Gives everything back, but for what has left the window by itself. Raises StorageError."""
+        if isinstance(self.policy, RedisPolicy) and settle is not settle_blocking:
+            await self.policy.refund_async(self.ticket)
+        else:
+            self.policy.refund(self.ticket)
 
 
 async def settle_holds(
@@ -53,9 +56,13 @@ async def settle_holds(
         except Exception:
             logger.exception("deduct_when failed for a response; its limits stay deducted")
             continue
-        if not is_kept:
-            hold.release()
-            hold.refresh(state, hold)
+        if is_kept:
+            continue
+        try:
+            await hold.release(settle)
+            await hold.refresh(state, hold, settle)
+        except StorageError as error:
+            logger.warning("what a response gives back stays deducted: %s", error)
 
 
 def response_of(connection: HTTPConnection, result: Any, filled: Response | None) -> Response:

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
+from .health import Health
+
 _LONGEST_REST_S = 32
 
 
@@ -19,12 +21,22 @@ class Outage:
         self._lock = threading.Lock()
         self._rest_s = 1
         self._asks_at_s = 0.0
+        self._outages = 0
+        self._since_s = monotonic()
+        self._last_error: str | None = None
+
+    def health(self) -> Health:
+        with self._lock:
+            return Health(not self.is_on, monotonic() - self._since_s, self._outages, self._last_error)
 
     def begin(self, error: Exception) -> None:
         """The storage was not to be reached."""
         with self._lock:
             is_new, self.is_on = not self.is_on, True
+            self._last_error = f"{type(error).__name__}: {error}"
             if is_new:
+                self._outages += 1
+                self._since_s = monotonic()
                 self._rest_s = 1
                 self._asks_at_s = monotonic() + 1
         if is_new:
@@ -64,4 +76,5 @@ class Outage:
     def _end(self) -> None:
         with self._lock:
             self.is_on = False
+            self._since_s = monotonic()
         self._logger.info("Rate limit storage recovered")

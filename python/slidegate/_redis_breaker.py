@@ -6,31 +6,23 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
 
 from .errors import StorageError, StorageUnavailable
+from .health import Health
 
 _FAILURES_TO_OPEN = 3
 _FIRST_PROBE_S = 0.1
 _LAST_PROBE_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Whether a server is asked, how long it has been so, and why it is not."""
-
-    is_available: bool
-    since_s: float
-    outages: int
-    last_error: str | None
+_QUIET_S = 10.0
 
 
 class CircuitBreaker:
     """Closed while a server answers.
 
     After three failures in a row it is open: nobody waits for the server, and a thread of its own asks it now and then,
-    until it answers. Thread-safe; a fork begins with a closed one.
+    until it answers. Thread-safe; a fork begins with a closed one. The log gets one line when failures begin, and one
+    when the server answers again after it was not asked; failures that come and go, one in ten seconds.
 
     `probe` returns when the server answers, and raises StorageError when it does not.
     """
@@ -49,6 +41,8 @@ class CircuitBreaker:
         self._since_s = monotonic()
         self._last_error: str | None = None
         self._is_open = False
+        self._is_told = False
+        self._quiet_until_s = 0.0
         self._stopped = threading.Event()
 
     def admit(self) -> None:
@@ -64,20 +58,26 @@ class CircuitBreaker:
         """The server has answered."""
         if self._failures:
             self._failures = 0
+            self._is_told = False
 
     def failed(self, error: StorageError) -> None:
         """The server has not, or only that it cannot."""
         with self._lock:
             self._last_error = str(error)
             self._failures += 1
-            if self._is_open or self._failures < _FAILURES_TO_OPEN or self._stopped.is_set():
-                return
-            self._is_open = True
-            self._outages += 1
-            self._since_s = monotonic()
-            prober = threading.Thread(target=self._probe_until_it_answers, name="slidegate-redis-probe", daemon=True)
-        self._logger.warning("%s", error)
-        prober.start()
+            is_opening = not (self._is_open or self._failures < _FAILURES_TO_OPEN or self._stopped.is_set())
+            is_to_tell = not self._is_told and (is_opening or monotonic() >= self._quiet_until_s)
+            if is_to_tell:
+                self._is_told = True
+                self._quiet_until_s = monotonic() + _QUIET_S
+            if is_opening:
+                self._is_open = True
+                self._outages += 1
+                self._since_s = monotonic()
+        if is_to_tell:
+            self._logger.warning("%s", error)
+        if is_opening:
+            threading.Thread(target=self._probe_until_it_answers, name="slidegate-redis-probe", daemon=True).start()
 
     def health(self) -> Health:
         with self._lock:
@@ -92,13 +92,15 @@ class CircuitBreaker:
         while not self._stopped.wait(pause_s):
             try:
                 self._probe()
-            except StorageError as error:
+            except Exception as error:
+                # Whatever it is: were this thread to end, nobody would ever ask again.
                 with self._lock:
                     self._last_error = str(error)
                 pause_s = min(2 * pause_s, _LAST_PROBE_S)
                 continue
             with self._lock:
                 self._is_open = False
+                self._is_told = False
                 self._failures = 0
                 self._since_s = monotonic()
             self._logger.warning("%s answers again", self._name)

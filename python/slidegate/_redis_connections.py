@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import suppress
 from typing import Any
+from weakref import ref
 
 from ._redis_aio import AioConnection, Answer
 from ._redis_breaker import CircuitBreaker
@@ -16,7 +19,10 @@ from .errors import StorageError, StorageTimeout, StorageUnavailable
 
 
 class LoopConnections:
-    """One connection for each running event loop, made anew when it has ended, and dropped by a fork. Thread-safe."""
+    """One connection for each running event loop, made anew when it has ended, and dropped by a fork. Thread-safe.
+
+    It is closed when its loop ends, in the way of asyncio.run() and of all servers.
+    """
 
     def __init__(self, target: RedisTarget, script: Script, breaker: CircuitBreaker) -> None:
         self._target = target
@@ -24,6 +30,7 @@ class LoopConnections:
         self._breaker = breaker
         self._pid = os.getpid()
         self._by_loop: dict[asyncio.AbstractEventLoop, AioConnection] = {}
+        self._ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
 
     def evaluate(self, question: Question) -> Answer:
         """The script's answer, to be awaited where it was asked for. Never blocks.
@@ -39,6 +46,7 @@ class LoopConnections:
             self._forget_closed_loops()
             connection = AioConnection(self._target, self._script, loop, self._breaker.failed, self._breaker.succeeded)
             self._by_loop[loop] = connection
+            self._await_end_of(loop)
         return connection.evaluate(question.tail)
 
     def distrust(self, error: StorageError) -> None:
@@ -63,10 +71,15 @@ class LoopConnections:
                 connection.end(error)
             else:
                 loop.call_soon_threadsafe(connection.end, error)
+        self._forget_ends()
+
+    def __del__(self) -> None:
+        self._forget_ends()
 
     def _leave_to_parent(self) -> None:
         self._pid = os.getpid()
         inherited, self._by_loop = self._by_loop, {}
+        self._forget_ends()
         for connection in inherited.values():
             connection.abandon()
 
@@ -74,6 +87,44 @@ class LoopConnections:
         for loop in list(self._by_loop):
             if loop.is_closed():
                 self._by_loop.pop(loop).abandon()
+                if (end := self._ends.pop(loop, None)) is not None:
+                    _run(end.aclose())
+
+    def _await_end_of(self, loop: asyncio.AbstractEventLoop) -> None:
+        # What a loop that ends does for everybody is to close the asynchronous generators that were begun on it.
+        if loop not in self._ends:
+            end = self._ends[loop] = _until_end_of(loop, ref(self))
+            _run(end.__anext__())
+
+    def _forget_ends(self) -> None:
+        while self._ends:
+            _, end = self._ends.popitem()
+            _run(end.aclose())
+
+    def end_of(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Closes the connection of a loop. For its thread."""
+        self._ends.pop(loop, None)
+        connection = self._by_loop.pop(loop, None)
+        if connection is not None and self._pid == os.getpid():
+            connection.end(StorageUnavailable(f"{self._target.name}: the event loop has ended"))
+
+
+async def _until_end_of(
+    loop: asyncio.AbstractEventLoop, connections: ref[LoopConnections]
+) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        # Not those who forget this very end.
+        known = connections()
+        if known is not None and loop in known._ends:
+            known.end_of(loop)
+
+
+def _run(step: Coroutine[Any, Any, None]) -> None:
+    # None of these steps waits for anything, and who is forgotten may have no loop any more to run them.
+    with suppress(StopIteration):
+        step.send(None)
 
 
 class _OfThread(threading.local):

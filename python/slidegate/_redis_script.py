@@ -60,7 +60,7 @@ class RedisRule:
         elif letter == b"g":
             parameters = (-(-window_us * 1000 // (_GCRA_UNIT_NS * quota.amount)), 0)
             unit_ns = _GCRA_UNIT_NS
-        suffix = b"}%b%d/%d:%b" % (letter, quota.amount, window_ns, _short(scope.encode("utf-8", "surrogateescape")))
+        suffix = b"}%b%d/%d:%b" % (letter, quota.amount, window_ns, _short(scope.encode("utf-8", "surrogatepass")))
         argument = letter + pack("<3d", quota.amount, *parameters)
         return cls(quota.amount, suffix, argument, argument + _of(1), unit_ns)
 
@@ -75,7 +75,7 @@ class RedisRule:
 def lead_of(key: str | bytes, *, is_hashed: bool) -> bytes:
     """What the server's keys for a key begin with; a rule's suffix ends them. Those of one key lie in one slot."""
     if isinstance(key, str):
-        key = key.encode("utf-8", "surrogateescape")
+        key = key.encode("utf-8", "surrogatepass")
     elif not isinstance(key, bytes):
         raise TypeError(f"a key is a str or bytes, not {type(key).__name__}")
     if is_hashed or len(key) > _LONGEST_RAW:

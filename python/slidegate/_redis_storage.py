@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ._core import RedisReplyError, redis_command
 from ._redis_answers import storage_error
-from ._redis_breaker import CircuitBreaker, Health
+from ._redis_breaker import CircuitBreaker
 from ._redis_connections import LoopConnections, ThreadConnections
+from ._redis_denials import Denials
 from ._redis_script import (
     KEY_VERSION,
     SCRIPT,
@@ -30,6 +31,8 @@ from ._redis_sync import SyncConnection
 from ._redis_uri import RedisTarget
 from .decision import Essentials
 from .errors import ConfigurationError, StorageError, StorageUnavailable
+from .health import Health
+from .storage import FlatReads, Rule
 
 Key = str | bytes
 _POLICIES_KEPT = 4096
@@ -38,7 +41,7 @@ _Meaning = TypeVar("_Meaning")
 
 
 class RedisTicket:
-    """Gives back, once, what a reservation took."""
+    """Gives back, once, what a reservation took. Thread-safe."""
 
     def __init__(self, receipts: tuple[Receipt, ...]) -> None:
         self._receipts = receipts
@@ -50,24 +53,51 @@ class RedisTicket:
             receipts, self._receipts = self._receipts, ()
         return receipts
 
+    def divided(self, parts: Iterable[Iterable[int]]) -> list[RedisTicket]:
+        """Tickets for these rules each. This one is spent."""
+        receipts = self.spend()
+        return [RedisTicket(tuple(receipts[at] for at in part)) for part in parts]
+
+
+class _Hit(NamedTuple):
+    question: Question
+    costs: tuple[int, ...]
+    age: int
+    denial: Essentials | None
+
+    def kept(self, denials: Denials, essentials: Essentials) -> Essentials:
+        if not essentials[0]:
+            denials.put(self.question.keys, self.costs, essentials, self.age)
+        return essentials
+
 
 class RedisPolicy:
     """Rules that are hit together, in one round trip: one key for all or one for each, costs likewise. Thread-safe.
 
+    What was refused a moment ago is refused again without asking, but for reservations, as those are given back.
     Methods block their thread; those that end in `_async` are for event loops, and block nothing. All raise
     StorageError.
     """
 
     def __init__(
-        self, rules: tuple[RedisRule, ...], target: RedisTarget, loops: LoopConnections, threads: ThreadConnections
+        self,
+        rules: tuple[RedisRule, ...],
+        target: RedisTarget,
+        loops: LoopConnections,
+        threads: ThreadConnections,
+        denials: Denials,
     ) -> None:
+        self._denials = denials
         self._rules = rules
         self._target = target
         self._loops = loops
         self._threads = threads
 
     def hit(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials:
-        return self._blocking(self._ask(b"hit", keys, cost), self._essentials)
+        hit = self._hit(keys, cost)
+        if hit.denial is not None:
+            return hit.denial
+        return hit.kept(self._denials, self._blocking(hit.question, self._essentials))
 
     def peek(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials:
         return self._blocking(self._ask(b"peek", keys, cost), self._essentials)
@@ -79,14 +109,19 @@ class RedisPolicy:
         return self._blocking(question, lambda answer: self._reservation(answer, question))
 
     def refund(self, ticket: RedisTicket, /) -> bool:
-        receipts = ticket.spend()
-        return bool(receipts) and self._blocking(ask_refund(receipts), _is_one)
+        question = self._refund(ticket)
+        return question is not None and self._voiding(question, self._blocking(question, _is_one))
 
     def reset(self, keys: Key | tuple[Key, ...], /) -> None:
-        self._blocking(ask_reset(self._keys(keys)), _is_one)
+        question = ask_reset(self._keys(keys))
+        self._voiding(question, self._blocking(question, _is_one))
 
     async def hit_async(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials:
-        return self._understood(await self._loops.evaluate(self._ask(b"hit", keys, cost)), self._essentials)
+        hit = self._hit(keys, cost)
+        if hit.denial is not None:
+            return hit.denial
+        answer = await self._loops.evaluate(hit.question)
+        return hit.kept(self._denials, self._understood(answer, self._essentials))
 
     async def peek_async(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials:
         return self._understood(await self._loops.evaluate(self._ask(b"peek", keys, cost)), self._essentials)
@@ -99,13 +134,32 @@ class RedisPolicy:
         return self._understood(answer, lambda answer: self._reservation(answer, question))
 
     async def refund_async(self, ticket: RedisTicket, /) -> bool:
-        receipts = ticket.spend()
-        return bool(receipts) and self._understood(await self._loops.evaluate(ask_refund(receipts)), _is_one)
+        question = self._refund(ticket)
+        if question is None:
+            return False
+        return self._voiding(question, self._understood(await self._loops.evaluate(question), _is_one))
 
     async def reset_async(self, keys: Key | tuple[Key, ...], /) -> None:
-        self._understood(await self._loops.evaluate(ask_reset(self._keys(keys))), _is_one)
+        question = ask_reset(self._keys(keys))
+        self._voiding(question, self._understood(await self._loops.evaluate(question), _is_one))
+
+    def _hit(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...]) -> _Hit:
+        costs, names = self._costs(cost), self._keys(keys)
+        denial = self._denials.find(names, costs)
+        return _Hit(ask(b"hit", self._rules, names, costs), costs, self._denials.age, denial)
+
+    def _refund(self, ticket: RedisTicket) -> Question | None:
+        receipts = ticket.spend()
+        return ask_refund(receipts) if receipts else None
+
+    def _voiding(self, question: Question, is_done: bool) -> bool:
+        self._denials.forget(question.keys)
+        return is_done
 
     def _ask(self, operation: bytes, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...]) -> Question:
+        return ask(operation, self._rules, self._keys(keys), self._costs(cost))
+
+    def _costs(self, cost: int | tuple[int, ...]) -> tuple[int, ...]:
         costs = cost if isinstance(cost, tuple) else (cost,) * len(self._rules)
         if len(costs) != len(self._rules):
             raise ValueError(f"expected one cost, or one for each of {len(self._rules)} rules, not {len(costs)}")
@@ -114,7 +168,7 @@ class RedisPolicy:
                 raise TypeError(f"a cost is an int, not {type(each).__name__}")
             if each < 1:
                 raise ValueError(f"a cost is at least 1, not {each}")
-        return ask(operation, self._rules, self._keys(keys), costs)
+        return costs
 
     def _keys(self, keys: Key | tuple[Key, ...]) -> list[bytes]:
         is_hashed = self._target.is_hashed
@@ -151,7 +205,7 @@ class RedisPolicy:
         return StorageUnavailable(f"{self._target.name}: {error}")
 
 
-class RedisStorage:
+class RedisStorage(FlatReads):
     """Counts of many hosts, in one server. Thread-safe; nothing is connected before the first use."""
 
     def __init__(self, target: RedisTarget, *, script: Script = SCRIPT, logger: logging.Logger | None = None) -> None:
@@ -163,9 +217,10 @@ class RedisStorage:
         logger = logging.getLogger("slidegate") if logger is None else logger
         self._target = target
         self._breaker = CircuitBreaker(target.name, self._probe, logger)
+        self._denials = Denials(target.deny_cache_s)
         self._loops = LoopConnections(target, script, self._breaker)
         self._threads = ThreadConnections(target, script, self._breaker)
-        self.policy = lru_cache(_POLICIES_KEPT)(self._policy)
+        self.policy: Callable[[tuple[Rule, ...]], RedisPolicy] = lru_cache(_POLICIES_KEPT)(self._policy)
 
     def health(self) -> Health:
         """Whether the server is asked now, and why it is not. Asks nobody."""
@@ -186,7 +241,8 @@ class RedisStorage:
             if keys:
                 self._answer(b"UNLINK", *keys)
             if cursor == b"0":
-                return
+                break
+        self._denials.clear()
 
     def close(self) -> None:
         """Closes all connections. To be called when nobody counts any more."""
@@ -200,9 +256,13 @@ class RedisStorage:
             raise storage_error(self._target.name, answer)
         return answer
 
-    def _policy(self, rules: tuple[tuple[Any, str], ...]) -> RedisPolicy:
+    def _policy(self, rules: tuple[Rule, ...]) -> RedisPolicy:
         return RedisPolicy(
-            tuple(RedisRule.of(quota, scope) for quota, scope in rules), self._target, self._loops, self._threads
+            tuple(RedisRule.of(quota, scope) for quota, scope in rules),
+            self._target,
+            self._loops,
+            self._threads,
+            self._denials,
         )
 
     def _probe(self) -> None:

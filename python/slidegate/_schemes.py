@@ -1,4 +1,4 @@
-"""Which storages are those of the `limits` package."""
+"""Which storages are ours, and which those of the `limits` package."""
 
 from __future__ import annotations
 
@@ -7,18 +7,29 @@ from typing import Any
 
 import limits.storage
 
-_OWN_SCHEMES = ("memory", "shared", "file")
+REDIS_SCHEMES = ("redis", "rediss", "redis+unix")
+_OWN_SCHEMES = ("memory", "shared", "file", *REDIS_SCHEMES)
+
+
+def is_redis(uri: str | None) -> bool:
+    """Whether a storage is a Redis server. "async+" in front of the scheme changes nothing."""
+    return _scheme_of(uri) in REDIS_SCHEMES
 
 
 def is_bridged(uri: str | None) -> bool:
     """Whether a storage is one of `limits`, and none of ours."""
     scheme, colon, _ = str(uri or "").partition("://")
-    return bool(colon) and scheme not in _OWN_SCHEMES and scheme in _schemes()
+    return bool(colon) and not is_redis(uri) and scheme not in _OWN_SCHEMES and scheme in _schemes()
 
 
 def bridged_schemes() -> list[str]:
     """What `is_bridged` is true for."""
-    return sorted(f"{scheme}://" for scheme in _schemes() if scheme not in _OWN_SCHEMES)
+    return sorted(f"{scheme}://" for scheme in _schemes() if is_bridged(f"{scheme}://"))
+
+
+def _scheme_of(uri: str | None) -> str:
+    scheme, separator, _ = str(uri or "").partition("://")
+    return scheme.removeprefix("async+") if separator else ""
 
 
 def _schemes() -> Mapping[str, Any]:

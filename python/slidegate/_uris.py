@@ -7,7 +7,7 @@ import sys
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from ._schemes import bridged_schemes
+from ._schemes import REDIS_SCHEMES, bridged_schemes
 from .errors import ConfigurationError
 
 _EXAMPLES = {
@@ -16,7 +16,7 @@ _EXAMPLES = {
     "file": "file:///var/lib/my-api/limits?size=64MiB",
 }
 _OPTIONS = {"memory": ("size",), "shared": ("size", "on_damage"), "file": ("size", "on_damage")}
-SUPPORTED = tuple(f"{scheme}://" for scheme in _EXAMPLES)
+SUPPORTED = tuple(f"{scheme}://" for scheme in (*_EXAMPLES, *REDIS_SCHEMES))
 
 
 class StorageUri(NamedTuple):

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from .wrappers import Limit
 
 
+# By then a server that is out of reach has been asked again.
+_RETRY_AFTER_S = 2
+
+
 class ConfigurationError(ValueError, limits.errors.ConfigurationError):
     """A limit or a limiter that is put together wrongly.
 
@@ -38,6 +42,18 @@ class StorageTimeout(StorageError):
 
 class StorageFull(StorageError):
     """A storage that has no room for another key."""
+
+
+class StorageOut(HTTPException):
+    """A request that was not let through, as its limits cannot be checked now: an HTTP 503 with Retry-After.
+
+    `__cause__` is the StorageError, which the response does not tell.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            status_code=503, detail="Rate limits cannot be checked now", headers={"Retry-After": str(_RETRY_AFTER_S)}
+        )
 
 
 class RateLimitExceeded(HTTPException):

@@ -12,7 +12,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from ._bridge import Bridge, is_strategy_of_limits, opened_strategy
+from ._bridge import Bridge, is_strategy_of_limits
 from ._callables import qualified_name, run_blocking, settle_blocking
 from ._charges import ChargeReader, OnMissingKey
 from ._check import Checker, CurrentLimit, CurrentLimitLike
@@ -21,21 +21,21 @@ from ._declared import Declared
 from ._endpoint import Endpoint
 from ._handler import _rate_limit_exceeded_handler
 from ._headers import HEADERS
-from ._outage import Outage
+from ._on_error import require_on_error, require_share
+from ._opened import open_storages
 from ._places import KeyStyle, place_of
 from ._plans import Plans
 from ._replaceable import Replaceable
-from ._schemes import is_bridged
 from ._settings import C, Environment, declared_limits, header_format, require
 from ._start_up import watch_start_up
 from ._uris import SUPPORTED
 from ._wall import wall_time_s
 from .counter import Counter
 from .decision import NS_PER_S
-from .errors import ConfigurationError
+from .errors import ConfigurationError, StorageError
+from .health import Health
 from .report import Report, report_of
-from .storage import OnFull, open_storage
-from .strategies import strategy_named
+from .storage import OnError, OnFull, Storage
 from .wrappers import Limit, LimitGroup, StrOrCallableStr
 
 __all__ = ["HEADERS", "C", "Limiter", "StrOrCallableStr", "_rate_limit_exceeded_handler"]
@@ -55,10 +55,13 @@ class Limiter(Replaceable):
     - `strategy`: "moving-window" (the default), "fixed-window", "sliding-window-counter" or "gcra".
     - `storage_uri`: where hits are counted: "memory://" (this process alone), "shared://name?size=64MiB" (all processes
       of this user and host that name it), or "file:///path?size=64MiB" (the same, across restarts). None: the
-      workers of one server (uvicorn, gunicorn, hypercorn) together, any other process alone. Or a URI of the `limits`
-      package, whose strategies then count, with `storage_options` for its constructor. Its errors are errors of the
-      requests, unless there is an `in_memory_fallback`, limits to apply meanwhile, or `in_memory_fallback_enabled` for
-      the same limits.
+      workers of one server (uvicorn, gunicorn, hypercorn) together, any other process alone. "redis://host", rediss://
+      or redis+unix://: a Redis or Valkey server, which is connected to with the first request. Or a URI of the `limits`
+      package, whose strategies then count, with `storage_options` for its constructor.
+    - `on_error`: what becomes of requests while a server cannot be asked: "closed" answers 503, "open" lets them
+      through, "local" counts them in this process, and in the workers of its server; against `local_share` of every
+      limit, or against the limits in `in_memory_fallback`. "local" if those are given, or `in_memory_fallback_enabled`;
+      else "open" if `swallow_errors`; else "closed". Errors of a storage of `limits` are errors of the requests then.
     - `auto_check`: when False, decorators do not check.
     - `swallow_errors`: let requests pass when they cannot be checked. Wrong configuration is never swallowed.
     - `retry_after`: "http-date" for a date instead of seconds.
@@ -96,6 +99,8 @@ class Limiter(Replaceable):
         key_style: KeyStyle = "url",
         *,
         clock: Clock | None = None,
+        on_error: OnError | None = None,
+        local_share: float = 1,
         retry_after_on_success: bool = False,
         on_missing_key: OnMissingKey = "shared",
         size: int | None = None,
@@ -107,6 +112,8 @@ class Limiter(Replaceable):
         if key_func is not None and not callable(key_func):
             raise ConfigurationError(f"key_func={key_func!r} is not callable; slidegate.util has get_remote_address")
         require("key_style", key_style, ("url", "endpoint"))
+        require_on_error("on_error", on_error)
+        require_share(local_share)
         require("on_missing_key", on_missing_key, ("shared", "refuse", "skip"))
         self.logger = logging.getLogger("slidegate")
         environment = Environment(config_filename)
@@ -117,9 +124,6 @@ class Limiter(Replaceable):
         self._key_prefix = key_prefix or environment.text(C.KEY_PREFIX) or ""
         self._auto_check = auto_check
         self._swallow_errors = environment.flag(C.SWALLOW_ERRORS, swallow_errors)
-        strategy = strategy or environment.text(C.STRATEGY)
-        self._strategy = strategy_named(strategy or "moving-window")
-
         self._headers_enabled = headers_enabled or environment.flag(C.HEADERS_ENABLED, False)
         self._retry_after = retry_after or environment.text(C.HEADER_RETRY_AFTER_VALUE)
         self._headers = header_format(environment, self._retry_after, retry_after_on_success)
@@ -127,37 +131,27 @@ class Limiter(Replaceable):
 
         self._storage_options = {**storage_options, **environment.mapping(C.STORAGE_OPTIONS)}
         self._storage_uri = storage_uri or environment.text(C.STORAGE_URL)
-        size = size if size is not None else self._storage_options.get("size")
-        own_uri = None if is_bridged(self._storage_uri) else self._storage_uri
         self._in_memory_fallback_enabled = bool(
             in_memory_fallback_enabled
             or in_memory_fallback
             or environment.text(C.IN_MEMORY_FALLBACK)
             or environment.flag(C.IN_MEMORY_FALLBACK_ENABLED, False)
         )
-        is_bridge = self._storage_uri is not None and own_uri is None
-        unknown = set() if is_bridge else self._storage_options.keys() - {"size", "on_damage"}
-        if unknown:
-            # Not an error: programs leave those of Redis behind when they go on without it.
-            self.logger.warning(
-                "storage_options: nobody reads %s here; known: size, on_damage", ", ".join(sorted(map(repr, unknown)))
-            )
-        own_storage = open_storage(
-            own_uri,
+        self._on_error: OnError | None = on_error or ("local" if self._in_memory_fallback_enabled else None)
+        local, self._remote, self._bridge, self._strategy = open_storages(
+            self._storage_uri,
+            self._storage_options,
+            strategy=strategy or environment.text(C.STRATEGY),
+            key_prefix=self._key_prefix,
             size=size,
             on_full=on_full,
             clock=clock,
-            on_damage=None if is_bridge else self._storage_options.get("on_damage"),
-            is_common=not is_bridge or self._in_memory_fallback_enabled,
+            is_local_common=self._on_error == "local",
+            has_policy=self._on_error is not None,
+            logger=self.logger,
         )
-        self._bridge: Bridge | None = None
         self._bridge_by_hand: Bridge | None = None
-        self._storage: Any = own_storage
-        if self._storage_uri is not None and is_bridge:
-            name, counting = opened_strategy(self._storage_uri, self._storage_options, strategy, self.logger)
-            outage = Outage(self.logger) if self._in_memory_fallback_enabled else None
-            self._bridge = Bridge(counting, self._key_prefix, outage)
-            self._storage, self._strategy = self._bridge.storage, strategy_named(name)
+        self._storage: Any = self._bridge.storage if self._bridge is not None else self._remote or local
 
         def declared(limits: _Limits, variable: str, what: str, scope: str | None = None) -> list[LimitGroup]:
             return declared_limits(environment, limits, variable, what, scope, key_func, self._strategy)
@@ -174,12 +168,15 @@ class Limiter(Replaceable):
         self._shared_places = {"global": place_of(self._key_prefix, "shared", "global", None)}
         self._unmatched_limited = unmatched_limited
         self._preflights_limited = preflights_limited
-        self._native_counter = Counter(
-            own_storage, self._strategy, self._key_prefix, key_style, self._shared_places, self._plans.renew
-        )
+
+        def counter_on(storage: Storage) -> Counter:
+            return Counter(storage, self._strategy, self._key_prefix, key_style, self._shared_places, self._plans.renew)
+
+        self._local_counter = counter_on(local)
+        self._native_counter = self._local_counter if self._remote is None else counter_on(self._remote)
         self._checker = Checker(
             owner=self,
-            storage=own_storage,
+            storage=local,
             reader=ChargeReader(self._key_prefix, key_style, on_missing_key, self.logger),
             headers=self._headers,
             logger=self.logger,
@@ -189,6 +186,9 @@ class Limiter(Replaceable):
             swallows_errors=self._swallow_errors,
             foreign_counter=self._foreign_counter,
             fallback=tuple(self._in_memory_fallback),
+            remote=self._remote,
+            on_error=self._on_error,
+            local_share=local_share,
         )
         self._limiter: Any = self._native_counter if self._bridge is None else self._bridge.strategy
         watch_start_up()
@@ -196,12 +196,29 @@ class Limiter(Replaceable):
     @property
     def limiter(self) -> Any:
         """Hits and reads buckets by hand: a `Counter`, or the strategy of `limits` when the storage is one of its."""
-        return self._native_counter if self._storage_dead else self._limiter
+        return self._local_counter if self._on_error == "local" and self._storage_dead else self._limiter
 
     @property
     def _storage_dead(self) -> bool:
-        """Whether the storage is out of reach, and requests are counted in this process."""
-        return self._bridge is not None and self._bridge.is_out
+        """Whether the storage is out of reach, and not asked until it is back."""
+        return not self.health().is_available
+
+    def health(self) -> Health:
+        """Whether the storage is asked now, and why it is not. Asks nobody; what is in memory is always available.
+
+        A storage of `limits` is known to be out of reach only where there is an `on_error`, or a fallback.
+        """
+        if self._remote is not None:
+            return self._remote.health()
+        return self._bridge.health() if self._bridge is not None else Health(True, 0, 0, None)
+
+    def close(self) -> None:
+        """Closes the connections to a Redis server, as the end of an event loop or of a thread does with its own.
+
+        For programs that make limiters and drop them. To be called when nobody counts any more.
+        """
+        if self._remote is not None:
+            self._remote.close()
 
     def get_app_config(self, key: str, default_value: Any = None) -> Any:
         """A setting of the environment, or of the configuration file."""
@@ -219,6 +236,7 @@ class Limiter(Replaceable):
         override_defaults: bool = True,
         *,
         deduct_when: Callable[..., Any] | None = None,
+        on_error: OnError | None = None,
     ) -> Callable[[_Function], _Function]:
         """Limits an endpoint, which needs no parameters for that.
 
@@ -236,9 +254,11 @@ class Limiter(Replaceable):
           the endpoint runs and given back if it is not, so that no more than the limit are ever under way. The
           response has a status and headers and no body; with the middleware it is the one that is sent, without it the
           one that the endpoint returned, or that a raised HTTPException stands for. Other exceptions count.
+        - `on_error`: what becomes of requests while the storage cannot be asked, instead of the limiter's: "open",
+          "closed" or "local". Of several limits on one request, one that is closed decides.
 
         Raises ConfigurationError, when it is applied, for what cannot work; the endpoint raises RateLimitExceeded for
-        what is refused, and ValueError for a cost that is no positive finite number.
+        what is refused, StorageOut for what is closed, and ValueError for a cost that is no positive finite number.
         """
         return self._decorator(
             limit_value,
@@ -246,6 +266,7 @@ class Limiter(Replaceable):
             None,
             (per_method, methods, error_message, exempt_when, cost, override_defaults),
             deduct_when,
+            on_error,
         )
 
     def shared_limit(
@@ -259,6 +280,7 @@ class Limiter(Replaceable):
         override_defaults: bool = True,
         *,
         deduct_when: Callable[..., Any] | None = None,
+        on_error: OnError | None = None,
     ) -> Callable[[_Function], _Function]:
         """As `limit`, counted together with all endpoints that name the same `scope`.
 
@@ -273,6 +295,7 @@ class Limiter(Replaceable):
             scope,
             (False, None, error_message, exempt_when, cost, override_defaults),
             deduct_when,
+            on_error,
         )
 
     def exempt(self, obj: _Function) -> _Function:
@@ -284,8 +307,13 @@ class Limiter(Replaceable):
         return obj
 
     def reset(self) -> None:
-        """Forgets all hits. Logs a warning when the storage is one of `limits` that cannot."""
-        self._native_counter.storage.reset()
+        """Forgets all hits; in Redis those of all programs that count in its database, and blocks meanwhile.
+
+        Logs a warning when the storage is one of `limits` that cannot. Raises StorageError.
+        """
+        self._local_counter.storage.reset()
+        if self._remote is not None:
+            self._remote.reset()
         if self._bridge is not None:
             try:
                 self._bridge.reset()
@@ -303,7 +331,9 @@ class Limiter(Replaceable):
         scope: StrOrCallableStr | None,
         options: tuple[Any, ...],
         deduct_when: Callable[..., Any] | None,
+        on_error: OnError | None,
     ) -> Callable[[_Function], _Function]:
+        require_on_error("on_error", on_error)
         # Once more, as FastAPI may not have been imported before.
         watch_start_up()
 
@@ -313,6 +343,8 @@ class Limiter(Replaceable):
             if inspect.isclass(function) or not callable(function):
                 raise ConfigurationError(f"{function!r} is not an endpoint; decorate functions and methods")
             endpoint = Endpoint.of(self, function)
+            if on_error is not None and self._bridge is not None:
+                self._bridge.watch(self.logger)
             if deduct_when is not None and self._bridge is not None:
                 raise ConfigurationError(
                     f"{endpoint.name}: deduct_when gives back what a request took, which the storages of `limits`"
@@ -326,6 +358,7 @@ class Limiter(Replaceable):
                 strategy=self._strategy,
                 where=endpoint.name,
                 deduct_when=deduct_when,
+                on_error=on_error,
             )
             endpoint.groups.append(group)
             if group.limits is None:
@@ -356,7 +389,7 @@ class Limiter(Replaceable):
 
     def _foreign_counter(self) -> Counter | Bridge | None:
         counter = self._limiter
-        if counter is self._native_counter:
+        if counter is self._native_counter or counter is self._local_counter:
             return counter if "hit" in vars(counter) else None
         if not is_strategy_of_limits(counter):
             return cast(Counter, counter)
@@ -381,7 +414,10 @@ class Limiter(Replaceable):
             if isinstance(current_limit, CurrentLimit):
                 essentials = current_limit.essentials
             elif self._foreign_counter() is None:
-                essentials = self._native_counter.peek(item, *identifiers)
+                try:
+                    essentials = self._native_counter.peek(item, *identifiers)
+                except StorageError:
+                    return headers
             else:
                 reset_time_s, remaining = self._limiter.get_window_stats(item, *identifiers)
                 wait_ns = max(0, round((reset_time_s - wall_time_s()) * NS_PER_S))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from ._common import common_segment, warn_of_memory
-from ._core import Clock, Limiter, Quota, Segment, SegmentError, Ticket
+from ._core import Clock, Limiter, Quota, Segment, SegmentError
 from ._uris import StorageUri, bytes_in, storage_uri
 from ._wall import wall_time_s
 from .decision import NS_PER_S, Essentials
@@ -17,6 +18,8 @@ Key: TypeAlias = str | bytes
 Rule: TypeAlias = tuple[Quota, str]
 _Value = TypeVar("_Value", int, str)
 OnFull: TypeAlias = Literal["evict", "refuse", "admit"]
+OnError: TypeAlias = Literal["open", "closed", "local"]
+"""What becomes of requests while a storage cannot be asked: to admit, to refuse with 503, to count in this process."""
 
 _POLICIES_KEPT = 4096
 
@@ -27,10 +30,11 @@ class Policy(Protocol):
     def hit(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials: ...
     def peek(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials: ...
     def reset(self, keys: Key | tuple[Key, ...], /) -> None: ...
-    def reserve(
-        self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /
-    ) -> tuple[Essentials, Ticket | None]: ...
-    def refund(self, ticket: Ticket, /) -> bool: ...
+    def reserve(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> tuple[Essentials, Any]:
+        """The ticket is None for what was refused."""
+        ...
+
+    def refund(self, ticket: Any, /) -> bool: ...
 
 
 class Bucket(NamedTuple):
@@ -55,7 +59,43 @@ class Storage(Protocol):
     def know_keys(self, find: FindBucket) -> None: ...
 
 
-class MemoryStorage:
+class FlatReads(ABC):
+    """What programs ask the storages of the `limits` package, by its flat keys."""
+
+    _find: FindBucket = staticmethod(lambda key: None)
+
+    def know_keys(self, find: FindBucket) -> None:
+        """Tells where to look for the keys of the `limits` package, which `get` and its like are given."""
+        self._find = find
+
+    def get(self, key: str) -> int:
+        """What is counted under "LIMITER/<key>/<scope>/<amount>/<multiples>/<granularity>"; 0 for other keys."""
+        bucket = self._find(key)
+        return 0 if bucket is None else bucket.used
+
+    def get_expiry(self, key: str) -> float:
+        """When nothing will be counted there any more, in seconds since the epoch; now, when nothing is."""
+        bucket = self._find(key)
+        return wall_time_s() + (0 if bucket is None else bucket.reset_after_ns / NS_PER_S)
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Forgets all hits."""
+
+    def clear(self, key: str | None = None) -> None:
+        """Forgets what is counted under such a key; all hits without one, as emptying slowapi's dictionary does."""
+        if key is None:
+            self.reset()
+        elif (bucket := self._find(key)) is not None:
+            bucket.policy.reset(bucket.key)
+
+    @property
+    def storage(self) -> FlatReads:
+        """Itself: what has a `clear`."""
+        return self
+
+
+class MemoryStorage(FlatReads):
     """Counts in the memory of this process, or in a segment that it shares with others. Thread-safe and lock-free."""
 
     def __init__(
@@ -72,41 +112,14 @@ class MemoryStorage:
         self.claimed: object = None
         """What is held as long as this storage lives."""
         self.policy = lru_cache(_POLICIES_KEPT)(self._policy)
-        self._find: FindBucket = lambda key: None
-
-    def know_keys(self, find: FindBucket) -> None:
-        """Tells where to look for the keys of the `limits` package, which `get` and its like are given."""
-        self._find = find
-
-    def get(self, key: str) -> int:
-        """What is counted under "LIMITER/<key>/<scope>/<amount>/<multiples>/<granularity>"; 0 for other keys."""
-        bucket = self._find(key)
-        return 0 if bucket is None else bucket.used
-
-    def get_expiry(self, key: str) -> float:
-        """When nothing will be counted there any more, in seconds since the epoch; now, when nothing is."""
-        bucket = self._find(key)
-        return wall_time_s() + (0 if bucket is None else bucket.reset_after_ns / NS_PER_S)
 
     def reset(self) -> None:
         """Forgets all hits."""
         self._engine.reset()
 
-    def clear(self, key: str | None = None) -> None:
-        """Forgets what is counted under such a key; all hits without one, as emptying slowapi's dictionary does."""
-        if key is None:
-            self._engine.reset()
-        elif (bucket := self._find(key)) is not None:
-            bucket.policy.reset(bucket.key)
-
     def check(self) -> bool:
         """Whether hits can be counted now."""
         return True
-
-    @property
-    def storage(self) -> MemoryStorage:
-        """Itself: what has a `clear`."""
-        return self
 
     def _policy(self, rules: tuple[Rule, ...]) -> Policy:
         try:

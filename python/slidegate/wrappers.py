@@ -17,6 +17,7 @@ from ._callables import adapt, is_async
 from ._core import Quota
 from .errors import ConfigurationError
 from .notation import parse_limits, quota_of
+from .storage import OnError
 from .strategies import Strategy
 
 StrOrCallableStr: TypeAlias = str | Callable[..., Any]
@@ -87,7 +88,9 @@ class LimitGroup:
         strategy: Strategy = "moving-window",
         where: str = "a limit",
         deduct_when: Callable[..., Any] | None = None,
+        on_error: OnError | None = None,
     ) -> None:
+        self.on_error: OnError | None = on_error
         self.key_function = key_function
         self.scope = scope
         self.per_method = per_method

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from faulty_storages import FAULTS, Faults
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message
 
 from slidegate import Limiter, RateLimitExceeded, _rate_limit_exceeded_handler
 from slidegate.testing import ManualClock
@@ -43,6 +43,28 @@ class Client:
 
     def statuses(self, path: str, count: int, **options: Any) -> list[int]:
         return [self.get(path, **options).status_code for _ in range(count)]
+
+
+def talk_to(app: ASGIApp, path: str, address: str = "192.0.2.1") -> list[Message]:
+    """What an application sends to a WebSocket that says nothing."""
+    scope = {
+        "type": "websocket",
+        "path": path,
+        "headers": [],
+        "query_string": b"",
+        "client": (address, 1),
+        "extensions": {"websocket.http.response": {}},
+    }
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
+    return sent
 
 
 def _is_streamed() -> bool:

@@ -13,7 +13,7 @@ class FaultyProxy:
     """Listens on a port of the loopback.
 
     `fault` is asked about every piece that the server sends, and returns what the client gets instead; None closes the
-    connection. Each piece comes `delay_s` late; requests that are dropped never reach the server.
+    connection. Each of its `pieces` comes `delay_s` late; requests that are dropped never reach the server.
     """
 
     def __init__(self, server_path: str) -> None:
@@ -22,6 +22,7 @@ class FaultyProxy:
         self.is_dropping_requests = False
         self.delay_s = 0.0
         self.accepted = 0
+        self.pieces = 0
         self._pairs: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -69,6 +70,7 @@ class FaultyProxy:
     def _answers(self, server: socket.socket, client: socket.socket) -> None:
         with suppress(OSError):
             while data := server.recv(65536):
+                self.pieces += 1
                 if self.delay_s:
                     time.sleep(self.delay_s)
                 changed = self.fault(data)

@@ -6,7 +6,8 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ class RedisServer:
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
+
+    @property
+    def uri(self) -> str:
+        """Of its socket."""
+        return f"redis+unix://{self.path}"
 
     def start(self) -> None:
         program = shutil.which("redis-server")
@@ -66,6 +72,36 @@ class RedisServer:
                     raise ConnectionError("the server has closed the connection")
                 replies += reader.feed(data)
             return replies
+
+
+@contextmanager
+def running(directory: Path, *options: str, port: int = 0) -> Iterator[RedisServer]:
+    server = RedisServer(directory, *options, port=port)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def connections_to(server: RedisServer) -> int:
+    """How many there have been."""
+    stats: bytes = server.call(b"INFO", b"stats")
+    return int(stats.split(b"total_connections_received:")[1].split()[0])
+
+
+def clients_of(server: RedisServer) -> int:
+    """How many are connected, beside who asks."""
+    return len(server.call(b"CLIENT", b"LIST").splitlines()) - 1
+
+
+def calls_of(server: RedisServer, command: str) -> int:
+    """How often it was called since the statistics were reset."""
+    stats = server.call(b"INFO", b"commandstats").decode()
+    return sum(
+        int(line.split("calls=")[1].split(",")[0])
+        for line in stats.splitlines()
+        if line.startswith(f"cmdstat_{command}:")
+    )
 
 
 def free_port() -> int:

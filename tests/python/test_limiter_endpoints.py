@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import gc
 import inspect
@@ -11,14 +10,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
-from conftest import HAS_STREAMS, Client
+from conftest import HAS_STREAMS, Client, talk_to
 from fastapi import Depends, FastAPI, Request, Response, WebSocket
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
 from starlette.routing import Route
-from starlette.types import Message
 
 from slidegate import ConfigurationError, Limiter, RateLimitExceeded, _rate_limit_exceeded_handler
 
@@ -294,28 +292,8 @@ def test_a12_a_websocket_is_refused_before_it_is_accepted(app: FastAPI, limiter:
         await websocket.accept()
         await websocket.close()
 
-    def connect() -> list[Message]:
-        scope = {
-            "type": "websocket",
-            "path": "/talk",
-            "headers": [],
-            "query_string": b"",
-            "client": ("192.0.2.1", 1),
-            "extensions": {"websocket.http.response": {}},
-        }
-        sent: list[Message] = []
-
-        async def receive() -> Message:
-            return {"type": "websocket.connect"}
-
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        asyncio.run(app(scope, receive, send))
-        return sent
-
-    assert [message["type"] for message in connect()] == ["websocket.accept", "websocket.close"]
-    refusal = connect()[0]
+    assert [message["type"] for message in talk_to(app, "/talk")] == ["websocket.accept", "websocket.close"]
+    refusal = talk_to(app, "/talk")[0]
     assert (refusal["type"], refusal["status"]) == ("websocket.http.response.start", 429)
 
 

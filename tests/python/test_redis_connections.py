@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import uvloop
 from redis_proxy import FaultyProxy
-from redis_servers import RedisServer
+from redis_servers import RedisServer, calls_of, connections_to
 
 from slidegate._core import Quota
 from slidegate._redis_aio import AioConnection
@@ -104,20 +104,6 @@ def eventually(is_so: Callable[[], bool]) -> None:
 
 def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
-
-
-def connections_to(server: RedisServer) -> int:
-    stats: bytes = server.call(b"INFO", b"stats")
-    return int(stats.split(b"total_connections_received:")[1].split()[0])
-
-
-def calls_of(server: RedisServer, command: str) -> int:
-    stats = server.call(b"INFO", b"commandstats").decode()
-    return sum(
-        int(line.split("calls=")[1].split(",")[0])
-        for line in stats.splitlines()
-        if line.startswith(f"cmdstat_{command}:")
-    )
 
 
 def test_a_build_without_hiredis_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

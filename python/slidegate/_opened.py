@@ -1,0 +1,71 @@
+"""The storages of a limiter."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ._bridge import Bridge, opened_strategy
+from ._core import Clock
+from ._outage import Outage
+from ._redis_storage import RedisStorage
+from ._redis_uri import parse_redis_uri
+from ._schemes import is_bridged, is_redis
+from .storage import MemoryStorage, OnFull, open_storage
+from .strategies import Strategy, strategy_named
+
+
+class Opened(NamedTuple):
+    """Where a limiter counts: in a server or a storage of `limits` if there is one, else locally."""
+
+    local: MemoryStorage
+    remote: RedisStorage | None
+    bridge: Bridge | None
+    strategy: Strategy
+
+
+def open_storages(
+    uri: str | None,
+    options: Mapping[str, Any],
+    *,
+    strategy: str | None,
+    key_prefix: str,
+    size: int | None,
+    on_full: OnFull,
+    clock: Clock | None,
+    is_local_common: bool,
+    has_policy: bool,
+    logger: logging.Logger,
+) -> Opened:
+    """What the settings of a limiter name. Connects to no Redis.
+
+    What counts instead of another storage is common to the workers of a server if `is_local_common`. `has_policy` says
+    whether errors of a storage of `limits` are anything else than errors of the requests.
+
+    Raises ConfigurationError, and StorageError for what cannot be opened.
+    """
+    chosen = strategy_named(strategy or "moving-window")
+    remote = bridge = None
+    if uri is not None and is_redis(uri):
+        remote = RedisStorage(parse_redis_uri(uri, options, logger), logger=logger)
+    elif uri is not None and is_bridged(uri):
+        name, counting = opened_strategy(uri, options, strategy, logger)
+        chosen = strategy_named(name)
+        bridge = Bridge(counting, key_prefix, Outage(logger) if has_policy else None)
+    is_elsewhere = remote is not None or bridge is not None
+    unknown = set() if is_elsewhere else options.keys() - {"size", "on_damage"}
+    if unknown:
+        # Not an error: programs leave those of Redis behind when they go on without it.
+        logger.warning(
+            "storage_options: nobody reads %s here; known: size, on_damage", ", ".join(sorted(map(repr, unknown)))
+        )
+    local = open_storage(
+        None if is_elsewhere else uri,
+        size=size if size is not None else options.get("size"),
+        on_full=on_full,
+        clock=clock,
+        on_damage=None if is_elsewhere else options.get("on_damage"),
+        is_common=is_local_common or not is_elsewhere,
+    )
+    return Opened(local, remote, bridge, chosen)

@@ -1,0 +1,62 @@
+"""Takes what requests cost from a server: without blocking on event loops, and blocking elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+
+from ._callables import Settle, settle_blocking
+from ._charges import Charge
+from ._holds import HOLDS, Hold
+from ._redis_storage import RedisPolicy, RedisStorage, RedisTicket
+from .decision import Essentials
+
+Refresh = Callable[[MutableMapping[str, Any], Hold, Settle], Awaitable[None]]
+
+
+async def take_remotely(
+    storage: RedisStorage, charges: Sequence[Charge], settle: Settle, state: MutableMapping[str, Any], refresh: Refresh
+) -> tuple[Charge, Essentials]:
+    """Takes all of the charges in one round trip, or none; says about which there is least, or too little.
+
+    What depends on the response is held in the state until that is known. Raises StorageError.
+    """
+    policy = policy_of(storage, charges)
+    keys = tuple(each.place.lead + each.key for each in charges)
+    costs = tuple(each.cost for each in charges)
+    if all(each.group.read_deduct is None for each in charges):
+        is_blocking = settle is settle_blocking
+        essentials = policy.hit(keys, costs) if is_blocking else await policy.hit_async(keys, costs)
+        return charges[essentials[1]], essentials
+    if settle is settle_blocking:
+        essentials, ticket = policy.reserve(keys, costs)
+    else:
+        essentials, ticket = await policy.reserve_async(keys, costs)
+    if ticket is not None:
+        state.setdefault(HOLDS, []).extend(_holds(storage, charges, keys, ticket, refresh))
+    return charges[essentials[1]], essentials
+
+
+async def peek_remotely(storage: RedisStorage, charge: Charge, settle: Settle) -> Essentials:
+    """What is left for one charge. Raises StorageError."""
+    policy, key = policy_of(storage, [charge]), charge.place.lead + charge.key
+    return policy.peek(key) if settle is settle_blocking else await policy.peek_async(key)
+
+
+def policy_of(storage: RedisStorage, charges: Sequence[Charge]) -> RedisPolicy:
+    return storage.policy(tuple((each.quota, each.place.rule_scope) for each in charges))
+
+
+def _holds(
+    storage: RedisStorage, charges: Sequence[Charge], keys: Sequence[str], ticket: RedisTicket, refresh: Refresh
+) -> list[Hold]:
+    # One for each declaration, as each has a say of its own about the response.
+    by_group: dict[int, list[int]] = {}
+    for at, charge in enumerate(charges):
+        if charge.group.read_deduct is not None:
+            by_group.setdefault(id(charge.group), []).append(at)
+    holds = []
+    for part, own in zip(by_group.values(), ticket.divided(by_group.values()), strict=True):
+        held = [charges[at] for at in part]
+        holds.append(Hold(policy_of(storage, held), own, tuple(held), tuple(keys[at] for at in part), refresh))
+    return holds
