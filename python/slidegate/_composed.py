@@ -1,0 +1,91 @@
+"""Key functions that are made of others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from inspect import isawaitable
+from typing import Any
+
+from starlette.requests import HTTPConnection
+
+from ._callables import adapt, is_async
+from ._charges import _is_keylike
+from ._identity import Identity, KeyFunction, choice_of_client, name_of
+from ._places import joined
+from .errors import ConfigurationError
+
+
+def first_of(*functions: KeyFunction) -> KeyFunction:
+    """The key of the first function that knows one. Keys of different functions are never the same key."""
+    return (_AsyncFirstOf if any(map(is_async, functions)) else _FirstOf)(functions)
+
+
+def combine(*functions: KeyFunction) -> KeyFunction:
+    """All of the keys together: one user on one address, say. Empty when one of the functions knows none."""
+    return (_AsyncCombined if any(map(is_async, functions)) else _Combined)(functions)
+
+
+def with_fallback(function: KeyFunction, fallback: KeyFunction | None) -> KeyFunction:
+    """The function, and what is asked when it knows nobody."""
+    return function if fallback is None else first_of(function, fallback)
+
+
+class _Composed(Identity):
+    def __init__(self, functions: Sequence[KeyFunction]) -> None:
+        kind = type(self).__name__.removeprefix("_Async").removeprefix("_")
+        if not functions or not all(map(callable, functions)):
+            raise ConfigurationError(f"{kind}: {functions!r} are no key functions, such as remote_address()")
+        self._ask = [adapt(each, ("request",), "a key function", "request") for each in functions]
+        self._leads = ["" if _tells_kind(each) else f"#{at}:" for at, each in enumerate(functions)]
+        self.told = (" and " if issubclass(type(self), _Combined) else " or ").join(map(name_of, functions))
+        self.chosen_by_client = next(filter(None, map(choice_of_client, functions)), None)
+
+
+class _FirstOf(_Composed):
+    def __call__(self, request: HTTPConnection) -> Any:
+        for lead, ask in zip(self._leads, self._ask, strict=True):
+            key = ask(request)
+            if isawaitable(key):
+                raise TypeError(f"{self.told}: a part is asynchronous, which its function has to say: `async def`")
+            if not _is_missing(key):
+                return f"{lead}{_text(key)}"
+        return ""
+
+
+class _Combined(_Composed):
+    def __call__(self, request: HTTPConnection) -> Any:
+        keys = [ask(request) for ask in self._ask]
+        return "" if any(map(_is_missing, keys)) else joined(*map(_text, keys))
+
+
+class _AsyncFirstOf(_Composed):
+    async def __call__(self, request: HTTPConnection) -> str:
+        for lead, ask in zip(self._leads, self._ask, strict=True):
+            key = ask(request)
+            key = await key if isawaitable(key) else key
+            if not _is_missing(key):
+                return f"{lead}{_text(key)}"
+        return ""
+
+
+class _AsyncCombined(_Combined):
+    async def __call__(self, request: HTTPConnection) -> str:
+        keys = [await key if isawaitable(key) else key for key in (ask(request) for ask in self._ask)]
+        return "" if any(map(_is_missing, keys)) else joined(*map(_text, keys))
+
+
+def _tells_kind(function: KeyFunction) -> bool:
+    # Keys of what this package makes say of what kind they are; those of others may look like anything.
+    return isinstance(function, Identity) or getattr(function, "__module__", "") == f"{__package__}.keys"
+
+
+def _is_missing(key: object) -> bool:
+    return key is None or key in ("", b"")
+
+
+def _text(key: Any) -> str:
+    if isinstance(key, bytes):
+        return key.decode("utf-8", "surrogateescape")
+    if not isinstance(key, str) and not _is_keylike(key):
+        raise TypeError(f"a key function returned a {type(key).__name__}; a key is a str, bytes or a number")
+    return str(key)

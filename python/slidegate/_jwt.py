@@ -1,0 +1,141 @@
+"""Subjects of JSON Web Tokens, as identities. Needs PyJWT: `pip install slidegate[jwt]`."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import anyio.to_thread
+from starlette.requests import HTTPConnection
+
+from ._composed import with_fallback
+from ._identity import Identity, KeyFunction
+from .errors import ConfigurationError
+
+_MOST_CHARACTERS = 16_384
+_MOST_OF_SUBJECT = 1024
+
+
+def jwt_subject(
+    key: Any,
+    algorithms: Sequence[str],
+    *,
+    fallback: KeyFunction | None = None,
+    audience: str | Iterable[str] | None = None,
+    issuer: str | Sequence[str] | None = None,
+    leeway_s: float = 0,
+    claim: str = "sub",
+    header: str = "Authorization",
+    scheme: str = "Bearer",
+) -> KeyFunction:
+    """The subject of the token that a request bears, if its signature, times, audience and issuer are right.
+
+    - `key`: the secret or public key; or what is called with the token for it, in a worker thread: `jwt.PyJWKClient`,
+      is one. What is not found, or cannot be fetched, is no right token.
+    - `algorithms`: those that your issuer signs with, all of one family. "none" is not to be had.
+    - `fallback`: counts requests without a token, or with one that is not right. Without one their key is empty, and
+      `on_missing_key` applies.
+    - `audience`, `issuer`: what the token has to say. Without an `audience` a token must not have any.
+    - `leeway_s`: by how much clocks may differ. `claim`: instead of the subject.
+    - `header`, `scheme`: where the token is. With an empty scheme it is the whole header.
+
+    Keys are "<claim>:<subject>". Nothing that a client sends raises. Raises ConfigurationError for what cannot work.
+    """
+    options = {"audience": audience, "issuer": issuer, "leeway": leeway_s}
+    known = _BySomebody if callable(key) or hasattr(key, "get_signing_key_from_jwt") else _ByKey
+    return with_fallback(known(key, algorithms, options, claim, header, scheme), fallback)
+
+
+class _Token(Identity):
+    def __init__(
+        self, key: Any, algorithms: Sequence[str], options: dict[str, Any], claim: str, header: str, scheme: str
+    ) -> None:
+        self._jwt = _pyjwt()
+        self._algorithms = _checked(self._jwt, algorithms)
+        self._options = options
+        self._claim = claim
+        self._header = header.lower()
+        self._scheme = scheme.lower()
+        self._key = key
+        self.told = f"the {claim} of a verified token"
+
+    def _token(self, request: HTTPConnection) -> str:
+        values = request.headers.getlist(self._header)
+        value = values[0].strip() if len(values) == 1 and len(values[0]) <= _MOST_CHARACTERS else ""
+        if not self._scheme:
+            return value
+        scheme, _, token = value.partition(" ")
+        return token.strip() if scheme.lower() == self._scheme else ""
+
+    def _subject(self, token: str, key: Any) -> str:
+        required = {"require": [self._claim]}
+        try:
+            claims = self._jwt.decode(token, key, algorithms=self._algorithms, options=required, **self._options)
+        except Exception:
+            # Whatever a client may have put together; keys are looked at beforehand.
+            return ""
+        subject = claims.get(self._claim)
+        if isinstance(subject, int) and not isinstance(subject, bool):
+            subject = str(subject)
+        is_right = isinstance(subject, str) and 0 < len(subject) <= _MOST_OF_SUBJECT
+        return f"{self._claim}:{subject}" if is_right else ""
+
+
+class _ByKey(_Token):
+    def __init__(self, key: Any, algorithms: Sequence[str], *more: Any) -> None:
+        super().__init__(key, algorithms, *more)
+        for name in self._algorithms:
+            try:
+                prepared = self._jwt.get_algorithm_by_name(name).prepare_key(getattr(key, "key", key))
+            except Exception as error:
+                raise ConfigurationError(f"jwt_subject: the key cannot be one of {name}: {error}") from error
+            if prepared in (b"", ""):
+                raise ConfigurationError("jwt_subject: the key is empty, so that anybody could sign")
+
+    def __call__(self, request: HTTPConnection) -> str:
+        token = self._token(request)
+        return self._subject(token, self._key) if token else ""
+
+
+class _BySomebody(_Token):
+    async def __call__(self, request: HTTPConnection) -> str:
+        token = self._token(request)
+        if not token:
+            return ""
+        return await anyio.to_thread.run_sync(self._found, token)
+
+    def _found(self, token: str) -> str:
+        find: Callable[[str], Any] = getattr(self._key, "get_signing_key_from_jwt", self._key)
+        try:
+            found = find(token)
+        except self._jwt.PyJWKClientConnectionError:
+            logging.getLogger("slidegate").warning("keys to verify tokens with cannot be fetched", exc_info=True)
+            return ""
+        except (self._jwt.PyJWTError, LookupError, ValueError):
+            # There is no such key: the client has made it up.
+            return ""
+        return self._subject(token, getattr(found, "key", found))
+
+
+def _pyjwt() -> Any:
+    try:
+        return importlib.import_module("jwt")
+    except ImportError as error:
+        raise ConfigurationError("jwt_subject needs PyJWT: pip install 'slidegate[jwt]'") from error
+
+
+def _checked(jwt: Any, algorithms: Sequence[str]) -> list[str]:
+    names = [algorithms] if isinstance(algorithms, str) else list(algorithms)
+    known = set(jwt.algorithms.get_default_algorithms()) - {"none"}
+    unknown = [name for name in names if name not in known]
+    if not names or unknown:
+        told = "none was given" if not names else f"{unknown[0]!r} is none that can be had"
+        raise ConfigurationError(f"jwt_subject: algorithms={algorithms!r}: {told}; known: {', '.join(sorted(known))}")
+    if len({name.startswith("HS") for name in names}) > 1:
+        raise ConfigurationError(
+            f"jwt_subject: algorithms={algorithms!r} has secrets and public keys, so that whoever knows a public key"
+            " could sign with it; name those of one family"
+        )
+    return names
