@@ -50,7 +50,7 @@ PyObject* lead_of(Latest& latest, PyObject* path) noexcept {
     return latest.lead.get();
 }
 
-// What `slidegate._check.CurrentLimit.of` makes: (item, [prefix?, key, label]), with the essentials as an attribute.
+// What `slidegate._views.CurrentLimit.of` makes: (item, [prefix?, key, label]), with the essentials as an attribute.
 PyObject* view_of(PyObject* memory, PyObject* essentials, PyObject* key, PyObject* label) noexcept {
     PyObject* items = part(memory, kItems);
     const Py_ssize_t rule = PyLong_AsSsize_t(PyTuple_GET_ITEM(essentials, 1));

@@ -2,14 +2,18 @@
 
 from ._core import __version__
 from .decision import Decision
-from .errors import ConfigurationError, RateLimitExceeded
+from .dependencies import Gate, RateLimit
+from .errors import ConfigurationError, RateLimitExceeded, WebSocketRateLimitExceeded
 from .extension import Limiter, _rate_limit_exceeded_handler
 
 __all__ = [
     "ConfigurationError",
     "Decision",
+    "Gate",
     "Limiter",
+    "RateLimit",
     "RateLimitExceeded",
+    "WebSocketRateLimitExceeded",
     "__version__",
     "_rate_limit_exceeded_handler",
 ]

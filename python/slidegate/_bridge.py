@@ -72,6 +72,15 @@ class Bridge:
             outage.begin(error)
             return await count_elsewhere()
 
+    async def peek(self, charges: Sequence[Charge], asked: Asked) -> Outcome:
+        """What would be said about the charges, which are not taken. Raises what the storage does."""
+        if self._tally.is_async:
+            outcome: Outcome = await asked.settle(self._tally.peek_all_async(charges))
+            return outcome
+        if asked.settle is settle_blocking:
+            return self._tally.peek_all(charges)
+        return await anyio.to_thread.run_sync(self._tally.peek_all, charges, limiter=self._threads_of_loop())
+
     def reset(self) -> None:
         """Forgets all hits. Raises NotImplementedError where the storage cannot, as `limits` has it."""
         if self._tally.is_async:

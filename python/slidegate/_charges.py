@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 
 from ._callables import Settle, qualified_name
 from ._core import Quota
-from ._places import KeyStyle, Place, counted_path, place_of
+from ._places import KeyStyle, Place, counted_path, place_of, route_place
 from .errors import ConfigurationError
 from .wrappers import Limit, LimitGroup, whole_cost
 
@@ -35,6 +35,8 @@ class Plan:
     fallback: tuple[LimitGroup, ...]
     is_ahead: bool = False
     is_pooled: bool = False
+    route: str = ""
+    """Methods and template of the path, where the limits of dependencies count; empty for others."""
     exempt_name: str | None = None
     """What it is called among the exempt routes; None when another function of its name is exempt, and it is not."""
 
@@ -52,6 +54,11 @@ class Charge(NamedTuple):
     place: Place
     key: str
     cost: int
+
+    @property
+    def same(self) -> tuple[Quota, Place, str]:
+        """What charges for the same have in common."""
+        return self.quota, self.place, self.key
 
 
 def _is_keylike(key: object) -> bool:
@@ -103,13 +110,15 @@ class ChargeReader:
         """Where a limit counts: `scope` when it is shared, else the endpoint or the path, as configured."""
         if isinstance(scope, str) and scope:
             return place_of(self.key_prefix, "shared", scope, method)
+        if plan.route:
+            return route_place(self.key_prefix, plan.route, plan.endpoint)
         if self.is_by_path(plan, scope):
             return place_of(self.key_prefix, "url", path, method)
         return place_of(self.key_prefix, "endpoint", plan.endpoint, method)
 
     def is_by_path(self, plan: Plan, scope: object) -> bool:
         """Whether a limit with this scope counts every path apart."""
-        return self.key_style == "url" and not plan.is_pooled and not scope
+        return self.key_style == "url" and not (plan.is_pooled or plan.route or scope)
 
     async def _charges(
         self, plan: Plan, groups: Iterable[LimitGroup], asked: Asked

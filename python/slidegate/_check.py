@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
 
-from limits import RateLimitItem
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from ._bridge import Bridge
 from ._callables import Settle, qualified_name
+from ._carry import beside_carried, is_carrying
 from ._charges import Asked, Charge, ChargeReader, Plan
+from ._core import Quota
 from ._headers import HeaderFormat
 from ._holds import HOLDS, Hold, settle_holds
 from ._on_error import left_to_count
 from ._redis_storage import RedisPolicy, RedisStorage
-from ._remote import peek_remotely, take_remotely
+from ._refusal_log import RefusalLog
+from ._remote import peek_all_remotely, peek_remotely, take_remotely
+from ._views import COMPLETE, TAKEN, TOLD_BY, VIEW, Ahead, CurrentLimit, Policy, state_of, told_of
 from .counter import Counter
 from .decision import NS_PER_S, Decision, Essentials
 from .errors import ConfigurationError, RateLimitExceeded, StorageError, StorageOut
@@ -29,12 +34,9 @@ from .wrappers import Limit, LimitGroup
 Check: TypeAlias = Callable[[HTTPConnection, Settle], Coroutine[Any, Any, None] | None]
 """Decides a request at once, or returns what has to be awaited to decide it. Raises RateLimitExceeded."""
 
-VIEW = "view_rate_limit"
-COMPLETE = "_rate_limiting_complete"
 
-
-CurrentLimitLike: TypeAlias = tuple[RateLimitItem, list[str]]
-"""What `request.state.view_rate_limit` holds: a limit, and the key and the scope that it counts."""
+class _Swallowed(Exception):
+    """A request could not be checked, and passes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +47,13 @@ class Checked:
     plan: Plan
 
 
-class CurrentLimit(tuple[RateLimitItem, list[str]]):
-    """A limit, its key and its scope, with what the engine answered about them."""
+class _Outcome(NamedTuple):
+    """A decision about all of the charges, by the one that matters most; `is_known` says whether by exact counts."""
 
+    charge: Charge
     essentials: Essentials
-
-    @classmethod
-    def of(cls, essentials: Essentials, item: RateLimitItem, key: str, scope: str, key_prefix: str) -> CurrentLimit:
-        current = cls((item, [key_prefix, key, scope] if key_prefix else [key, scope]))
-        current.essentials = essentials
-        return current
-
-    @property
-    def decision(self) -> Decision:
-        """The answer, with names."""
-        item, (*_, key, scope) = self
-        return Decision.of(self.essentials, item, key, scope)
-
-
-@dataclass(frozen=True, slots=True)
-class Ahead:
-    """What `_rate_limiting_complete` is when only plans that are ahead were checked, by these limiters: not true."""
-
-    owners: tuple[object, ...]
-
-    def __bool__(self) -> bool:
-        return False
+    charges: Sequence[Charge]
+    is_known: bool
 
 
 @dataclass(frozen=True)
@@ -94,10 +77,13 @@ class Checker:
     headers_enabled: bool
     swallows_errors: bool
     foreign_counter: Callable[[], Counter | Bridge | None]
+    refusal_log: RefusalLog
+    is_log_structured: bool = False
     fallback: tuple[LimitGroup, ...] = ()
     remote: RedisStorage | None = None
     on_error: OnError | None = None
     local_share: float = 1
+    carrying: threading.Lock = field(default_factory=threading.Lock)
 
     async def check(
         self,
@@ -120,30 +106,115 @@ class Checker:
             return
         asked = Asked(request, settle, dict(known_keys))
         groups = self._left_of(plan, state)
-        foreign = self.foreign_counter()
         try:
-            charges = await self.reader.charges(plan, groups, asked)
-            outcome = await self._decide(plan, charges, asked, state, foreign) if charges else None
-        except (HTTPException, ConfigurationError):
-            raise
-        except Exception:
-            if not self.swallows_errors:
-                raise
-            self.logger.exception("Failed to rate limit. Swallowing error")
+            outcome = await self._decided(plan, groups, asked, state, state.get(TAKEN))
+        except _Swallowed:
             return
         if is_marked:
             state[COMPLETE] = self.mark_of(plan, state.get(COMPLETE))
+        if outcome is not None:
+            await self._tell(plan, outcome, asked, state)
+
+    async def take(
+        self,
+        plan: Plan,
+        request: HTTPConnection,
+        settle: Settle,
+        *,
+        is_once: bool,
+        headers: bool = True,
+        known_keys: Mapping[int, Any] = MappingProxyType({}),
+    ) -> CurrentLimit | None:
+        """The same for what a program asks beside decorators and middleware: what came of it, None without a limit.
+
+        Where it `is_once`, limits that were taken for the request count no second time, here or in a decorator that
+        follows. What is told of the request is the decision with the least left. Raises as `check` does.
+        """
+        state = state_of(request.scope)
+        asked = Asked(request, settle, dict(known_keys))
+        taken = state.setdefault(TAKEN, set()) if is_once else None
+        # To decorators that follow: there is something to look at, and nothing that is complete.
+        state.setdefault(COMPLETE, Ahead(()))
+        state.setdefault(VIEW, None)
+        try:
+            outcome = await self._decided(plan, plan.own, asked, state, taken)
+        except _Swallowed:
+            return None
         if outcome is None:
-            return
+            return None
+        if headers:
+            state[TOLD_BY] = self.owner
+        return await self._tell(plan, outcome, asked, state, is_told=headers)
+
+    async def _decided(
+        self,
+        plan: Plan,
+        groups: Sequence[LimitGroup],
+        asked: Asked,
+        state: MutableMapping[str, Any],
+        taken: set[object] | None,
+    ) -> _Outcome | None:
+        """What came of a request; None when there was nothing to decide.
+
+        `taken` holds what the request has paid for already, to which is added what it pays for now.
+        """
+        foreign = self.foreign_counter()
+        try:
+            charges = await self.reader.charges(plan, groups, asked)
+            if taken:
+                charges = [charge for charge in charges if charge.same not in taken]
+            enforced = [charge for charge in charges if not charge.group.is_shadow]
+            outcome = await self._decide(plan, enforced, asked, state, foreign) if enforced else None
+            if outcome is None or outcome[1][0]:
+                await self._shadow(plan, charges, asked, state, foreign)
+        except (HTTPException, ConfigurationError):
+            raise
+        except Exception as error:
+            if not self.swallows_errors:
+                raise
+            self.logger.exception("Failed to rate limit. Swallowing error")
+            raise _Swallowed from error
+        if taken is not None and (outcome is None or outcome[1][0]):
+            taken.update(charge.same for charge in charges)
+        if outcome is None:
+            return None
         charge, essentials = outcome
+        return _Outcome(charge, essentials, enforced, foreign is None or isinstance(foreign, Bridge))
+
+    async def _shadow(
+        self,
+        plan: Plan,
+        charges: Sequence[Charge],
+        asked: Asked,
+        state: MutableMapping[str, Any],
+        foreign: Counter | Bridge | None,
+    ) -> None:
+        # Each for itself, as none of them has a say about the others.
+        for charge in charges:
+            if charge.group.is_shadow:
+                outcome = await self._decide(plan, [charge], asked, state, foreign)
+                if outcome is not None and not outcome[1][0]:
+                    decision = self._view(outcome[1], charge).decision
+                    route = plan.route or plan.endpoint
+                    self.refusal_log.tell(decision, limit=charge.limit.name, route=route, is_shadow=True)
+
+    async def _tell(
+        self, plan: Plan, outcome: _Outcome, asked: Asked, state: MutableMapping[str, Any], *, is_told: bool = True
+    ) -> CurrentLimit:
+        charge, essentials = outcome.charge, outcome.essentials
         view = self._view(essentials, charge)
-        is_known = foreign is None or isinstance(foreign, Bridge)
-        state[VIEW] = view if is_known else tuple(view)
+        view.policies = tuple(
+            Policy(each.limit.name or str(each.limit.limit), each.limit.limit, essentials if each is charge else None)
+            for each in outcome.charges
+        )
+        if is_told:
+            state[VIEW] = told_of(state, self.owner, view) if outcome.is_known else tuple(view)
         if not essentials[0]:
             detail = None
             if charge.group.read_message is not None:
-                detail = str(await asked.answer(charge.group.read_message(request)))
-            raise self.refusal(charge.limit, view.decision, detail)
+                detail = str(await asked.answer(charge.group.read_message(asked.request)))
+            raise self.refusal(charge.limit, view.decision, detail, plan=plan, policies=view.policies)
+        return view
 
     def is_settled(self, plan: Plan, scope: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
         """Whether nothing is left to decide: this limiter has done it, or somebody has said so.
@@ -173,11 +244,24 @@ class Checker:
         before = state.get(COMPLETE)
         return isinstance(before, Ahead) and any(owner is self.owner for owner in before.owners)
 
-    def refusal(self, limit: Limit, decision: Decision, detail: str | None = None) -> RateLimitExceeded:
-        """The exception for a refused request, logged."""
-        key = decision.key if decision.key.isprintable() else ascii(decision.key)
-        self.refusals.warning("ratelimit %s (%.200s) exceeded at endpoint: %.200s", decision.item, key, decision.scope)
-        headers = self.headers.of_refusal(decision, is_retry_only=not self.headers_enabled)
+    def refusal(
+        self,
+        limit: Limit,
+        decision: Decision,
+        detail: str | None = None,
+        *,
+        plan: Plan | None = None,
+        policies: Sequence[Policy] = (),
+    ) -> RateLimitExceeded:
+        """The exception for a refused request, logged: in the words of slowapi where slowapi would have refused it."""
+        if self.is_log_structured or (plan is not None and plan.route):
+            route = decision.scope if plan is None else plan.route or plan.endpoint
+            self.refusal_log.tell(decision, limit=limit.name, route=route, is_shadow=False)
+        else:
+            key = decision.key if decision.key.isprintable() else ascii(decision.key)
+            text = "ratelimit %s (%.200s) exceeded at endpoint: %.200s"
+            self.refusals.warning(text, decision.item, key, decision.scope)
+        headers = self.headers.of_refusal(decision, policies, is_retry_only=not self.headers_enabled)
         return RateLimitExceeded(limit, detail=detail, decision=decision, headers=headers)
 
     async def settle(self, state: MutableMapping[str, Any], response: Response | None, settle: Settle) -> None:
@@ -193,11 +277,9 @@ class Checker:
         state: MutableMapping[str, Any],
         foreign: Counter | Bridge | None,
     ) -> tuple[Charge, Essentials] | None:
-        if self.reader.on_missing_key == "refuse":
-            for charge in charges:
-                if not charge.key:
-                    window_ns = charge.limit.limit.get_expiry() * NS_PER_S
-                    return charge, (False, 0, 0, window_ns, window_ns)
+        refused = self._refused_without_key(charges)
+        if refused is not None:
+            return refused
         if isinstance(foreign, Bridge):
             return await foreign.count(charges, asked, lambda: self._fall_back(plan, charges, asked, state))
         if foreign is not None:
@@ -216,13 +298,57 @@ class Checker:
         self, plan: Plan, charges: list[Charge], asked: Asked, state: MutableMapping[str, Any]
     ) -> tuple[Charge, Essentials] | None:
         """What is done about a request while the storage cannot be asked. Raises StorageOut."""
-        otherwise = self.on_error or ("open" if self.swallows_errors else "closed")
-        local = left_to_count(charges, otherwise, self.local_share)
+        local = left_to_count(charges, self._otherwise, self.local_share)
         if local and self.fallback:
             local = await self.reader.charges(plan, self.fallback, asked)
         return self._take(local, state) if local else None
 
+    async def peek(self, charges: list[Charge], asked: Asked) -> tuple[Charge, Essentials] | None:
+        """What would be decided about these charges, of which none is taken; None when they would not be looked at."""
+        refused = self._refused_without_key(charges)
+        if refused is not None:
+            return refused
+        foreign = self.foreign_counter()
+        try:
+            if isinstance(foreign, Bridge) and foreign.health().is_available:
+                return await foreign.peek(charges, asked)
+            if foreign is None and self.remote is not None:
+                return await peek_all_remotely(self.remote, charges, asked.settle)
+        except StorageError as error:
+            try:
+                charges = left_to_count(charges, self._otherwise, self.local_share)
+            except StorageOut as out:
+                raise out from error
+        return self._peek_here(charges) if charges else None
+
+    def _peek_here(self, charges: list[Charge]) -> tuple[Charge, Essentials]:
+        def answer() -> tuple[Charge, Essentials]:
+            essentials = self._policy(charges).peek(_keys(charges), _costs(charges))
+            return charges[essentials[1]], essentials
+
+        return beside_carried(charges, self._policy_of, answer) if is_carrying(charges) else answer()
+
+    @property
+    def _otherwise(self) -> OnError:
+        return self.on_error or ("open" if self.swallows_errors else "closed")
+
+    def _refused_without_key(self, charges: Sequence[Charge]) -> tuple[Charge, Essentials] | None:
+        charge = next((each for each in charges if not each.key), None)
+        if charge is None or self.reader.on_missing_key != "refuse":
+            return None
+        window_ns = charge.limit.limit.get_expiry() * NS_PER_S
+        return charge, (False, 0, 0, window_ns, window_ns)
+
     def _take(self, charges: list[Charge], state: MutableMapping[str, Any]) -> tuple[Charge, Essentials]:
+        if not is_carrying(charges):
+            return self._take_now(charges, state)
+        with self.carrying:
+            return beside_carried(charges, self._policy_of, lambda: self._take_now(charges, state))
+
+    def _policy_of(self, quota: Quota, charge: Charge) -> Any:
+        return self.storage.policy(((quota, charge.place.rule_scope),))
+
+    def _take_now(self, charges: list[Charge], state: MutableMapping[str, Any]) -> tuple[Charge, Essentials]:
         certain = [charge for charge in charges if charge.group.read_deduct is None]
         if len(certain) == len(charges):
             essentials = self._policy(charges).hit(_keys(charges), _costs(charges))
@@ -292,14 +418,6 @@ class Checker:
 def _is_served_by(scope: Mapping[str, Any], plan: Plan) -> bool:
     served = scope.get("endpoint")
     return served is not None and qualified_name(served) == plan.endpoint
-
-
-def state_of(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """What `request.state` of this scope keeps its attributes in."""
-    state: MutableMapping[str, Any] | None = scope.get("state")
-    if state is None:
-        state = scope["state"] = {}
-    return state
 
 
 def _keys(charges: Sequence[Charge]) -> tuple[str, ...]:

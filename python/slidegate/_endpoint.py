@@ -23,9 +23,10 @@ from ._callables import (
     settle,
     settle_blocking,
 )
-from ._check import COMPLETE, VIEW, Check, state_of
+from ._check import Check
 from ._holds import LEFT_TO_MIDDLEWARE, response_of, response_to
 from ._parameters import ADDED_REQUEST, Slot, request_slot, resolved_signature, response_slot, with_parameter
+from ._views import COMPLETE, VIEW, state_of
 
 if TYPE_CHECKING:
     from .extension import Limiter

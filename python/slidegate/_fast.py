@@ -9,8 +9,9 @@ from starlette.requests import HTTPConnection
 
 from ._callables import Settle
 from ._charges import Charge, Plan
-from ._check import COMPLETE, VIEW, Check, Checker, CurrentLimit, state_of
+from ._check import Check, Checker
 from ._core import taker
+from ._views import COMPLETE, VIEW, CurrentLimit, state_of
 from .decision import Essentials
 from .util import get_remote_address
 from .wrappers import LimitGroup
@@ -43,7 +44,9 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
     def check_in_general(request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None]:
         return checker.check(plan, request, settle, {})
 
-    is_plain = not checker.swallows_errors and all(_is_plain(group) for group in plan.groups)
+    # Other headers tell all limits of a request, also those that matter less.
+    is_plain = not checker.swallows_errors and (not checker.headers_enabled or checker.headers.is_plain)
+    is_plain = is_plain and all(_is_plain(group) for group in plan.groups)
     if not is_plain or len({id(group.key_function) for group in plan.groups}) != 1:
         return check_in_general
     by_path = checker.reader.is_by_path(plan, plan.groups[0].scope)
@@ -115,6 +118,8 @@ def _is_plain(group: LimitGroup) -> bool:
         or group.read_message
         or group.read_scope
         or group.read_deduct
+        or group.is_shadow
+        or any(limit.previous for limit in group.limits)
     )
 
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Scope
 
-from ._check import VIEW, Check, CurrentLimit, state_of
+from ._check import Check
 from ._core import teller
+from ._dependants import route_in
 from ._endpoint import wrapped_chain
 from ._fast import quick_of
 from ._routes import Found, Kind, RouteFinder
 from ._shortcut import Known, Memory, Shortcut, Watched
+from ._views import VIEW, CurrentLimit, state_of
 
 if TYPE_CHECKING:
     from .extension import Limiter
@@ -43,7 +45,7 @@ class Guard:
         self._plans = limiter._plans
         self._finder = RouteFinder(routed)
         self._is_of_route = is_of_route
-        self._served: dict[int, Found] = {}
+        self._served: dict[tuple[int, int], Found] = {}
         self._find = self._serving if is_of_route else self._finder.find
         self._revision = self._plans.revision
         self._checks: dict[Found | None, Check | None] = {}
@@ -105,7 +107,7 @@ class Guard:
         """Adds what a request's state tells of a limit to the message that begins a response."""
         limiter, view, raw = self.limiter, state_of(scope).get(VIEW), message.get("headers", ())
         if type(view) is CurrentLimit and limiter._is_inject_stock():
-            message["headers"] = limiter._headers.written(raw, view[0], view.essentials)
+            message["headers"] = limiter._headers.written(raw, view[0], view.essentials, view.policies)
         else:
             # A copy: an application may send the same list again.
             message["headers"] = limiter._inject_asgi_headers(MutableHeaders(raw=list(raw)), view).raw
@@ -114,13 +116,15 @@ class Guard:
         limiter = self.limiter
         is_stock = limiter._is_inject_stock() and not limiter._is_replaced() and not self._plans.is_holding
         is_stock = is_stock and not self._is_of_route
-        return is_stock and not (limiter._headers_enabled and limiter._headers.is_retry_after_on_success)
+        is_quick = limiter._headers.is_plain and not limiter._headers.is_retry_after_on_success
+        return is_stock and (is_quick or not limiter._headers_enabled)
 
     def _serving(self, scope: Scope) -> Found | None:
-        endpoint = scope["endpoint"]
-        found = self._served.get(id(endpoint))
-        if found is None or found.endpoint is not endpoint:
-            found = self._served[id(endpoint)] = Found(Kind.FULL, endpoint, "")
+        endpoint, dependant = scope["endpoint"], getattr(route_in(scope), "dependant", None)
+        key = id(endpoint), id(dependant)
+        found = self._served.get(key)
+        if found is None or found.endpoint is not endpoint or found.dependant is not dependant:
+            found = self._served[key] = Found(Kind.FULL, endpoint, "", dependant=dependant)
         return found
 
     def _made(self, found: Found | None) -> Check | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
 from functools import cached_property
@@ -11,6 +11,8 @@ from functools import cached_property
 from limits import RateLimitItem
 
 from ._core import with_quota
+from ._header_styles import ietf_fields, openai_fields
+from ._views import Policy
 from ._wall import wall_time_s
 from .decision import NS_PER_S, Decision, Essentials
 
@@ -34,6 +36,12 @@ class HeaderFormat:
     retry_after: str
     is_retry_after_date: bool
     is_retry_after_on_success: bool
+    styles: tuple[str, ...] = ("x-ratelimit",)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there are no headers but X-RateLimit-*, however they are called."""
+        return self.styles == ("x-ratelimit",)
 
     @property
     def names(self) -> dict[int, str]:
@@ -60,14 +68,26 @@ class HeaderFormat:
         return _raw(self.limit), _raw(self.remaining), _raw(self.reset)
 
     def written(
-        self, raw: Iterable[tuple[bytes, bytes]], item: RateLimitItem, essentials: Essentials
+        self,
+        raw: Iterable[tuple[bytes, bytes]],
+        item: RateLimitItem,
+        essentials: Essentials,
+        policies: Sequence[Policy] = (),
     ) -> list[tuple[bytes, bytes]]:
-        """The raw headers of a response with Limit, Remaining, Reset as seconds since the epoch, and Retry-After.
+        """The raw headers of a response with those that the styles have, and Retry-After.
 
-        They replace those of an earlier check; Retry-After is as `retry_field` has it.
+        X-RateLimit-Reset is in seconds since the epoch. They replace those of an earlier check; Retry-After is as
+        `retry_field` has it.
         """
         now_s = wall_time_s()
-        headers = with_quota(raw, self.quota_names, item.amount, essentials, now_s)
+        headers = list(raw)
+        if "x-ratelimit" in self.styles:
+            headers = with_quota(headers, self.quota_names, item.amount, essentials, now_s)
+        if not self.is_plain:
+            others = {
+                _raw(name): value.encode("ascii") for name, value in self._others(item, essentials, policies).items()
+            }
+            headers = [*(field for field in headers if field[0].lower() not in others), *others.items()]
         if not essentials[0] or self.is_retry_after_on_success:
             name = _raw(self.retry_after)
             existing = next((value.decode("latin-1") for each, value in headers if each.lower() == name), None)
@@ -76,15 +96,25 @@ class HeaderFormat:
                 headers.append((name, value.encode("latin-1")))
         return headers
 
-    def of_refusal(self, decision: Decision, *, is_retry_only: bool) -> Mapping[str, str]:
+    def of_refusal(
+        self, decision: Decision, policies: Sequence[Policy] = (), *, is_retry_only: bool
+    ) -> Mapping[str, str]:
         """The headers of a 429 that no response was made for yet."""
         now_s = wall_time_s()
+        if is_retry_only:
+            return self.retry_field(decision, now_s)
         quota = {
             self.limit: str(decision.limit),
             self.remaining: str(decision.remaining),
             self.reset: str(_later(now_s, decision.reset_after_ns)),
         }
-        return ({} if is_retry_only else quota) | self.retry_field(decision, now_s)
+        essentials = (decision.allowed, 0, decision.remaining, decision.reset_after_ns, 0)
+        others = {} if self.is_plain else self._others(decision.item, essentials, policies)
+        return (quota if "x-ratelimit" in self.styles else {}) | others | self.retry_field(decision, now_s)
+
+    def _others(self, item: RateLimitItem, essentials: Essentials, policies: Sequence[Policy]) -> dict[str, str]:
+        ietf = ietf_fields(item, essentials, policies) if "ietf" in self.styles else {}
+        return ietf | (openai_fields(item, essentials) if "openai" in self.styles else {})
 
 
 def _raw(name: str) -> bytes:

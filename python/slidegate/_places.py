@@ -47,3 +47,9 @@ def place_of(prefix: str, kind: Kind, name: str, method: str | None) -> Place:
     if kind == "url":
         return Place(label, joined(prefix, counted), joined(name, *by_method))
     return Place(label, joined(prefix, counted, name), joined(*by_method))
+
+
+def route_place(prefix: str, route: str, endpoint: str) -> Place:
+    """The place of a route, by its methods and the template of its path, and by what serves it: applications that are
+    mounted have templates of their own."""
+    return Place(route, joined(prefix, "route", route, endpoint))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from ._callables import Settle, qualified_name
 from ._charges import Plan
 from ._check import Check
+from ._dependants import is_overriding
 from ._endpoint import Endpoint, endpoint_behind, endpoints_over, wrapped_chain
 from ._fast import compile_check
 from ._route_candidate import Found, Kind
@@ -73,13 +74,28 @@ class Plans:
         those = {id(part) for function in exempt for part in _parts_of(function)}
         return name if any(id(part) in those for function in functions for part in _parts_of(function)) else None
 
-    def plan(self, name: str, own: Sequence[LimitGroup], *functions: Any, **options: bool) -> Plan:
+    def plan(
+        self,
+        name: str,
+        own: Sequence[LimitGroup],
+        *functions: Any,
+        overridden: bool = False,
+        is_ahead: bool = False,
+        is_pooled: bool = False,
+    ) -> Plan:
         """Own limits of these functions, those of the application, and the defaults where they apply."""
         limiter = self._limiter
-        has_defaults = not any(group.override_defaults for group in own)
+        own = self.configured(own)
+        has_defaults = not (overridden or any(group.override_defaults for group in own))
         common = (*limiter._application_limits, *(limiter._default_limits if has_defaults else ()))
         exempt_name = self.exempt_name(name, *functions)
-        return Plan(name, tuple(own), common, tuple(limiter._default_limits), exempt_name=exempt_name, **options)
+        return Plan(
+            name, tuple(own), common, tuple(limiter._default_limits), is_ahead, is_pooled, exempt_name=exempt_name
+        )
+
+    def configured(self, groups: Iterable[LimitGroup]) -> list[LimitGroup]:
+        """The groups as settings have them, without those that are switched off."""
+        return [each for each in map(self._limiter._named.applied, groups) if each is not None]
 
     def plan_of(self, endpoint: Endpoint) -> Plan:
         """The plan of an endpoint: what was declared for it, if nobody has changed that."""
@@ -129,7 +145,8 @@ class Plans:
             )
         if inspect.isclass(found.endpoint):
             return self._by_method(found.endpoint)
-        return self._ahead_of(found.endpoint, found.endpoint, is_registered)
+        overridden = is_overriding(limiter, found.dependant)
+        return self._ahead_of(found.endpoint, found.endpoint, is_registered, overridden=overridden)
 
     def _renew(self, endpoint: Endpoint) -> None:
         if self._limiter._is_replaced():
@@ -137,8 +154,13 @@ class Plans:
         else:
             endpoint.check = self.check(self.plan_of(endpoint))
 
-    def treatment(self, called: Any, named: Any, is_registered: Callable[[object], bool]) -> tuple[Way, Plan]:
-        """How requests for what is `called`, a part of the endpoint that is `named`, are limited, and by what."""
+    def treatment(
+        self, called: Any, named: Any, is_registered: Callable[[object], bool], *, overridden: bool = False
+    ) -> tuple[Way, Plan]:
+        """How requests for what is `called`, a part of the endpoint that is `named`, are limited, and by what.
+
+        Default limits do not apply where they are `overridden` by dependencies.
+        """
         known = endpoint_behind(self._limiter, called)
         if known is not None:
             return Way.DECORATOR, self.plan_of(known)
@@ -148,14 +170,16 @@ class Plans:
         if isinstance(named, StaticFiles):
             name = qualified_name(named)
             return Way.STATIC, Plan(name, (), (), (), exempt_name=self.exempt_name(name, named))
-        return Way.MIDDLEWARE, self._plan_ahead(named)
+        return Way.MIDDLEWARE, self._plan_ahead(named, overridden=overridden)
 
-    def _ahead_of(self, called: Any, named: Any, is_registered: Callable[[object], bool]) -> Check | None:
-        way, plan = self.treatment(called, named, is_registered)
+    def _ahead_of(
+        self, called: Any, named: Any, is_registered: Callable[[object], bool], *, overridden: bool = False
+    ) -> Check | None:
+        way, plan = self.treatment(called, named, is_registered, overridden=overridden)
         return None if way is Way.DECORATOR else self._checked(plan)
 
-    def _plan_ahead(self, endpoint: Any) -> Plan:
-        return self.plan(qualified_name(endpoint), (), endpoint, is_ahead=True)
+    def _plan_ahead(self, endpoint: Any, *, overridden: bool = False) -> Plan:
+        return self.plan(qualified_name(endpoint), (), endpoint, overridden=overridden, is_ahead=True)
 
     def _by_method(self, endpoint: Any) -> Check:
         # A class has a function for each method, with or without a decorator.

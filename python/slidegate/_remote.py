@@ -43,6 +43,16 @@ async def peek_remotely(storage: RedisStorage, charge: Charge, settle: Settle) -
     return policy.peek(key) if settle is settle_blocking else await policy.peek_async(key)
 
 
+async def peek_all_remotely(
+    storage: RedisStorage, charges: Sequence[Charge], settle: Settle
+) -> tuple[Charge, Essentials]:
+    """What would be said about the charges, which are not taken. Raises StorageError."""
+    policy = policy_of(storage, charges)
+    asked = tuple(each.place.lead + each.key for each in charges), tuple(each.cost for each in charges)
+    essentials = policy.peek(*asked) if settle is settle_blocking else await policy.peek_async(*asked)
+    return charges[essentials[1]], essentials
+
+
 def policy_of(storage: RedisStorage, charges: Sequence[Charge]) -> RedisPolicy:
     return storage.policy(tuple((each.quota, each.place.rule_scope) for each in charges))
 

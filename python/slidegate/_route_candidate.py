@@ -37,6 +37,7 @@ class Found:
     - `methods`: None when the route takes any, or has none.
     - `protocol`: None when the route takes both.
     - `host`: the template of the host that the route is limited to.
+    - `dependant`: what FastAPI knows of the route's dependencies; None for routes of others.
 
     Compared by identity: until routes change, requests for the same route and of the same kind find the same object.
     """
@@ -47,6 +48,7 @@ class Found:
     methods: frozenset[str] | None = None
     protocol: Protocol | None = None
     host: str | None = None
+    dependant: Any = None
 
 
 class Base(NamedTuple):
@@ -83,6 +85,7 @@ class Candidate:
         "app",
         "ask",
         "base",
+        "dependant",
         "host",
         "is_opaque",
         "methods",
@@ -114,6 +117,7 @@ class Candidate:
         below: Base | None = None,
         is_opaque: bool = False,
         parts: Callable[[], Iterable[Candidate]] | None = None,
+        dependant: Any = None,
     ) -> None:
         self.position = position
         self.node = node
@@ -129,6 +133,7 @@ class Candidate:
         self.base = below or base
         self.is_opaque = is_opaque
         self.parts = parts
+        self.dependant = dependant
         # The part of paths that a mount is for, if that is always the same and any may follow.
         is_fixed = app is not None and shape is not None and shape.is_exact and None not in shape.segments
         self.mounted_at = "/".join(map(str, shape.segments)) if is_fixed and shape is not None else None
@@ -145,6 +150,6 @@ class Candidate:
         found = self._found.get(kind)
         if found is None or found.endpoint is not endpoint:
             methods = frozenset(self.methods) if self.methods else None
-            found = Found(kind, endpoint, self.template, methods, self.protocol, self.host)
+            found = Found(kind, endpoint, self.template, methods, self.protocol, self.host, self.dependant)
             self._found[kind] = found
         return found

@@ -220,6 +220,7 @@ class _Reader:
             protocol=protocol if is_stock else None,
             pattern=None if shape is None else route.path_regex,
             shape=shape,
+            dependant=getattr(route, "dependant", None),
         )
 
     def _mount(self, position: int, node: object, mount: routing.Mount) -> Candidate:

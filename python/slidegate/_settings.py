@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.config import Config
 
+from ._header_styles import styles_named
 from ._headers import HeaderFormat
 from .errors import ConfigurationError
 from .strategies import Strategy
@@ -50,6 +51,10 @@ class Environment:
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"config_filename={config_filename!r} cannot be read: {error}") from error
 
+    def every(self) -> Mapping[str, str]:
+        """All variables, those of the environment before those of the file."""
+        return {**self.config.file_values, **os.environ}
+
     def text(self, name: str) -> str | None:
         return self.config(name, default=None) or None
 
@@ -72,7 +77,9 @@ class Environment:
         return options
 
 
-def header_format(environment: Environment, retry_after: str | None, is_retry_after_on_success: bool) -> HeaderFormat:
+def header_format(
+    environment: Environment, retry_after: str | None, is_retry_after_on_success: bool, headers: Any = None
+) -> HeaderFormat:
     """Names and forms of the headers. Raises ConfigurationError for a form of Retry-After that there is not."""
     require("retry_after", retry_after, (None, "delta-seconds", "http-date"))
     return HeaderFormat(
@@ -82,6 +89,7 @@ def header_format(environment: Environment, retry_after: str | None, is_retry_af
         retry_after=environment.text(C.HEADER_RETRY_AFTER) or "Retry-After",
         is_retry_after_date=retry_after == "http-date",
         is_retry_after_on_success=is_retry_after_on_success,
+        styles=styles_named("x-ratelimit" if headers is None else headers),
     )
 
 

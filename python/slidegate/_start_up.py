@@ -18,14 +18,18 @@ from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ._dependants import application_of, limiter_for, rate_limits_of
 from ._endpoint import limiters_behind
 from ._plans import Way
 from ._route_internals import router_of
 from ._routes import RouteFinder
+from ._telling import Telling
 from .errors import ConfigurationError
+from .openapi import describe_refusals
 from .report import Report, RouteReport, has_middleware, middleware_of, report_of
 
 if TYPE_CHECKING:
+    from .dependencies import RateLimit
     from .extension import Limiter
 
 _WATCHED = "__slidegate_watched__"
@@ -35,20 +39,27 @@ _MOST_NAMED = 8
 def watch_start_up() -> None:
     """Has applications looked at when they start, from now on. To call it again does nothing."""
     fastapi: Any = sys.modules.get("fastapi.applications")
-    for kind in (Starlette, getattr(fastapi, "FastAPI", Starlette)):
-        build = vars(kind).get("build_middleware_stack")
-        if build is not None and not hasattr(build, _WATCHED):
-            kind.build_middleware_stack = _watched(build)  # type: ignore[method-assign]
+    kinds: list[Any] = [Starlette, getattr(fastapi, "FastAPI", Starlette)]
+    for kind in kinds:
+        for name, watch in (("build_middleware_stack", _watched), ("openapi", _describing)):
+            method = vars(kind).get(name)
+            if method is not None and not hasattr(method, _WATCHED):
+                setattr(kind, name, watch(method))
 
 
 def check_application(app: Any) -> None:
-    """Logs what is probably not meant. Raises ConfigurationError, which names the routes, for inert decorators."""
+    """Logs what is probably not meant. Raises ConfigurationError for limits that are wrong as they are configured, and,
+    with the names of the routes, for inert decorators.
+    """
+    for rate_limit, limiter in _dependencies_of(app):
+        if limiter is not None:
+            rate_limit.groups(limiter)
     for limiter in limiters_of(app):
         limiter._applications.add(app)
         if any(_is_limited_by(outer, app, limiter) for outer in list(limiter._applications)):
             continue
         report = report_of(limiter, app)
-        inert = [each for each in report.routes if each.way == Way.INERT.value and not (each.limits or each.is_exempt)]
+        inert = [each for each in report.routes if each.is_inert]
         if inert and limiter.enabled and limiter._auto_check:
             raise ConfigurationError(
                 f"{_named(inert)}: @limiter.limit stands above the decorator of the route, which so gets the function"
@@ -72,6 +83,7 @@ def _watched(build: Any) -> Any:
         stack: ASGIApp = build(self)
         try:
             check_application(self)
+            is_told = _tells(self)
         except ConfigurationError as error:
             return _Refusing(error)
         except Exception:
@@ -81,10 +93,35 @@ def _watched(build: Any) -> Any:
             logging.getLogger("slidegate").log(
                 level, "whether all limits of an application are enforced could not be looked at", exc_info=True
             )
-        return stack
+            return stack
+        return Telling(stack) if is_told else stack
 
     setattr(build_middleware_stack, _WATCHED, True)
     return build_middleware_stack
+
+
+def _describing(openapi: Any) -> Any:
+    @functools.wraps(openapi)
+    def describing(self: Any) -> Any:
+        is_known = self.openapi_schema is not None
+        schema = openapi(self)
+        return schema if is_known else describe_refusals(self, schema)
+
+    setattr(describing, _WATCHED, True)
+    return describing
+
+
+def _dependencies_of(app: Any) -> Iterator[tuple[RateLimit, Limiter | None]]:
+    # Each with the limiter that it has by now: a lifespan may still bring one.
+    for found, apps in RouteFinder(app).every_with_apps():
+        for rate_limit in rate_limits_of(found.dependant):
+            yield rate_limit, limiter_for(rate_limit, application_of(apps))
+
+
+def _tells(app: Any) -> bool:
+    if any(True for _ in _dependencies_of(app)):
+        return True
+    return any(limiter._tells_all for limiter in limiters_of(app))
 
 
 class _Refusing:
@@ -108,6 +145,7 @@ def limiters_of(app: Any) -> list[Limiter]:
     found = [getattr(getattr(app, "state", None), "limiter", None)]
     found += [each.kwargs.get("limiter") for each in middleware_of(app)]
     found += [limiter for route in finder.every() for limiter in limiters_behind(route.endpoint)]
+    found += [limiter for _, limiter in _dependencies_of(app)]
     return [each for each in dict.fromkeys(found) if isinstance(each, Limiter)]
 
 
@@ -120,6 +158,12 @@ def _warnings_about(limiter: Limiter, app: Any, report: Report) -> Iterator[str]
             f"default_limits are not enforced on {_named(missing)}: routes without a decorator need"
             " app.add_middleware(SlowAPIMiddleware), of slidegate.middleware"
         )
+    for choice in dict.fromkeys(choice for each in report.routes for choice in each.choices):
+        chosen = [each for each in report.routes if choice in each.choices]
+        yield f"{choice}, so whoever varies it is not limited: {_named(chosen)}; slidegate.keys has safer ones"
+    if limiter._named.unused:
+        known = ", ".join(limiter._named.known()) or "none"
+        yield f"no limit is named by {', '.join(limiter._named.unused)}; there are: {known}"
     by_path = [each for each in report.routes if each.limits and each.is_counted_by_path and "{" in each.path]
     if by_path:
         yield (

@@ -56,23 +56,28 @@ class Tally:
 
     def hit_all(self, charges: Sequence[Charge]) -> Outcome:
         """Takes all of the charges, if there is enough left of each; says about which there is least, or too little."""
-        steps, answer = self._hit_all(charges), None
-        try:
-            while True:
-                answer = steps.send(answer)
-        except StopIteration as end:
-            outcome: Outcome = end.value
-            return outcome
+        return _run(self._hit_all(charges))
 
     async def hit_all_async(self, charges: Sequence[Charge]) -> Outcome:
         """The same by an asynchronous strategy."""
-        steps, answer = self._hit_all(charges), None
-        try:
-            while True:
-                answer = await steps.send(answer)
-        except StopIteration as end:
-            outcome: Outcome = end.value
-            return outcome
+        return await _run_async(self._hit_all(charges))
+
+    def peek_all(self, charges: Sequence[Charge]) -> Outcome:
+        """What `hit_all` would say, which changes nothing."""
+        return _run(self._peek_all(charges))
+
+    async def peek_all_async(self, charges: Sequence[Charge]) -> Outcome:
+        """The same by an asynchronous strategy."""
+        return await _run_async(self._peek_all(charges))
+
+    def _peek_all(self, charges: Sequence[Charge]) -> Steps:
+        outcomes: list[Outcome] = []
+        for charge in charges:
+            if not (yield self.strategy.test(*self._bucket(charge), cost=charge.cost)):
+                return (yield from self._refusal(charge))
+            reset_after_ns, remaining = _left((yield self.strategy.get_window_stats(*self._bucket(charge))))
+            outcomes.append((charge, (True, 0, remaining, reset_after_ns, 0)))
+        return min(outcomes, key=lambda outcome: outcome[1][2])
 
     def _hit_all(self, charges: Sequence[Charge]) -> Steps:
         strategy, outcomes = self.strategy, []
@@ -107,6 +112,26 @@ class Tally:
             names = _memcached_names(names)
         # A lone surrogate, as of bytes that are no UTF-8, cannot be sent.
         return (charge.limit.limit, *(name.encode("utf-8", "backslashreplace").decode() for name in names))
+
+
+def _run(steps: Steps) -> Outcome:
+    answer = None
+    try:
+        while True:
+            answer = steps.send(answer)
+    except StopIteration as end:
+        outcome: Outcome = end.value
+        return outcome
+
+
+async def _run_async(steps: Steps) -> Outcome:
+    answer = None
+    try:
+        while True:
+            answer = await steps.send(answer)
+    except StopIteration as end:
+        outcome: Outcome = end.value
+        return outcome
 
 
 def _memcached_names(names: tuple[str, ...]) -> tuple[str, ...]:

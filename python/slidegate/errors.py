@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import limits.errors
-from starlette.exceptions import HTTPException
+from starlette.exceptions import HTTPException, WebSocketException
 
 if TYPE_CHECKING:
     from .decision import Decision
@@ -78,3 +78,34 @@ class RateLimitExceeded(HTTPException):
             message = limit.error_message
             detail = str(message() if callable(message) else message or limit.limit)
         super().__init__(status_code=429, detail=detail, headers=headers)
+
+
+class WebSocketRateLimitExceeded(WebSocketException, RateLimitExceeded):
+    """A WebSocket, or one of its messages, was refused. Closes it with code 1008, unless somebody catches it.
+
+    Before it is accepted, servers make a 403 of that. `reason` says when to come back; everything else is as of
+    RateLimitExceeded.
+    """
+
+    def __init__(
+        self,
+        limit: Limit,
+        *,
+        detail: str | None = None,
+        decision: Decision | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        RateLimitExceeded.__init__(self, limit, detail=detail, decision=decision, headers=headers)
+        wait = "" if decision is None else f"; retry after {decision.retry_after_s} s"
+        # A reason has room for 123 bytes.
+        told = f"Rate limit exceeded: {self.detail}".encode()[: 123 - len(wait)].decode("utf-8", "ignore")
+        self.code = 1008
+        self.reason = told + wait
+
+    @classmethod
+    def of(cls, error: RateLimitExceeded) -> WebSocketRateLimitExceeded:
+        """The same refusal, of a WebSocket."""
+        return cls(error.limit, detail=error.detail, decision=error.decision, headers=error.headers)
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.reason}"

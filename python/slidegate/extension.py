@@ -13,22 +13,27 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from ._bridge import Bridge, is_strategy_of_limits
+from ._by_hand import ByHand
 from ._callables import qualified_name, run_blocking, settle_blocking
 from ._charges import ChargeReader, OnMissingKey
-from ._check import Checker, CurrentLimit, CurrentLimitLike
+from ._check import Checker
 from ._core import Clock
+from ._deciding import Deciding
 from ._declared import Declared
 from ._endpoint import Endpoint
 from ._handler import _rate_limit_exceeded_handler
 from ._headers import HEADERS
+from ._named import NamedLimits
 from ._on_error import require_on_error, require_share
 from ._opened import open_storages
 from ._places import KeyStyle, place_of
 from ._plans import Plans
+from ._refusal_log import RefusalLog
 from ._replaceable import Replaceable
 from ._settings import C, Environment, declared_limits, header_format, require
 from ._start_up import watch_start_up
 from ._uris import SUPPORTED
+from ._views import CurrentLimit, CurrentLimitLike
 from ._wall import wall_time_s
 from .counter import Counter
 from .decision import NS_PER_S
@@ -44,7 +49,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Limits: TypeAlias = StrOrCallableStr | Iterable[StrOrCallableStr]
 
 
-class Limiter(Replaceable):
+class Limiter(ByHand, Replaceable):
     """Limits the requests to endpoints that it decorates. The parameters up to `key_style` are those of slowapi.
 
     - `key_func`: says who sent a request. It, and every other callable, may be asynchronous, and may take the request
@@ -75,6 +80,14 @@ class Limiter(Replaceable):
     - `unmatched_limited`: whether the middleware counts, all together for each key, requests that no endpoint serves:
       unknown paths, wrong methods, redirects of slashes.
     - `preflights_limited`: whether the middleware counts CORS preflights.
+    - `headers`: which headers to tell, which enables them: "x-ratelimit", "ietf" (RateLimit and RateLimit-Policy of
+      draft 10, which "ietf-draft-10" is too), "openai" (x-ratelimit-limit-requests and its like), or a list of these.
+    - `problem_details_enabled`: whether refusals are answered by problem details of RFC 9457.
+    - `env_prefix`: "LLM_RATE_" has LLM_RATE_CHAT="20/hour" replace the limit named "chat", which LLM_RATE_CHAT=off, or
+      LLM_RATE_CHAT_MODE=shadow, switches off, or to counting and logging. LLM_RATE_ENABLED=false switches all off.
+    - `settings`: an object or mapping whose `chat`, and `chat_mode`, do the same, below the environment.
+    - `structured_log`: whether all refusals are logged as those of `RateLimit` are, in `name=value` pairs with a hash
+      of the key, which is the same in all processes that have the same `log_salt`.
 
     `enabled` may be set at any time. Everything is thread-safe. Raises ConfigurationError for what cannot work.
     """
@@ -107,6 +120,12 @@ class Limiter(Replaceable):
         on_full: OnFull = "evict",
         unmatched_limited: bool = False,
         preflights_limited: bool = False,
+        headers: str | Sequence[str] | None = None,
+        problem_details_enabled: bool = False,
+        settings: object = None,
+        env_prefix: str | None = None,
+        structured_log: bool = False,
+        log_salt: str | None = None,
     ) -> None:
         # None is for limits that each have a function of their own.
         if key_func is not None and not callable(key_func):
@@ -124,9 +143,14 @@ class Limiter(Replaceable):
         self._key_prefix = key_prefix or environment.text(C.KEY_PREFIX) or ""
         self._auto_check = auto_check
         self._swallow_errors = environment.flag(C.SWALLOW_ERRORS, swallow_errors)
-        self._headers_enabled = headers_enabled or environment.flag(C.HEADERS_ENABLED, False)
+        self._named = NamedLimits(settings, env_prefix, environment.every())
+        if env_prefix is not None:
+            self.enabled = environment.flag(f"{env_prefix}ENABLED", self.enabled)
+        self.problem_details_enabled = problem_details_enabled
+        self._tells_all = headers is not None
+        self._headers_enabled = headers_enabled or self._tells_all or environment.flag(C.HEADERS_ENABLED, False)
         self._retry_after = retry_after or environment.text(C.HEADER_RETRY_AFTER_VALUE)
-        self._headers = header_format(environment, self._retry_after, retry_after_on_success)
+        self._headers = header_format(environment, self._retry_after, retry_after_on_success, headers)
         self._header_mapping = self._headers.names
 
         self._storage_options = {**storage_options, **environment.mapping(C.STORAGE_OPTIONS)}
@@ -162,6 +186,7 @@ class Limiter(Replaceable):
         self._exempt_routes: set[str] = set()
         self._exempt_functions: dict[str, list[Any]] = {}
         self._plans = Plans(self)
+        self._deciding = Deciding(self)
         self._applications = WeakSet[Any]()
         self._route_limits: Declared[Limit] = Declared({}, self._plans.renew)
         self._dynamic_route_limits: Declared[LimitGroup] = Declared({}, self._plans.renew)
@@ -174,13 +199,16 @@ class Limiter(Replaceable):
 
         self._local_counter = counter_on(local)
         self._native_counter = self._local_counter if self._remote is None else counter_on(self._remote)
+        refusals = _silent_alone(self.logger.getChild("refusals"))
         self._checker = Checker(
             owner=self,
             storage=local,
             reader=ChargeReader(self._key_prefix, key_style, on_missing_key, self.logger),
             headers=self._headers,
             logger=self.logger,
-            refusals=_silent_alone(self.logger.getChild("refusals")),
+            refusals=refusals,
+            refusal_log=RefusalLog(refusals, log_salt),
+            is_log_structured=structured_log,
             exempt_routes=cast("set[str | None]", self._exempt_routes),
             headers_enabled=self._headers_enabled,
             swallows_errors=self._swallow_errors,
@@ -237,6 +265,8 @@ class Limiter(Replaceable):
         *,
         deduct_when: Callable[..., Any] | None = None,
         on_error: OnError | None = None,
+        name: str | None = None,
+        shadow: bool = False,
     ) -> Callable[[_Function], _Function]:
         """Limits an endpoint, which needs no parameters for that.
 
@@ -250,6 +280,7 @@ class Limiter(Replaceable):
         - `exempt_when`: a callable of the request, or of nothing, that is true for requests not to be limited.
         - `cost`: what a request takes, rounded up; or a callable of the request, or of nothing.
         - `override_defaults`: whether the default limits do not apply here.
+        - `name`: what the limit is configured and told by. `shadow`: count and log, and do not refuse.
         - `deduct_when`: a callable of the response that is true for requests that are to count. They are counted before
           the endpoint runs and given back if it is not, so that no more than the limit are ever under way. The
           response has a status and headers and no body; with the middleware it is the one that is sent, without it the
@@ -267,6 +298,8 @@ class Limiter(Replaceable):
             (per_method, methods, error_message, exempt_when, cost, override_defaults),
             deduct_when,
             on_error,
+            name,
+            shadow,
         )
 
     def shared_limit(
@@ -281,6 +314,8 @@ class Limiter(Replaceable):
         *,
         deduct_when: Callable[..., Any] | None = None,
         on_error: OnError | None = None,
+        name: str | None = None,
+        shadow: bool = False,
     ) -> Callable[[_Function], _Function]:
         """As `limit`, counted together with all endpoints that name the same `scope`.
 
@@ -296,6 +331,8 @@ class Limiter(Replaceable):
             (False, None, error_message, exempt_when, cost, override_defaults),
             deduct_when,
             on_error,
+            name,
+            shadow,
         )
 
     def exempt(self, obj: _Function) -> _Function:
@@ -332,6 +369,8 @@ class Limiter(Replaceable):
         options: tuple[Any, ...],
         deduct_when: Callable[..., Any] | None,
         on_error: OnError | None,
+        name: str | None,
+        shadow: bool,
     ) -> Callable[[_Function], _Function]:
         require_on_error("on_error", on_error)
         # Once more, as FastAPI may not have been imported before.
@@ -359,7 +398,11 @@ class Limiter(Replaceable):
                 where=endpoint.name,
                 deduct_when=deduct_when,
                 on_error=on_error,
+                name=name,
+                is_shadow=shadow,
             )
+            self._named.declare(group, endpoint.name)
+            self._named.applied(group)
             endpoint.groups.append(group)
             if group.limits is None:
                 self._dynamic_route_limits.declare(endpoint.name, [group])
@@ -422,7 +465,8 @@ class Limiter(Replaceable):
                 reset_time_s, remaining = self._limiter.get_window_stats(item, *identifiers)
                 wait_ns = max(0, round((reset_time_s - wall_time_s()) * NS_PER_S))
                 essentials = (remaining > 0, 0, remaining, wait_ns, 0 if remaining > 0 else wait_ns)
-            headers.raw[:] = self._headers.written(headers.raw, item, essentials)
+            policies = current_limit.policies if isinstance(current_limit, CurrentLimit) else ()
+            headers.raw[:] = self._headers.written(headers.raw, item, essentials, policies)
         return headers
 
     # What tells whether somebody has replaced these methods, in the class or in the object.

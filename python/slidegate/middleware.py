@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ._callables import is_async, qualified_name, settle
-from ._check import COMPLETE, VIEW, Check, state_of
+from ._check import Check
 from ._fast import Answer, Quick
 from ._guard import Guard
 from ._handler import _rate_limit_exceeded_handler
@@ -23,6 +23,7 @@ from ._holds import LEFT_TO_MIDDLEWARE
 from ._route_internals import router_of
 from ._routes import endpoint_among
 from ._shortcut import Known, Memory, Shortcut
+from ._views import COMPLETE, VIEW, state_of
 from .errors import ConfigurationError, RateLimitExceeded
 from .extension import Limiter
 

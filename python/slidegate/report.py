@@ -12,13 +12,16 @@ from starlette.staticfiles import StaticFiles
 from ._callables import qualified_name
 from ._charges import Plan
 from ._columns import aligned
+from ._dependants import application_of, is_overriding, limiter_for, rate_limits_of
 from ._endpoint import wrapped_chain
+from ._identity import choice_of_client, name_of
 from ._plans import Way
 from ._route_internals import router_of
 from ._routes import Found, RouteFinder
 from .wrappers import LimitGroup
 
 if TYPE_CHECKING:
+    from .dependencies import RateLimit
     from .extension import Limiter
 
 __all__ = ["Report", "RouteReport", "report_of"]
@@ -49,6 +52,10 @@ class RouteReport:
     """Whether every concrete path counts apart."""
     is_of_framework: bool
     """Whether the framework made it, such as the pages of an API's documentation."""
+    is_inert: bool = False
+    """Whether it has a decorator that nothing calls."""
+    choices: tuple[str, ...] = ()
+    """Why clients can choose whom its limits count, if they can."""
 
     @property
     def name(self) -> str:
@@ -103,8 +110,12 @@ def report_of(limiter: Limiter, app: Any) -> Report:
     for found, apps in every:
         is_covered = found.protocol != "websocket" and any(has_middleware(each, limiter) for each in apps)
         for methods, called in _parts_of(found):
-            way, plan = limiter._plans.treatment(called, found.endpoint, is_registered)
-            routes.append(_route_report(limiter, found, methods, way, plan, is_covered))
+            overridden = is_overriding(limiter, found.dependant)
+            way, plan = limiter._plans.treatment(called, found.endpoint, is_registered, overridden=overridden)
+            declared = [
+                each for each in rate_limits_of(found.dependant) if limiter_for(each, application_of(apps)) is limiter
+            ]
+            routes.append(_route_report(limiter, found, methods, way, plan, is_covered, declared))
     return Report(tuple(routes), tuple(_notes_on(limiter)))
 
 
@@ -150,22 +161,35 @@ def _parts_of(found: Found) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 
 def _route_report(
-    limiter: Limiter, found: Found, methods: tuple[str, ...], way: Way, plan: Plan, is_covered: bool
+    limiter: Limiter,
+    found: Found,
+    methods: tuple[str, ...],
+    way: Way,
+    plan: Plan,
+    is_covered: bool,
+    declared: Sequence[RateLimit],
 ) -> RouteReport:
     is_exempt = plan.exempt_name in limiter._exempt_routes
     is_enforced = not is_exempt and (way is Way.DECORATOR or is_covered) and limiter._auto_check and limiter.enabled
     groups = [group for group in plan.groups if group.methods is None or _names_any(group.methods, methods)]
     by_path = any(limiter._checker.reader.is_by_path(plan, group.scope) for group in groups)
+    added = [group for each in declared for group in each.groups(limiter)] if limiter.enabled and not is_exempt else []
+    enforced = [*added, *(groups if is_enforced else [])]
+    reason = _reason(limiter, way, plan, is_exempt=is_exempt, is_covered=is_covered, found=found)
+    if added:
+        reason = f"dependency and {reason}" if plan.groups else "dependency"
     return RouteReport(
         methods=methods,
         path=f"{found.host or ''}{found.route}",
         endpoint=qualified_name(found.endpoint) if found.endpoint is not None else "",
-        limits=tuple(text for group in groups for text in _described(limiter, group)) if is_enforced else (),
-        reason=_reason(limiter, way, plan, is_exempt=is_exempt, is_covered=is_covered, found=found),
+        limits=tuple(dict.fromkeys(text for group in enforced for text in _described(limiter, group))),
+        reason=reason,
         way=way.value,
         is_exempt=is_exempt,
         is_counted_by_path=by_path,
         is_of_framework=_is_of_framework(found.endpoint),
+        is_inert=way is Way.INERT and not (is_exempt or (is_enforced and groups)),
+        choices=tuple(dict.fromkeys(filter(None, (choice_of_client(group.key_function) for group in enforced)))),
     )
 
 
@@ -184,7 +208,13 @@ def _described(limiter: Limiter, group: LimitGroup) -> Iterator[str]:
         texts = [f"what {qualified_name(group.provider)} returns"] if callable(group.provider) else []
     else:
         texts = [str(limit.limit) for limit in group.limits]
-    details = [f"by {qualified_name(group.key_function).rpartition('.')[2]}"]
+    details = [f"by {name_of(group.key_function)}"]
+    if choice_of_client(group.key_function) is not None:
+        details.append("which clients can choose")
+    if group.name is not None:
+        details.insert(0, group.name)
+    if group.is_shadow:
+        details.append("counted and logged only")
     if group.scope:
         details.append(f"shared as {group.scope!r}" if isinstance(group.scope, str) else "shared")
     if group.per_method:

@@ -26,7 +26,12 @@ _DYNAMIC_LIMITS_KEPT = 256
 
 
 class Limit:
-    """One limit and its context. `quota` is the engine's form of it."""
+    """One limit and its context. `quota` is the engine's form of it, `previous` those that it has taken the place of,
+    whose use still counts. `name` is what it is configured and told by; None when it has none.
+    """
+
+    name: str | None = None
+    previous: tuple[Quota, ...] = ()
 
     def __init__(
         self,
@@ -69,8 +74,9 @@ class LimitGroup:
 
     Immutable and so safe to share between threads: what a request brings is passed in. Every `read_...` is a callable
     ready to be called with the request (`read_limits` and `read_scope` with one thing more, `read_deduct` with the
-    response), whatever the user's own one takes, and may return an awaitable. Raises ConfigurationError, beginning
-    with `where`, for all that can be known to be wrong before the first request.
+    response), whatever the user's own one takes, and may return an awaitable. A group with a `name` can be configured;
+    what is shadow counts and logs and does not refuse. Raises ConfigurationError, beginning with `where`, for all that
+    can be known to be wrong before the first request.
     """
 
     def __init__(
@@ -89,8 +95,12 @@ class LimitGroup:
         where: str = "a limit",
         deduct_when: Callable[..., Any] | None = None,
         on_error: OnError | None = None,
+        name: str | None = None,
+        is_shadow: bool = False,
     ) -> None:
         self.on_error: OnError | None = on_error
+        self.name = name
+        self.is_shadow = is_shadow
         self.key_function = key_function
         self.scope = scope
         self.per_method = per_method
@@ -159,6 +169,24 @@ class LimitGroup:
         other.limits = tuple(limits)
         return other
 
+    def as_shadow(self, is_shadow: bool) -> LimitGroup:
+        """A copy that refuses, or does not."""
+        other = copy.copy(self)
+        other.is_shadow = is_shadow
+        return other
+
+    def costing(self, cost: int) -> LimitGroup:
+        """A copy that takes something else."""
+        other = copy.copy(self)
+        other.fixed_cost, other.read_cost = cost, None
+        return other
+
+    def reads(self, text: str, where: str) -> tuple[Limit, ...]:
+        """Limits in another notation, in the context of this group. Raises ConfigurationError about `where`."""
+        other = copy.copy(self)
+        other._where = where
+        return other._parse(text)
+
     def with_request(self, request: HTTPConnection) -> LimitGroup:
         """A copy that can be iterated although its limits depend on the request."""
         bound = copy.copy(self)
@@ -173,7 +201,8 @@ class LimitGroup:
         return iter(self.limits_named(self.read_limits(self.request, self.read_key(self.request))))
 
     def _parse(self, text: object) -> tuple[Limit, ...]:
-        return tuple(
+        items = parse_limits(text, self._where)
+        limits = tuple(
             Limit(
                 item,
                 self.key_function,
@@ -186,8 +215,11 @@ class LimitGroup:
                 self.override_defaults,
                 quota=quota_of(item, self._strategy, self._where),
             )
-            for item in parse_limits(text, self._where)
+            for item in items
         )
+        for limit in limits:
+            limit.name = self.name and (self.name if len(limits) == 1 else f"{self.name}-{limit.limit.get_expiry()}s")
+        return limits
 
     def _checked_cost(self, cost: object) -> int:
         try:

@@ -52,7 +52,8 @@ shout(5)
 
 def test_the_public_names_are_these() -> None:
     assert set(slidegate.__all__) == {
-        *("ConfigurationError", "Decision", "Limiter", "RateLimitExceeded"),
+        *("ConfigurationError", "Decision", "Gate", "Limiter", "RateLimit", "RateLimitExceeded"),
+        "WebSocketRateLimitExceeded",
         *("__version__", "_rate_limit_exceeded_handler"),
     }
     assert all(hasattr(slidegate, name) for name in slidegate.__all__)
