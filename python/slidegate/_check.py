@@ -107,7 +107,7 @@ class Checker:
         asked = Asked(request, settle, dict(known_keys))
         groups = self._left_of(plan, state)
         try:
-            outcome = await self._decided(plan, groups, asked, state, state.get(TAKEN))
+            outcome = await self._decided(plan, groups, asked, state, state.get(TAKEN, {}).get(id(self.owner)))
         except _Swallowed:
             return
         if is_marked:
@@ -132,7 +132,7 @@ class Checker:
         """
         state = state_of(request.scope)
         asked = Asked(request, settle, dict(known_keys))
-        taken = state.setdefault(TAKEN, set()) if is_once else None
+        taken = state.setdefault(TAKEN, {}).setdefault(id(self.owner), set()) if is_once else None
         # To decorators that follow: there is something to look at, and nothing that is complete.
         state.setdefault(COMPLETE, Ahead(()))
         state.setdefault(VIEW, None)

@@ -377,3 +377,12 @@ def test_the_report_tells_limits_of_dependencies(app: FastAPI, limiter: Limiter)
             "dependency and decorator",
         ),
     }
+
+
+def test_two_limiters_on_one_route_both_count(limiter: Limiter, make_limiter: MakeLimiter, app: FastAPI) -> None:
+    other = make_limiter()
+    limits = [Depends(RateLimit("2/minute", scope="all")), Depends(RateLimit("2/minute", scope="all", limiter=other))]
+    app.get("/", dependencies=limits)(endpoint)
+    assert Client(app).statuses("/", 1) == [200]
+    left = [each.peek_sync(None, "2/minute", key="192.0.2.1", scope="all").remaining for each in (limiter, other)]
+    assert left == [1, 1]
