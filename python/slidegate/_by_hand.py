@@ -12,7 +12,7 @@ from ._check import Checker
 from ._dependants import Served
 from ._named import Mode, NamedLimits
 from .decision import Decision
-from .errors import ConfigurationError, RateLimitExceeded, WebSocketRateLimitExceeded
+from .errors import ConfigurationError, RateLimitExceeded, StorageOut, as_of_websocket
 from .wrappers import whole_cost
 
 if TYPE_CHECKING:
@@ -117,9 +117,9 @@ class ByHand:
             return _untouched(plan)
         try:
             view = await self._checker.take(plan, connection, settle, is_once=False, known_keys=keys)
-        except RateLimitExceeded as error:
+        except (RateLimitExceeded, StorageOut) as error:
             if connection.scope["type"] == "websocket":
-                raise WebSocketRateLimitExceeded.of(error) from error
+                raise as_of_websocket(error) from error
             raise
         return _untouched(plan) if view is None else view.decision
 

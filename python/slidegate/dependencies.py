@@ -17,7 +17,7 @@ from ._on_error import require_on_error
 from ._start_up import watch_start_up
 from ._views import state_of
 from .decision import Decision
-from .errors import ConfigurationError, RateLimitExceeded, WebSocketRateLimitExceeded
+from .errors import ConfigurationError, RateLimitExceeded, StorageOut, as_of_websocket
 from .storage import OnError
 from .wrappers import LimitGroup, StrOrCallableStr
 
@@ -169,9 +169,9 @@ class RateLimit:
         limiter = self.limiter_of(connection)
         try:
             return await limiter._deciding.decide(self, connection, settle, frozenset(given))
-        except RateLimitExceeded as error:
+        except (RateLimitExceeded, StorageOut) as error:
             if connection.scope["type"] == "websocket":
-                raise WebSocketRateLimitExceeded.of(error) from error
+                raise as_of_websocket(error) from error
             raise
 
     def inject(self, connection: HTTPConnection, given: Mapping[str, Any]) -> None:
@@ -233,8 +233,8 @@ class Gate:
         limiter = rate_limit.limiter_of(websocket)
         try:
             return await limiter._deciding.decide_again(rate_limit, websocket, frozenset(given))
-        except RateLimitExceeded as error:
-            raise WebSocketRateLimitExceeded.of(error) from error
+        except (RateLimitExceeded, StorageOut) as error:
+            raise as_of_websocket(error) from error
 
 
 class _Injected(Identity):

@@ -109,3 +109,23 @@ class WebSocketRateLimitExceeded(WebSocketException, RateLimitExceeded):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.reason}"
+
+
+class WebSocketStorageOut(WebSocketException, StorageOut):
+    """A WebSocket, or one of its messages, whose limits cannot be checked now: closed with 1013, try again later.
+
+    `__cause__` is the StorageOut.
+    """
+
+    def __init__(self) -> None:
+        StorageOut.__init__(self)
+        self.code = 1013
+        self.reason = self.detail
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.reason}"
+
+
+def as_of_websocket(error: RateLimitExceeded | StorageOut) -> WebSocketException:
+    """The same for a WebSocket, which an HTTP response is no answer to."""
+    return WebSocketRateLimitExceeded.of(error) if isinstance(error, RateLimitExceeded) else WebSocketStorageOut()
