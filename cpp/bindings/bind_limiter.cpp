@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <memory>
 
@@ -196,6 +197,54 @@ void bind_policy(py::module_& module) {
     forbid_new(policy);
 }
 
+// (index, quota, scope, whether that is whole, admitted, refused)
+py::list rules_of(const TimedLimiter& self) {
+    py::list rules;
+    const auto counts = self.get().rules();
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+        if (counts[i]) {
+            const RuleCounts& each = *counts[i];
+            rules.append(
+                py::make_tuple(i, each.quota, py::bytes(each.scope), each.is_whole, each.admitted, each.refused));
+        }
+    }
+    return rules;
+}
+
+constexpr std::array<const char*, kMishaps> kMishapNames = {"raised", "passed", "fallback"};
+
+void count_error(const TimedLimiter& self, const std::string& kind) {
+    const auto* const name = std::find(kMishapNames.begin(), kMishapNames.end(), kind);
+    if (name == kMishapNames.end()) {
+        throw py::value_error("'" + kind + "' is none of 'raised', 'passed', 'fallback'");
+    }
+    self.get().count(static_cast<Mishap>(name - kMishapNames.begin()));
+}
+
+py::dict errors_of(const TimedLimiter& self) {
+    py::dict errors;
+    const auto counts = self.get().mishaps();
+    for (std::size_t i = 0; i < kMishaps; ++i) {
+        errors[kMishapNames[i]] = counts[i];
+    }
+    return errors;
+}
+
+// (identity, strategy, window, limit, used, (index of the rule, key, whether that is whole) or None)
+py::list survey_of(TimedLimiter& self, std::size_t most) {
+    if (!self.follow_time()) {
+        throw py::error_already_set();
+    }
+    py::list usages;
+    for (const Usage& each : self.get().survey(most)) {
+        const py::object noted =
+            each.noted ? py::make_tuple(each.noted->rule, py::bytes(each.noted->key), each.noted->is_whole)
+                       : py::object(py::none());
+        usages.append(py::make_tuple(each.identity, name_of(each.strategy), each.window, each.limit, each.used, noted));
+    }
+    return usages;
+}
+
 }  // namespace
 
 void bind_limiter(py::module_& module) {
@@ -213,15 +262,15 @@ void bind_limiter(py::module_& module) {
     py::class_<TimedLimiter, std::shared_ptr<TimedLimiter>> limiter(module, "Limiter", py::is_final());
     limiter
         .def(py::init([](std::size_t size, const std::string& on_full, std::shared_ptr<Clock> clock,
-                         std::shared_ptr<Segment> segment) {
+                         std::shared_ptr<Segment> segment, bool record_keys) {
                  if (clock == nullptr) {
                      clock = default_clock(segment != nullptr);
                  }
                  return std::make_shared<TimedLimiter>(
-                     Options{size, on_full_named(on_full), {}, {}, std::move(segment)}, std::move(clock));
+                     Options{size, on_full_named(on_full), {}, {}, std::move(segment), record_keys}, std::move(clock));
              }),
              py::kw_only(), py::arg("size") = kDefaultSize, py::arg("on_full") = "evict", py::arg("clock") = py::none(),
-             py::arg("segment") = py::none())
+             py::arg("segment") = py::none(), py::arg("record_keys") = false)
         .def_property_readonly("clock", &TimedLimiter::clock)
         .def(
             "policy",
@@ -236,6 +285,10 @@ void bind_limiter(py::module_& module) {
             py::arg("rules"), py::pos_only())
         .def("reset", [](const TimedLimiter& self) { self.get().reset(); })
         .def("stats", [](const TimedLimiter& self) { return self.get().stats(); })
+        .def("rules", &rules_of)
+        .def("count_error", &count_error, py::arg("kind"), py::pos_only())
+        .def("errors", &errors_of)
+        .def("survey", &survey_of, py::arg("most"), py::pos_only())
         .def("now", [](TimedLimiter& self) {
             if (!self.follow_time()) {
                 throw py::error_already_set();

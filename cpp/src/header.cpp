@@ -25,6 +25,7 @@ std::uint64_t shape_of_this_build() noexcept {
     for (const Nanos length : kTickLengths) {
         shape.word(static_cast<std::uint64_t>(length));
     }
+    shape.word(std::uint64_t{sizeof(LedgerRule)} << 32 | sizeof(Ledger));
     return shape.finish(nullptr, 0)[0];
 }
 

@@ -84,6 +84,7 @@ struct Limiter::State {
                                   : std::make_shared<Segment>(
                                         options.layout.buckets != 0 ? options.layout : Layout::for_size(options.size))),
           offset(segment->offset()),
+          records_keys(options.record_keys),
           table(*segment, judge, options.on_full) {}
 
     [[nodiscard]] Nanos now() const noexcept { return clock->now() + offset; }
@@ -100,6 +101,7 @@ struct Limiter::State {
     std::shared_ptr<const Clock> clock;
     std::shared_ptr<Segment> segment;
     Nanos offset;
+    bool records_keys;
     mutable std::atomic<Nanos> noted = 0;
     QuotaJudge judge;
     Table table;
@@ -112,6 +114,62 @@ Policy Limiter::policy(const std::vector<Rule>& rules) const { return Policy(sta
 void Limiter::reset() const noexcept { state_->table.reset(now()); }
 
 TableStats Limiter::stats() const noexcept { return state_->table.stats(); }
+
+std::vector<std::optional<RuleCounts>> Limiter::rules() const { return state_->segment->ledger().counts(); }
+
+void Limiter::count(Mishap mishap) const noexcept { state_->segment->ledger().count(mishap); }
+
+std::array<std::uint64_t, kMishaps> Limiter::mishaps() const noexcept {
+    std::array<std::uint64_t, kMishaps> counts{};
+    std::transform(std::begin(state_->segment->ledger().mishaps), std::end(state_->segment->ledger().mishaps),
+                   counts.begin(), [](const Word& each) { return each.load(std::memory_order_relaxed); });
+    return counts;
+}
+
+std::vector<Usage> Limiter::survey(std::size_t most) const {
+    const Segment& segment = *state_->segment;
+    const Instant instant = segment.header().shared.instant(now());
+    // Cross-multiplied, as limits differ; both are below 2^32.
+    struct Seen {
+        std::uint64_t identity;
+        Life life;
+        std::uint64_t used;
+    };
+    const auto is_fuller = [](const Seen& one, const Seen& other) {
+        return one.used * other.life.limit() > other.used * one.life.limit();
+    };
+    std::vector<Seen> fullest;
+    for (std::size_t arena = 0; arena < kCellClasses.size(); ++arena) {
+        for (std::uint64_t index = 0; index < segment.made(arena); ++index) {
+            const Cell& cell = segment.cell(arena, index);
+            const std::uint64_t head = cell.head.load(std::memory_order_acquire);
+            const Life life = Life::from_word(cell.life.load(std::memory_order_relaxed));
+            const std::uint64_t identity = make_identity(cell.identity.load(std::memory_order_relaxed), 0);
+            const CellClass cell_class = kCellClasses[arena];
+            if (is_claimed(head) || state_->judge.is_expired(head, life, cell_class, instant)) {
+                continue;
+            }
+            const std::uint64_t used = state_->judge.used(cell, head, life, cell_class, instant);
+            // Somebody else's meanwhile: what was read may be of both.
+            if (used == 0 || make_identity(cell.identity.load(std::memory_order_relaxed), 0) != identity) {
+                continue;
+            }
+            fullest.push_back({identity, life, used});
+            std::push_heap(fullest.begin(), fullest.end(), is_fuller);
+            if (fullest.size() > most) {
+                std::pop_heap(fullest.begin(), fullest.end(), is_fuller);
+                fullest.pop_back();
+            }
+        }
+    }
+    std::sort(fullest.begin(), fullest.end(), is_fuller);
+    std::vector<Usage> usages;
+    for (const Seen& each : fullest) {
+        usages.push_back({each.identity, each.life.strategy, each.life.ticks.window_ns(), each.life.limit(), each.used,
+                          segment.ledger().noted(each.identity)});
+    }
+    return usages;
+}
 
 Nanos Limiter::now() const noexcept { return state_->now(); }
 
@@ -134,7 +192,8 @@ Policy::Policy(std::shared_ptr<Limiter::State> state, const std::vector<Rule>& r
         prefix.word(static_cast<std::uint64_t>(quota.strategy()));
         const std::uint32_t arena = class_of(quota.amount(), quota.strategy());
         gauges_.push_back({quota, arena, Life::of(quota),
-                           make_counter(quota.strategy(), quota.ticks(), quota.amount(), kCellClasses[arena]), prefix});
+                           make_counter(quota.strategy(), quota.ticks(), quota.amount(), kCellClasses[arena]), prefix,
+                           state_->segment->ledger().enter(quota, scope)});
     }
 }
 
@@ -145,8 +204,8 @@ Digest Policy::Gauge::digest(std::string_view key) const noexcept {
     return {hash[0], hash[1]};
 }
 
-[[gnu::flatten]] Outcome Policy::take(const Gauge& gauge, const Digest& digest, std::uint64_t cost, Nanos now,
-                                      Lease& lease) const noexcept {
+[[gnu::flatten]] Outcome Policy::take(const Gauge& gauge, std::string_view key, const Digest& digest,
+                                      std::uint64_t cost, Nanos now, Lease& lease) const noexcept {
     const Table& table = state_->table;
     for (;;) {
         lease = table.find(digest);
@@ -159,6 +218,9 @@ Digest Policy::Gauge::digest(std::string_view key) const noexcept {
             if (!lease) {
                 return table.on_full() == OnFull::admit ? Outcome{Verdict::admitted, 0, 0, 0, 0}
                                                         : Outcome{Verdict::refused, 0, 0, kRetryWhenFull, 0};
+            }
+            if (state_->records_keys && gauge.entry != nullptr) {
+                state_->segment->ledger().note(digest.identity, *gauge.entry, key);
             }
         }
         const Outcome outcome =
@@ -192,7 +254,9 @@ Decision Policy::hit(std::span<const std::string_view> keys, std::span<const std
         // To read a clock waits for all loads before it, but not for a prefetch: the bucket comes meanwhile.
         state_->table.prefetch(digest);
         const Nanos now = state_->now();
-        return decision_of(take(gauges_[0], digest, costs[0], now, lease), 0, quota(0));
+        const Decision decision = decision_of(take(gauges_[0], keys[0], digest, costs[0], now, lease), 0, quota(0));
+        gauges_[0].count(decision.allowed);
+        return decision;
     }
     const Nanos now = state_->now();
     std::array<Digest, kMaxRules> digests;
@@ -208,6 +272,7 @@ Decision Policy::hit(std::span<const std::string_view> keys, std::span<const std
             }
         }
         if (!tightest.allowed) {
+            gauges_[tightest.quota].count(false);
             return tightest;
         }
     }
@@ -217,17 +282,21 @@ Decision Policy::hit(std::span<const std::string_view> keys, std::span<const std
     for (std::size_t i = 0; i < size(); ++i) {
         Ticket::Taken& each = taken.taken_[i];
         each.cost = nth(costs, i);
-        const Outcome outcome = take(gauges_[i], digests[i], each.cost, now, each.lease);
+        const Outcome outcome = take(gauges_[i], nth(keys, i), digests[i], each.cost, now, each.lease);
         each.receipt = outcome.receipt;
         const Decision decision = decision_of(outcome, i, quota(i));
         if (!decision.allowed) {
             give_back(taken, now);
+            gauges_[i].count(false);
             return decision;
         }
         taken.size_ = i + 1;
         if (i == 0 || is_tighter(decision, tightest)) {
             tightest = decision;
         }
+    }
+    for (const Gauge& gauge : gauges_) {
+        gauge.count(true);
     }
     if (ticket != nullptr) {
         *ticket = taken;

@@ -74,7 +74,7 @@ bool Segment::promise(std::uint64_t offset, std::uint64_t bytes) const noexcept 
 }
 
 bool Segment::promise_again() const noexcept {
-    bool has_room = promise(0, layout_.arena_offset(0));
+    bool has_room = promise(0, layout_.arena_offset(0)) && promise(layout_.ledger_offset(), sizeof(Ledger));
     for (std::size_t i = 0; i < arenas_.size(); ++i) {
         const std::uint64_t all = arenas_[i].cells * kCellClasses[i].bytes;
         const std::uint64_t bytes = std::min(header().arenas[i].committed.load(std::memory_order_relaxed), all);

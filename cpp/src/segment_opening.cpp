@@ -62,7 +62,7 @@ std::optional<Segment> Segment::create(const Place& place, const Opening& openin
                               : Layout::for_size(opening.size != 0 ? opening.size : kDefaultNamedSize);
     const BootMoment moment = moment_of(opening);
     Segment segment(layout, place, SegmentFile::unnamed(place, layout.bytes()));
-    if (!segment.promise(0, layout.arena_offset(0))) {
+    if (!segment.promise(0, layout.arena_offset(0)) || !segment.promise(layout.ledger_offset(), sizeof(Ledger))) {
         throw SegmentError(place.name + ": no room for an index of " + std::to_string(layout.arena_offset(0)) +
                            " bytes at " + place.path + "; make room there, or ask for a smaller size");
     }

@@ -169,12 +169,22 @@ class Limiter:
         on_full: _OnFull = "evict",
         clock: Clock | None = None,
         segment: Segment | None = None,
+        record_keys: bool = False,
     ) -> None: ...
     @property
     def clock(self) -> Clock: ...
     def policy(self, rules: Sequence[tuple[Quota, str]], /) -> Policy: ...
     def reset(self) -> None: ...
     def stats(self) -> Stats: ...
+    def rules(self) -> list[tuple[int, Quota, bytes, bool, int, int]]:
+        """What counts in this memory: index, quota, scope and whether that is whole, hits admitted and refused."""
+    def count_error(self, kind: str, /) -> None:
+        """Counts "raised", "passed" or "fallback" in this memory. Raises ValueError for any other."""
+    def errors(self) -> dict[str, int]:
+        """How many of each kind were counted in this memory."""
+    def survey(self, most: int, /) -> list[tuple[int, str, int, int, int, tuple[int, bytes, bool] | None]]:
+        """The fullest keys: identity, strategy, window in ns, limit (about), used. Of recorded ones also the index of
+        the rule, the key, and whether that is whole."""
     def now(self) -> int: ...
 
 hiredis_version: str

@@ -71,14 +71,15 @@ struct Log {
     }
 };
 
+// Without the ledger, which tables know nothing of, and which is a hundred times as large as these.
 std::string bytes_of(const Segment& segment) {
-    return {reinterpret_cast<const char*>(&segment.header()), segment.layout().bytes()};
+    return {reinterpret_cast<const char*>(&segment.header()), segment.layout().ledger_offset()};
 }
 
 Segment copy_of(const Segment& segment) {
     Segment copy(segment.layout());
     std::memcpy(static_cast<void*>(&copy.header()), static_cast<const void*>(&segment.header()),
-                segment.layout().bytes());
+                segment.layout().ledger_offset());
     return copy;
 }
 

@@ -36,7 +36,7 @@ TOP_LEVEL = {
 # Value types, cells, arithmetic, table, limiter: a header may include what stands on its own line or above.
 LAYERS = (
     {"ticks", "clock", "boot", "process", "errors", "quota", "decision", "digest", "cell_class"},
-    {"cell", "layout", "lease", "stamp", "one_word"},
+    {"cell", "ledger", "layout", "lease", "stamp", "one_word"},
     {"moving_window", "fixed_window", "sliding_counter", "gcra", "counter"},
     {"header", "segment_file", "segment_list", "segment", "table"},
     {"limiter"},

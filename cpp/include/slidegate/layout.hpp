@@ -1,10 +1,10 @@
-// How the memory of a table is divided: a page for the header, the index, and an arena of cells for each size.
+// How the memory of a table is divided: a page for the header, the index, an arena of cells for each size, and the ledger.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "slidegate/cell.hpp"
+#include "slidegate/ledger.hpp"
 
 namespace slidegate {
 
@@ -40,8 +40,9 @@ struct Layout {
     [[nodiscard]] bool is_sound() const noexcept;
     [[nodiscard]] static constexpr std::uint64_t index_offset() noexcept { return kPage; }
     [[nodiscard]] std::uint64_t arena_offset(std::size_t index) const noexcept;
+    [[nodiscard]] std::uint64_t ledger_offset() const noexcept { return arena_offset(kCellClasses.size()); }
     /// Address space that it takes: more than `size`, as all arenas share one budget.
-    [[nodiscard]] std::uint64_t bytes() const noexcept { return arena_offset(kCellClasses.size()); }
+    [[nodiscard]] std::uint64_t bytes() const noexcept { return ledger_offset() + sizeof(Ledger); }
 
     friend bool operator==(const Layout&, const Layout&) = default;
 };

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,6 +33,7 @@ struct Options {
     std::shared_ptr<const Clock> clock = {};  ///< BootClock when empty
     Layout layout = {};                       ///< instead of `size`, when it has buckets
     std::shared_ptr<Segment> segment = {};    ///< to count in, instead of private memory
+    bool record_keys = false;                 ///< whether new keys are noted in the clear, for survey()
 };
 
 /// Names what one admitted hit took, so that it can be given back once.
@@ -46,6 +48,16 @@ class Ticket {
     std::array<Taken, kMaxRules> taken_{};
     std::size_t size_ = 0;
     const void* owner_ = nullptr;
+};
+
+/// A key that something counts for.
+struct Usage {
+    std::uint64_t identity = 0;  ///< of the key's digest, 43 bits in the upper ones
+    Strategy strategy = Strategy::moving_window;
+    Nanos window = 0;
+    std::uint64_t limit = 0;  ///< rounded down to four significant bits
+    std::uint64_t used = 0;
+    std::optional<NotedKey> noted = {};
 };
 
 class Policy;
@@ -67,6 +79,14 @@ class Limiter {
     /// Forgets all hits. O(cells made).
     void reset() const noexcept;
     [[nodiscard]] TableStats stats() const noexcept;
+    /// The rules that count in this memory, whoever has made them, with what they have admitted and refused.
+    [[nodiscard]] std::vector<std::optional<RuleCounts>> rules() const;
+    /// Counts, for mishaps(), what happened to whoever uses this memory. Nothing here counts any.
+    void count(Mishap mishap) const noexcept;
+    /// How often each was counted, by whomever.
+    [[nodiscard]] std::array<std::uint64_t, kMishaps> mishaps() const noexcept;
+    /// The `most` keys that have used the largest part of their limits, largest first. O(cells made).
+    [[nodiscard]] std::vector<Usage> survey(std::size_t most) const;
     [[nodiscard]] Nanos now() const noexcept;
 
   private:
@@ -116,14 +136,21 @@ class Policy {
         std::size_t arena;
         Life life;
         Counter counter;
-        Hasher prefix;  ///< has taken in the scope and the quota
+        Hasher prefix;      ///< has taken in the scope and the quota
+        LedgerRule* entry;  ///< null when the ledger is full
+
+        void count(bool is_admitted) const noexcept {
+            if (entry != nullptr) {
+                entry->count(is_admitted);
+            }
+        }
 
         [[nodiscard]] Digest digest(std::string_view key) const noexcept;
     };
 
     Policy(std::shared_ptr<Limiter::State> state, const std::vector<Rule>& rules);
-    [[nodiscard]] Outcome take(const Gauge& gauge, const Digest& digest, std::uint64_t cost, Nanos now,
-                               Lease& lease) const noexcept;
+    [[nodiscard]] Outcome take(const Gauge& gauge, std::string_view key, const Digest& digest, std::uint64_t cost,
+                               Nanos now, Lease& lease) const noexcept;
     [[nodiscard]] Outcome look(const Gauge& gauge, const Digest& digest, std::uint64_t cost, Nanos now) const noexcept;
     bool give_back(const Ticket& ticket, Nanos now) const noexcept;
 

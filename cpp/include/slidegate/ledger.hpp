@@ -1,0 +1,96 @@
+// What a segment remembers of the rules that count in it: what they are, and how often each has admitted and refused; some
+// of the keys, for those who want that; and the errors. All of it is for people to look at; nothing is decided by it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "slidegate/cell.hpp"
+
+namespace slidegate {
+
+inline constexpr std::size_t kLedgerRules = 256;
+inline constexpr std::size_t kLanes = 8;
+inline constexpr std::size_t kKeyNotes = 4096;
+
+/// Counts of one processor: a cache line, so that those of several do not hinder each other.
+struct alignas(64) Tally {
+    Word admitted;
+    Word refused;
+};
+
+/// One rule. Written once, by whoever takes it from free to begun; from written on it never changes but for the tallies.
+struct LedgerRule {
+    static constexpr std::uint64_t kFree = 0;
+    static constexpr std::uint64_t kBegun = 1;
+    static constexpr std::uint64_t kWritten = 2;
+    static constexpr std::size_t kScopeWords = 57;
+
+    Word state;
+    Word fingerprint;  ///< of quota and scope
+    Word amount;
+    Word window;
+    Word strategy;
+    Word scope_size;  ///< bytes, of which the first 456 are kept
+    Word scope[kScopeWords];
+    Word unused;
+    Tally tallies[kLanes];
+
+    /// Counts one hit. Any number of threads and processes.
+    void count(bool is_admitted) noexcept;
+};
+static_assert(sizeof(LedgerRule) == 1024);
+
+/// A key in the clear: the last of those that share a place, as far as it fits. Read and written by all at any time, so what
+/// does not agree with its fingerprint is nothing.
+struct KeyNote {
+    static constexpr std::size_t kKeyWords = 12;
+
+    Word fingerprint;
+    Word identity;
+    Word rule;
+    Word size;  ///< bytes, of which the first 96 are kept
+    Word key[kKeyWords];
+};
+static_assert(sizeof(KeyNote) == 128);
+
+/// What came of a request that could not be decided as it was meant to be.
+enum class Mishap : std::uint8_t { raised, passed, fell_back };
+inline constexpr std::size_t kMishaps = 3;
+
+struct RuleCounts {
+    Quota quota;
+    std::string scope;     ///< cut off when it was too long
+    bool is_whole = true;  ///< whether it was not
+    std::uint64_t admitted = 0;
+    std::uint64_t refused = 0;
+};
+
+struct NotedKey {
+    std::string key;
+    bool is_whole = true;
+    std::uint64_t rule = 0;  ///< index among the ledger's
+};
+
+/// Lies in a segment, all zero when new. Members are thread-safe, between processes too, and none blocks. Whatever stands in
+/// it, none touches anything else.
+struct Ledger {
+    LedgerRule rules[kLedgerRules];
+    KeyNote notes[kKeyNotes];
+    alignas(64) Word mishaps[kMishaps];
+
+    /// The entry of a rule, made when it has none; null when there is no room. May make a second one of a rule that somebody
+    /// else is writing.
+    [[nodiscard]] LedgerRule* enter(const Quota& quota, std::string_view scope) noexcept;
+    /// All rules, with what each has counted, by index; nothing where there is none.
+    [[nodiscard]] std::vector<std::optional<RuleCounts>> counts() const;
+    /// Remembers a key, and forgets another, perhaps.
+    void note(std::uint64_t identity, const LedgerRule& rule, std::string_view key) noexcept;
+    /// The key of this identity, if it was noted and not forgotten.
+    [[nodiscard]] std::optional<NotedKey> noted(std::uint64_t identity) const;
+    void count(Mishap mishap) noexcept;
+};
+
+}  // namespace slidegate
