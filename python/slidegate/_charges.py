@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -96,6 +96,7 @@ class ChargeReader:
     key_style: KeyStyle
     on_missing_key: OnMissingKey
     logger: logging.Logger
+    count_error: Callable[[str], object]
     warned_of: set[str] = field(default_factory=set)
 
     async def charges(self, plan: Plan, groups: Iterable[LimitGroup], asked: Asked) -> list[Charge]:
@@ -181,6 +182,7 @@ class ChargeReader:
                 "default_limits apply" if has_fallback else "there are no default_limits to use instead",
             )
             if has_fallback:
+                self.count_error("fallback")
                 return None
             raise ConfigurationError(
                 f"{plan.endpoint}: a dynamic limit failed, and there are no default_limits to use instead: {error}"

@@ -65,6 +65,10 @@ class Checker:
     of `limits`, or what somebody has replaced the limiter's own counter with. `remote` is the server, if any, that
     counts instead of the engine. While the one or the other cannot be asked, `on_error` decides for limits that do not
     say themselves, and `local_share` is the part of limits that the engine then counts; or it counts `fallback`.
+
+    `count_error` is told of every request that could not be decided as it was meant to be: "raised" when that was an
+    error of the request, "passed" when it went on unchecked, "fallback" when other limits or another storage stood in.
+    What a callable raises as HTTPException is its answer, no error.
     """
 
     owner: object
@@ -78,6 +82,7 @@ class Checker:
     swallows_errors: bool
     foreign_counter: Callable[[], Counter | Bridge | None]
     refusal_log: RefusalLog
+    count_error: Callable[[str], object]
     is_log_structured: bool = False
     fallback: tuple[LimitGroup, ...] = ()
     remote: RedisStorage | None = None
@@ -167,11 +172,15 @@ class Checker:
             outcome = await self._decide(plan, enforced, asked, state, foreign) if enforced else None
             if outcome is None or outcome[1][0]:
                 await self._shadow(plan, charges, asked, state, foreign)
-        except (HTTPException, ConfigurationError):
+        except HTTPException as error:
+            if isinstance(error, StorageOut):
+                self.count_error("raised")
             raise
         except Exception as error:
-            if not self.swallows_errors:
+            if not self.swallows_errors or isinstance(error, ConfigurationError):
+                self.count_error("raised")
                 raise
+            self.count_error("passed")
             self.logger.exception("Failed to rate limit. Swallowing error")
             raise _Swallowed from error
         if taken is not None and (outcome is None or outcome[1][0]):
@@ -299,6 +308,7 @@ class Checker:
     ) -> tuple[Charge, Essentials] | None:
         """What is done about a request while the storage cannot be asked. Raises StorageOut."""
         local = left_to_count(charges, self._otherwise, self.local_share)
+        self.count_error("fallback" if local else "passed")
         if local and self.fallback:
             local = await self.reader.charges(plan, self.fallback, asked)
         return self._take(local, state) if local else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, TypeAlias
 
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from ._callables import Settle
@@ -98,7 +99,13 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
         state = scope.get("state")
         if (exempt_routes and exempt_name in exempt_routes) or (state is not None and COMPLETE in state):
             return check_in_general(request, settle)
-        key = read_key(request)
+        try:
+            key = read_key(request)
+        except HTTPException:
+            raise
+        except Exception:
+            checker.count_error("raised")
+            raise
         answer = take(scope, key)
         if answer == ():
             return checker.check(plan, request, settle, {id(key_function): key})

@@ -36,6 +36,7 @@ def open_storages(
     clock: Clock | None,
     is_local_common: bool,
     has_policy: bool,
+    record_keys: bool,
     logger: logging.Logger,
 ) -> Opened:
     """What the settings of a limiter name. Connects to no Redis.
@@ -67,5 +68,6 @@ def open_storages(
         clock=clock,
         on_damage=None if is_elsewhere else options.get("on_damage"),
         is_common=is_local_common or not is_elsewhere,
+        record_keys=record_keys,
     )
     return Opened(local, remote, bridge, chosen)

@@ -77,6 +77,8 @@ class Limiter(ByHand, Replaceable):
     - `on_missing_key`: what to do about a request that `key_func` knows no key for: count all of them together
       ("shared"), "refuse" them, or not limit them ("skip").
     - `size`, `on_full`: bytes of memory for counting, and what to do when they are used up.
+    - `record_keys`: keep some 4,096 keys in the clear beside the counts, for `slidegate top` to show. Without, only
+      digests of keys are kept.
     - `unmatched_limited`: whether the middleware counts, all together for each key, requests that no endpoint serves:
       unknown paths, wrong methods, redirects of slashes.
     - `preflights_limited`: whether the middleware counts CORS preflights.
@@ -126,6 +128,7 @@ class Limiter(ByHand, Replaceable):
         env_prefix: str | None = None,
         structured_log: bool = False,
         log_salt: str | None = None,
+        record_keys: bool = False,
     ) -> None:
         # None is for limits that each have a function of their own.
         if key_func is not None and not callable(key_func):
@@ -172,6 +175,7 @@ class Limiter(ByHand, Replaceable):
             clock=clock,
             is_local_common=self._on_error == "local",
             has_policy=self._on_error is not None,
+            record_keys=record_keys,
             logger=self.logger,
         )
         self._bridge_by_hand: Bridge | None = None
@@ -203,7 +207,7 @@ class Limiter(ByHand, Replaceable):
         self._checker = Checker(
             owner=self,
             storage=local,
-            reader=ChargeReader(self._key_prefix, key_style, on_missing_key, self.logger),
+            reader=ChargeReader(self._key_prefix, key_style, on_missing_key, self.logger, local.count_error),
             headers=self._headers,
             logger=self.logger,
             refusals=refusals,
@@ -213,6 +217,7 @@ class Limiter(ByHand, Replaceable):
             headers_enabled=self._headers_enabled,
             swallows_errors=self._swallow_errors,
             foreign_counter=self._foreign_counter,
+            count_error=local.count_error,
             fallback=tuple(self._in_memory_fallback),
             remote=self._remote,
             on_error=self._on_error,

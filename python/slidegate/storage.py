@@ -105,9 +105,10 @@ class MemoryStorage(FlatReads):
         on_full: OnFull = "evict",
         clock: Clock | None = None,
         segment: Segment | None = None,
+        record_keys: bool = False,
     ) -> None:
         options: dict[str, Any] = {} if size is None else {"size": size}
-        self._engine = Limiter(on_full=on_full, clock=clock, segment=segment, **options)
+        self._engine = Limiter(on_full=on_full, clock=clock, segment=segment, record_keys=record_keys, **options)
         self.segment = segment
         self.claimed: object = None
         """What is held as long as this storage lives."""
@@ -120,6 +121,15 @@ class MemoryStorage(FlatReads):
     def check(self) -> bool:
         """Whether hits can be counted now."""
         return True
+
+    def count_error(self, kind: str) -> None:
+        """Counts a request that could not be decided as it was meant to be. `Checker` says of which kinds there are."""
+        self._engine.count_error(kind)
+
+    @property
+    def engine(self) -> Limiter:
+        """What counts."""
+        return self._engine
 
     def _policy(self, rules: tuple[Rule, ...]) -> Policy:
         try:
@@ -136,6 +146,7 @@ def open_storage(
     clock: Clock | None,
     on_damage: str | None = None,
     is_common: bool = True,
+    record_keys: bool = False,
 ) -> MemoryStorage:
     """The storage that `uri` names. When it is None, memory; `is_common`: of all workers of the server.
 
@@ -151,7 +162,9 @@ def open_storage(
             segment = _segment_of(place, bytes_asked, on_damage)
         else:
             segment = common_segment(bytes_asked) if is_common else None
-        storage = MemoryStorage(size=bytes_asked, on_full=on_full, clock=clock, segment=segment)
+        storage = MemoryStorage(
+            size=bytes_asked, on_full=on_full, clock=clock, segment=segment, record_keys=record_keys
+        )
     except SegmentError as error:
         raise StorageError(str(error)) from error
     except ConfigurationError:
