@@ -1,0 +1,160 @@
+"""`slidegate ls`, `rm`, `inspect`, `reset` and `top`: memory that limiters count in."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from ._cli_errors import FAILED, Unusable
+from ._columns import aligned
+from .inspection import Inspection, KeyRow, segment_named, segments
+
+
+def add_memory_commands(commands: Any) -> None:
+    """Adds the commands to the subparsers."""
+    where = "of a segment, as `slidegate ls` lists it, or a path with a slash of a file"
+
+    ls = commands.add_parser("ls", help="list the segments of shared memory that limiters of this user count in")
+    ls.add_argument("--json", action="store_true", help="print JSON")
+    ls.set_defaults(run=_ls)
+
+    rm = commands.add_parser(
+        "rm", help="take the name of a segment away: who counts in it goes on, nobody else can come"
+    )
+    rm.add_argument("names", nargs="+", metavar="NAME", help=where)
+    rm.add_argument("--force", action="store_true", help="also if a server that is running has made it")
+    rm.set_defaults(run=_rm)
+
+    inspect = commands.add_parser("inspect", help="what the limits have counted for a key")
+    reset = commands.add_parser("reset", help="forget all hits, or those of a key")
+    for command, run in ((inspect, _inspect), (reset, _reset)):
+        command.add_argument("name", metavar="NAME", help=where)
+        command.add_argument("key", metavar="KEY", nargs="?" if command is reset else None, help="such as 192.0.2.1")
+        command.add_argument(
+            "--path",
+            help="of the requests, for limits that count every path apart; without, the paths of recorded keys",
+        )
+        command.set_defaults(run=run)
+    inspect.add_argument("--json", action="store_true", help="print JSON")
+
+    top = commands.add_parser("top", help="show the fullest keys and what the limits admit and refuse, as it changes")
+    top.add_argument("name", metavar="NAME", nargs="?", help=f"{where}; may be left out when there is one only")
+    top.add_argument("--most", type=int, default=20, metavar="N", help="so many keys (default: 20)")
+    top.add_argument("--interval", type=float, default=1.0, metavar="S", help="seconds between looks (default: 1)")
+    top.add_argument("--once", action="store_true", help="look once, and print plain text")
+    top.add_argument("--json", action="store_true", help="look once, and print JSON")
+    top.set_defaults(run=_top)
+
+
+def _ls(options: argparse.Namespace) -> int:
+    rows = segments()
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+    elif not rows:
+        print("no limiter of this user counts in shared memory")
+    else:
+        head = ("NAME", "SIZE", "SERVER", "SINCE (UTC)", "STATE")
+        body = [(row.name, size_text(row.size), str(row.server_pid or "-"), row.born, row.state) for row in rows]
+        print(*aligned([head, *body]), sep="\n")
+    return 0
+
+
+def _rm(options: argparse.Namespace) -> int:
+    owned = {row.name: row for row in segments() if row.server_pid is not None and row.state != "left over"}
+    for name in options.names:
+        owner = owned.get(name.removeprefix("shared://"))
+        if owner is not None and not options.force:
+            raise Unusable(
+                f"{name} is counted in by the server {owner.server_pid}, whose workers would count apart once they are"
+                " started again; it goes when the server ends (--force removes it all the same)"
+            )
+        segment_named(name).unlink()
+    return 0
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    rows = Inspection(segment_named(options.name)).find(options.key, options.path)
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+    elif rows:
+        head = ("KEY", "LIMIT", "SCOPE", "USED", "WHOLE AGAIN IN")
+        print(*aligned([head, *((*_cells(row), f"{row.reset_after_s or 0:.0f} s") for row in rows)]), sep="\n")
+    else:
+        hint = "" if options.path else "; limits that count every path apart need --path /the/path"
+        print(f"nothing is counted for {options.key!r}{hint}")
+    return 0 if rows else FAILED
+
+
+def _reset(options: argparse.Namespace) -> int:
+    count = Inspection(segment_named(options.name)).reset(options.key, options.path)
+    what = "all hits" if options.key is None else f"the hits of {options.key!r}"
+    print(f"forgot {what}, of {count} limit{'' if count == 1 else 's'}")
+    return 0 if count or options.key is None else FAILED
+
+
+def _top(options: argparse.Namespace) -> int:
+    if options.interval <= 0 or options.most < 1:
+        raise Unusable("--interval and --most are above 0")
+    inspection = Inspection(segment_named(options.name or _only_name()))
+    if options.json:
+        rows = [asdict(row) | {"is_used_up": row.is_used_up} for row in inspection.keys(options.most)]
+        stats = inspection.stats
+        memory = {
+            "used_bytes": stats.bytes,
+            "capacity_bytes": stats.capacity_bytes,
+            "evictions": stats.evictions,
+            "inserts_failed": stats.full,
+            "errors": inspection.errors(),
+        }
+        print(json.dumps({"keys": rows, "limits": [asdict(row) for row in inspection.rules()], **memory}, indent=2))
+    elif options.once:
+        keys = [_cells(row) for row in inspection.keys(options.most)]
+        limits = [(row.limit, shown(row.scope), str(row.admitted), str(row.refused)) for row in inspection.rules()]
+        print(*aligned([("KEY", "LIMIT", "SCOPE", "USED"), *keys]), "", sep="\n")
+        print(*aligned([("LIMIT", "SCOPE", "ADMITTED", "REFUSED"), *limits]), "", sep="\n")
+        print(memory_text(inspection))
+    elif not sys.stdout.isatty():
+        raise Unusable("the live table needs a terminal; --once prints a table, --json prints JSON")
+    else:
+        try:
+            from ._cli_top import watch
+        except ModuleNotFoundError as error:
+            raise Unusable(f"{error}; pip install rich, or use --once") from error
+        watch(inspection, options.most, options.interval)
+    return 0
+
+
+def _only_name() -> str:
+    names = [row.name for row in segments() if row.state == "in order"]
+    if len(names) == 1:
+        return names[0]
+    hint = "those of a running server with workers and those named shared://... are listed by `slidegate ls`"
+    raise Unusable(f"name one of {', '.join(names)}" if names else f"there is no segment to look into; {hint}")
+
+
+def _cells(row: KeyRow) -> tuple[str, ...]:
+    used = f"{row.used} of {row.amount}" + (", refused" if row.is_used_up else "")
+    return shown(row.key), row.limit, shown(row.scope) or "?", used
+
+
+def memory_text(inspection: Inspection) -> str:
+    """How full the memory is, and what has gone wrong, in a line."""
+    stats = inspection.stats
+    errors = ", ".join(f"{count:,} {kind}" for kind, count in inspection.errors().items() if count)
+    return (
+        f"{size_text(stats.bytes)} of {size_text(stats.capacity_bytes)} in use, {stats.evictions:,} keys evicted,"
+        f" {stats.full:,} not taken in, {f'errors: {errors}' if errors else 'no errors'}"
+    )
+
+
+def shown(text: str) -> str:
+    """What clients can choose, harmless to a terminal."""
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def size_text(size: int) -> str:
+    """Bytes in words."""
+    return f"{size / 2**20:.3g} MiB" if size >= 2**20 else f"{size / 2**10:.3g} KiB"

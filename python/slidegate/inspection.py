@@ -1,0 +1,229 @@
+"""A look into the memory that limiters count in, from outside of their processes."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from ._core import Limiter, Quota, Segment, SegmentError, Stats, shared_segments
+from ._places import joined
+from .decision import NS_PER_S
+from .errors import StorageError
+
+__all__ = ["Inspection", "KeyRow", "RuleRow", "SegmentRow", "segment_named", "segments"]
+
+_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+_MOST_KEYS = 1 << 16
+
+
+@dataclass(frozen=True)
+class SegmentRow:
+    """One segment in the shared memory of this host."""
+
+    name: str
+    size: int
+    """Bytes of index and cells."""
+    server_pid: int | None
+    """The server that it belongs to, if it belongs to one."""
+    born: str
+    state: str
+    """"in order", "left over" by a server that has ended, or what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class RuleRow:
+    """A limit, and what came of the requests that it was asked about since its memory was made."""
+
+    limit: str
+    scope: str
+    admitted: int
+    refused: int
+
+
+@dataclass(frozen=True)
+class KeyRow:
+    """How much of a limit a key has used."""
+
+    key: str
+    """A digest, after "#", when the limiter does not record keys."""
+    limit: str
+    scope: str
+    """What counts together: a path, an endpoint, a shared scope. Empty when it is not known."""
+    used: int
+    amount: int
+    reset_after_s: float | None = None
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether the next request is refused."""
+        return self.used >= self.amount
+
+
+def segments() -> list[SegmentRow]:
+    """Those of this user, by name."""
+    rows: list[SegmentRow] = []
+    for each in shared_segments():
+        born = datetime.fromtimestamp(each.born_ns / NS_PER_S, timezone.utc).isoformat(" ", "seconds")
+        state = each.damage or ("left over" if each.is_leftover else "in order")
+        rows.append(SegmentRow(each.name, each.size, each.owner_pid or None, born, state))
+    return rows
+
+
+def segment_named(name: str) -> Segment:
+    """The segment of a name, or in a file when there is a slash in it. Raises StorageError when there is none."""
+    try:
+        if name.startswith("file://") or ("/" in name and not name.startswith("shared://")):
+            return Segment.file(name.removeprefix("file://"), may_create=False)
+        return Segment.shared(name.removeprefix("shared://"), may_create=False)
+    except (SegmentError, ValueError) as error:
+        names = [row.name for row in segments()]
+        close = difflib.get_close_matches(name.removeprefix("shared://"), names, n=3) or names[:3]
+        there_are = f"there is {' and '.join(close)}" if close else "there is none of this user"
+        raise StorageError(f"{error}; {there_are} (slidegate ls)") from error
+
+
+class Inspection:
+    """The memory of a name, looked into. Counts nothing."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._engine = Limiter(segment=segment)
+
+    @property
+    def stats(self) -> Stats:
+        """Of the memory as a whole."""
+        return self._engine.stats()
+
+    def rules(self) -> list[RuleRow]:
+        """All limits that have counted here."""
+        return rule_rows(self._engine)
+
+    def errors(self) -> dict[str, int]:
+        """Requests that could not be decided as they were meant to be, by what came of them."""
+        return self._engine.errors()
+
+    def keys(self, most: int) -> list[KeyRow]:
+        """Those that have used the largest part of their limits, fullest first."""
+        known = {index: (quota, text_of(scope)) for index, quota, scope, *_ in self._engine.rules()}
+        rows: list[KeyRow] = []
+        for identity, strategy, window_ns, about, used, noted in self._engine.survey(most):
+            if noted is not None and noted[0] in known:
+                quota, scope = known[noted[0]]
+                key, place = key_and_place(text_of(noted[1]) + ("" if noted[2] else "..."), scope)
+                rows.append(KeyRow(key, limit_text(quota), place, used, quota.amount))
+            else:
+                limit = f"about {about} per {window_text(window_ns)}, {strategy}"
+                rows.append(KeyRow(f"#{identity >> 21:011x}", limit, "", used, about))
+        return rows
+
+    def find(self, key: str, path: str | None = None) -> list[KeyRow]:
+        """What the limits have counted for a key. Those that count every path apart are asked about `path`."""
+        rows: list[KeyRow] = []
+        for quota, scope, candidate in self._candidates(key, path):
+            _, _, remaining, reset_after_ns, _ = self._engine.policy([(quota, scope)]).peek(candidate)
+            if remaining < quota.amount:
+                used = quota.amount - remaining
+                after_s = reset_after_ns / NS_PER_S
+                key_text, place = key_and_place(candidate, scope)
+                rows.append(KeyRow(key_text, limit_text(quota), place, used, quota.amount, after_s))
+        return rows
+
+    def reset(self, key: str | None = None, path: str | None = None) -> int:
+        """Forgets all hits, or those of a key; returns how many limits had counted some for it, or there are."""
+        if key is None:
+            self._engine.reset()
+            return len(self._engine.rules())
+        found = self.find(key, path)
+        for quota, scope, candidate in self._candidates(key, path):
+            self._engine.policy([(quota, scope)]).reset(candidate)
+        return len(found)
+
+    def _candidates(self, key: str, path: str | None) -> Iterator[tuple[Quota, str, str]]:
+        # The key as it is, as it is counted on this path, and as it was recorded on others.
+        candidates = [key, *([joined(path) + key] if path is not None else [])]
+        for *_, noted in self._engine.survey(_MOST_KEYS):
+            recorded = "" if noted is None else text_of(noted[1])
+            if path is None and recorded.endswith(key) and is_led(recorded.removesuffix(key)):
+                candidates.append(recorded)
+        for _, quota, scope, is_whole, *_ in self._engine.rules():
+            if is_whole:
+                for candidate in dict.fromkeys(candidates):
+                    yield quota, text_of(scope), candidate
+
+
+def rule_rows(engine: Limiter) -> list[RuleRow]:
+    """The limits of an engine. Those that would look the same are one."""
+    counts: dict[tuple[str, str], list[int]] = {}
+    for _, quota, scope, is_whole, admitted, refused in engine.rules():
+        # What is no UTF-8 is shown as Python would, as others want text.
+        text = scope_text(text_of(scope)).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        shown = text + ("" if is_whole else "...")
+        sums = counts.setdefault((limit_text(quota), shown), [0, 0])
+        sums[0] += admitted
+        sums[1] += refused
+    return [RuleRow(limit, scope, *sums) for (limit, scope), sums in counts.items()]
+
+
+def parts_in(text: str) -> tuple[list[str], str]:
+    """What `joined` has joined at the beginning of a text, and what comes after it."""
+    parts: list[str] = []
+    while (match := re.match(r"(\d{1,9}):", text, re.ASCII)) and len(text) - match.end() >= int(match[1]):
+        end = match.end() + int(match[1])
+        parts.append(text[match.end() : end])
+        text = text[end:]
+    return parts, text
+
+
+def is_led(lead: str) -> bool:
+    """Whether this is what stands before the keys of a path."""
+    parts, rest = parts_in(lead)
+    return bool(parts) and not rest
+
+
+def scope_text(scope: str) -> str:
+    """A scope of a limiter in words; others as they are."""
+    parts, rest = parts_in(scope)
+    if rest or len(parts) < 2:
+        return scope
+    prefix, kind, *names = parts
+    words = {"url": "each path", "endpoint": "", "shared": "shared", "custom": "by hand"}
+    described = " ".join(filter(None, (words.get(kind.partition("/")[0], kind), *names)))
+    by_method = " by method" if kind.endswith("/method") else ""
+    return f"{prefix}: {described}{by_method}" if prefix else f"{described}{by_method}"
+
+
+def key_and_place(key: str, scope: str) -> tuple[str, str]:
+    """A key as its user knows it, and where it is counted, in words."""
+    parts, _ = parts_in(scope)
+    kind = parts[1] if len(parts) > 1 else ""
+    leading = (kind.partition("/")[0] == "url") + kind.endswith("/method")
+    names: list[str] = []
+    for _ in range(leading):
+        match = re.match(r"(\d{1,9}):", key, re.ASCII)
+        if match is None or len(key) - match.end() < int(match[1]):
+            break
+        end = match.end() + int(match[1])
+        names.append(key[match.end() : end])
+        key = key[end:]
+    return key, " ".join(names) if kind.startswith("url") and names else " ".join([scope_text(scope), *names])
+
+
+def text_of(raw: bytes) -> str:
+    """Bytes of a key or a scope, to be read, and to be given back as they are."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def window_text(window_ns: int) -> str:
+    """A window in words: "minute", "2 hours", "0.5 seconds"."""
+    for seconds, unit in _UNITS:
+        if window_ns % (seconds * NS_PER_S) == 0:
+            count = window_ns // (seconds * NS_PER_S)
+            return unit if count == 1 else f"{count} {unit}s"
+    return f"{window_ns / NS_PER_S:g} seconds"
+
+
+def limit_text(quota: Quota) -> str:
+    """A limit in words."""
+    return f"{quota.amount} per {window_text(quota.window_ns)}, {quota.strategy}"
