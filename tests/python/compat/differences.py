@@ -135,6 +135,11 @@ TELLING = {
 
 SETTING_UP = {
     "swallowed-errors": Difference("`swallow_errors=True`: a decorated endpoint is a 500", "the request passes"),
+    "one-limit-per-server": Difference(
+        "every worker counts alone: 4 workers allow 4 times the limit",
+        "the workers of one server count together",
+        '`storage_uri="memory://"`',
+    ),
     "loops-go-on": Difference(
         "a storage of `limits` stops the event loop until it answers", "it is asked in a worker thread"
     ),
