@@ -129,14 +129,16 @@ std::array<std::uint64_t, kMishaps> Limiter::mishaps() const noexcept {
 std::vector<Usage> Limiter::survey(std::size_t most) const {
     const Segment& segment = *state_->segment;
     const Instant instant = segment.header().shared.instant(now());
-    // Cross-multiplied, as limits differ; both are below 2^32.
     struct Seen {
         std::uint64_t identity;
         Life life;
         std::uint64_t used;
     };
     const auto is_fuller = [](const Seen& one, const Seen& other) {
-        return one.used * other.life.limit() > other.used * one.life.limit();
+        // Cross-multiplied, as limits differ; all are below 2^32. Of equals always in the same order.
+        const std::uint64_t ones = one.used * other.life.limit();
+        const std::uint64_t others = other.used * one.life.limit();
+        return std::tie(ones, one.used, one.identity) > std::tie(others, other.used, other.identity);
     };
     std::vector<Seen> fullest;
     for (std::size_t arena = 0; arena < kCellClasses.size(); ++arena) {

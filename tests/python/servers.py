@@ -49,6 +49,7 @@ COMMANDS = {
     "uvicorn": ["uvicorn", "app:app", "--workers", "{workers}", "--port", "{port}"],
     "gunicorn": _GUNICORN,
     "gunicorn --preload": [*_GUNICORN, "--preload"],
+    "fastapi_cli": ["fastapi", "run", "app.py", "--workers", "{workers}", "--host", "127.0.0.1", "--port", "{port}"],
     "hypercorn": ["hypercorn", "app:app", "--workers", "{workers}", "--bind", "127.0.0.1:{port}"],
 }
 PATIENCE_S = 60
@@ -117,10 +118,12 @@ def wait_until(condition: object) -> bool:
 
 
 @contextlib.contextmanager
-def running(kind: str, directory: Path, *, workers: int, limit: str = "5/hour", options: str = "") -> Iterator[Server]:
+def running(
+    kind: str, directory: Path, *, workers: int, limit: str = "5/hour", options: str = "", program: str = PROGRAM
+) -> Iterator[Server]:
     """A server whose application counts with `options` of Limiter. Ends it, and all of its workers."""
     directory.mkdir(exist_ok=True)
-    (directory / "app.py").write_text(PROGRAM.format(limit=limit, options=options))
+    (directory / "app.py").write_text(program.replace("{limit}", limit).replace("{options}", options))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -169,11 +169,8 @@ async def name_worker(request, call_next):
 """
 
 
-def test_every_worker_tells_of_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(servers, "PROGRAM", servers.PROGRAM + METERED)
-    with servers.running("uvicorn", tmp_path, workers=4) as server:
+def test_every_worker_tells_of_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with servers.running("uvicorn", tmp_path, workers=4, program=servers.PROGRAM + METERED) as server:
         workers = server.workers(4)
         assert len(workers) == 4
         statuses = [status for status, _ in server.get_often("/limited", 40)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import servers
 
 from compat.library import Library, differs
@@ -31,9 +30,9 @@ async def pid():
 """
 
 
-def test_a35_workers_count_together(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "PROGRAM", PROGRAM.replace("{library}", library.name))
-    with servers.running("uvicorn", tmp_path, workers=4) as server:
+def test_a35_workers_count_together(library: Library, tmp_path: Path) -> None:
+    program = PROGRAM.replace("{library}", library.name)
+    with servers.running("uvicorn", tmp_path, workers=4, program=program) as server:
         assert len(server.workers(4)) == 4
         admitted = sum(status == 200 for status, _ in server.get_often("/limited", 100))
     expected = differs(slowapi=True, slidegate=False, difference="one-limit-per-server")
