@@ -15,38 +15,43 @@ from .inspection import Inspection, KeyRow, segment_named, segments
 
 def add_memory_commands(commands: Any) -> None:
     """Adds the commands to the subparsers."""
-    where = "of a segment, as `slidegate ls` lists it, or a path with a slash of a file"
+    where = "a segment, as `slidegate ls` lists it, or the path of a file, with a slash in it"
 
-    ls = commands.add_parser("ls", help="list the segments of shared memory that limiters of this user count in")
+    ls = _added(commands, "ls", "list the segments of shared memory that limiters of this user count in")
     ls.add_argument("--json", action="store_true", help="print JSON")
     ls.set_defaults(run=_ls)
 
-    rm = commands.add_parser(
-        "rm", help="take the name of a segment away: who counts in it goes on, nobody else can come"
-    )
+    rm = _added(commands, "rm", "take the name of a segment away: who counts in it goes on, nobody else can come")
     rm.add_argument("names", nargs="+", metavar="NAME", help=where)
     rm.add_argument("--force", action="store_true", help="also if a server that is running has made it")
     rm.set_defaults(run=_rm)
 
-    inspect = commands.add_parser("inspect", help="what the limits have counted for a key")
-    reset = commands.add_parser("reset", help="forget all hits, or those of a key")
+    inspect = _added(commands, "inspect", "show what the limits have counted for a key")
+    reset = _added(commands, "reset", "forget all hits, or those of a key")
     for command, run in ((inspect, _inspect), (reset, _reset)):
         command.add_argument("name", metavar="NAME", help=where)
-        command.add_argument("key", metavar="KEY", nargs="?" if command is reset else None, help="such as 192.0.2.1")
+        command.add_argument(
+            "key", metavar="KEY", nargs="?" if command is reset else None, help="as the key function returns it"
+        )
         command.add_argument(
             "--path",
-            help="of the requests, for limits that count every path apart; without, the paths of recorded keys",
+            help="for limits that count every path apart: the path of the requests (without: those of recorded keys)",
         )
         command.set_defaults(run=run)
     inspect.add_argument("--json", action="store_true", help="print JSON")
 
-    top = commands.add_parser("top", help="show the fullest keys and what the limits admit and refuse, as it changes")
+    top = _added(commands, "top", "show the fullest keys and what the limits admit and refuse, as it changes")
     top.add_argument("name", metavar="NAME", nargs="?", help=f"{where}; may be left out when there is one only")
     top.add_argument("--most", type=int, default=20, metavar="N", help="so many keys (default: 20)")
     top.add_argument("--interval", type=float, default=1.0, metavar="S", help="seconds between looks (default: 1)")
     top.add_argument("--once", action="store_true", help="look once, and print plain text")
     top.add_argument("--json", action="store_true", help="look once, and print JSON")
     top.set_defaults(run=_top)
+
+
+def _added(commands: Any, name: str, does: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+    return parser
 
 
 def _ls(options: argparse.Namespace) -> int:
@@ -76,23 +81,37 @@ def _rm(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    rows = Inspection(segment_named(options.name)).find(options.key, options.path)
+    inspection = Inspection(segment_named(options.name))
+    rows = inspection.find(options.key, options.path)
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     elif rows:
         head = ("KEY", "LIMIT", "SCOPE", "USED", "WHOLE AGAIN IN")
         print(*aligned([head, *((*_cells(row), f"{row.reset_after_s or 0:.0f} s") for row in rows)]), sep="\n")
     else:
-        hint = "" if options.path else "; limits that count every path apart need --path /the/path"
-        print(f"nothing is counted for {options.key!r}{hint}")
+        _tell_of_nothing(inspection, options)
     return 0 if rows else FAILED
 
 
 def _reset(options: argparse.Namespace) -> int:
-    count = Inspection(segment_named(options.name)).reset(options.key, options.path)
+    inspection = Inspection(segment_named(options.name))
+    count = inspection.reset(options.key, options.path)
+    if options.key is not None and not count:
+        _tell_of_nothing(inspection, options)
+        return FAILED
     what = "all hits" if options.key is None else f"the hits of {options.key!r}"
     print(f"forgot {what}, of {count} limit{'' if count == 1 else 's'}")
-    return 0 if count or options.key is None else FAILED
+    return 0
+
+
+def _tell_of_nothing(inspection: Inspection, options: argparse.Namespace) -> None:
+    where = "" if options.path is None else f" at {options.path}"
+    similar = ", ".join(map(repr, inspection.similar(options.key)))
+    hints = [
+        *(["limits that count every path apart need --path /the/path"] if options.path is None else []),
+        *([f"recorded keys like it: {similar}"] if similar else []),
+    ]
+    print("; ".join([f"slidegate: nothing is counted for {options.key!r}{where}", *hints]), file=sys.stderr)
 
 
 def _top(options: argparse.Namespace) -> int:

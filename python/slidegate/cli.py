@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from ._cli_bench import add_bench
 from ._cli_errors import UNUSABLE, Unusable
 from ._cli_memory import add_memory_commands
 from ._cli_routes import add_routes
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_routes(commands)
     add_memory_commands(commands)
+    add_bench(commands)
     demo = commands.add_parser(
         "demo", add_help=False, help="start a server, call it until it refuses, show what happened"
     )

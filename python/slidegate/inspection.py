@@ -130,6 +130,11 @@ class Inspection:
                 rows.append(KeyRow(key_text, limit_text(quota), place, used, quota.amount, after_s))
         return rows
 
+    def similar(self, key: str) -> list[str]:
+        """Recorded keys that one may have meant."""
+        recorded = {row.key for row in self.keys(_MOST_KEYS) if not row.key.startswith("#")}
+        return difflib.get_close_matches(key, recorded, n=3)
+
     def reset(self, key: str | None = None, path: str | None = None) -> int:
         """Forgets all hits, or those of a key; returns how many limits had counted some for it, or there are."""
         if key is None:

@@ -128,9 +128,13 @@ def test_a_key_that_is_given_is_found(run: Run, client: Client, name: str, is_re
     without = run("inspect", name, "192.0.2.1")[1]
     assert ("3 of 3, refused" in without) is is_recorded
     assert "1 of 100" in without
-    status, out, _ = run("inspect", name, "192.0.2.99")
-    assert status == 1
-    assert "--path" in out
+    for command in ("inspect", "reset"):
+        status, out, err = run(command, name, "192.0.2.9")
+        assert (status, out) == (1, "")
+        assert "nothing is counted for '192.0.2.9'" in err
+        assert "--path" in err
+        assert ("recorded keys like it: '192.0.2.1'" in err) is is_recorded
+    assert json.loads(run("inspect", name, "192.0.2.99", "--json")[1]) == []
     (row, *_) = json.loads(run("inspect", name, "192.0.2.1", "--path", "/chat", "--json")[1])
     assert 0 < row["reset_after_s"] <= 3600
 
@@ -168,6 +172,7 @@ def test_files_are_looked_into_by_their_path(run: Run, tmp_path: Path, make_app:
         (("rm", "no-such-name"), "there is no"),
         (("inspect", "bad name!", "x"), "letters, digits"),
         (("top", "x", "--interval", "0"), "--interval"),
+        (("bench", "--rounds", "0"), "--rounds"),
     ],
 )
 def test_what_cannot_be_done_is_said(run: Run, arguments: tuple[str, ...], told: str) -> None:
@@ -219,6 +224,17 @@ def test_the_live_table_ends_with_ctrl_c(client: Client, name: str) -> None:
         assert process.stderr.read() == b""
     os.close(terminal)
     assert process.returncode == 130
+
+
+def test_bench_measures_both_in_turns() -> None:
+    command = [sys.executable, "-m", "slidegate", "bench", "--rounds", "2"]
+    told = json.loads(subprocess.run([*command, "--json"], check=True, capture_output=True, text=True).stdout)
+    assert [each["name"] for each in told["measured"]] == ["one key, 2 processes", "one key", "10,000 keys"]
+    for each in told["measured"]:
+        assert min(each["slidegate_ns"], each["limits_ns"], each["times_faster"]) > 0
+    table = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert table.stderr == ""
+    assert [line.split("  ")[0] for line in table.stdout.splitlines()[1:3]] == ["one key, 2 processes*", "one key"]
 
 
 def test_scopes_and_keys_are_told_in_words() -> None:
