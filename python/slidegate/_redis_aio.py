@@ -29,7 +29,7 @@ class AioConnection:
     Commands of one turn of the loop leave in one write, and answers go to whoever is next: a caller who is gone keeps
     the place. Commands wait while it connects. Whatever goes wrong closes it and fails all who wait, as nobody could
     tell whose the next answer is; what was sent is never sent again. `on_failure` is told when that disappoints
-    somebody, and when the server says that it cannot count now; `on_answer` is called when it has counted.
+    somebody, and when the server says that it cannot count now.
     """
 
     def __init__(
@@ -38,14 +38,12 @@ class AioConnection:
         script: Script,
         loop: asyncio.AbstractEventLoop,
         on_failure: Callable[[StorageError], None],
-        on_answer: Callable[[], None],
     ) -> None:
         """Begins to connect. The name of a host is resolved by the loop's own threads."""
         self._target = target
         self._script = script
         self._loop = loop
         self._on_failure = on_failure
-        self._on_answer = on_answer
         self._reader = RedisReader()
         self._socket: socket.socket | None = None
         self._is_ready = False
@@ -135,7 +133,6 @@ class AioConnection:
         if self._is_ended:
             return
         self._is_ready = True
-        self._on_answer()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -262,7 +259,6 @@ class AioConnection:
 
     def _on_readable(self) -> None:
         assert self._socket is not None
-        is_answered = False
         # TLS holds back what the selector does not see any more: all of it is taken, but not without end.
         for _ in range(_CHUNKS_AT_ONCE):
             try:
@@ -291,29 +287,24 @@ class AioConnection:
                         return
                 elif not answer.done():
                     answer.set_result(reply)
-                    is_answered = True
                 self._answered = number or self._answered
             if len(data) < _CHUNK and self._target.tls is None:
                 break
-        if is_answered and self._is_ready:
-            self._on_answer()
 
     def _settle_error(self, answer: Answer, tail: tuple[bytes, ...], number: int, reply: RedisReplyError) -> None:
         if number == 0:
             if not answer.done():
                 answer.set_exception(reply)
-        elif code_of(reply) == "NOSCRIPT":
+        elif code_of(reply) == "NOSCRIPT" and number != self._last_eval:
             # Not run, so it may be asked again; the text is sent once, also when many have found it missing.
             if not answer.done():
                 self._ask(answer, tail, b"EVALSHA" if number < self._last_eval else b"EVAL")
         elif is_of_the_connection(reply):
-            if not answer.done():
-                answer.set_exception(storage_error(self._target.name, reply))
+            self._asked.appendleft((answer, tail, number))
             self.end(storage_error(self._target.name, reply))
         else:
             error = storage_error(self._target.name, reply)
-            if isinstance(error, StorageUnavailable):
-                self._on_failure(error)
+            self._on_failure(error)
             if not answer.done():
                 answer.set_exception(error)
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
-from .errors import StorageError, StorageUnavailable
+from .errors import StorageError, StorageTimeout, StorageUnavailable
 from .health import Health
 
 _FAILURES_TO_OPEN = 3
@@ -55,16 +55,16 @@ class CircuitBreaker:
             raise StorageUnavailable(f"{self._name} is not asked until it answers again: {self._last_error}")
 
     def succeeded(self) -> None:
-        """The server has answered."""
-        if self._failures:
+        """The server has answered, and to the question."""
+        if self._failures or self._is_told:
             self._failures = 0
             self._is_told = False
 
     def failed(self, error: StorageError) -> None:
-        """The server has not, or only that it cannot."""
+        """The server has not, or only that it cannot, or nonsense. What is about one question only opens nothing."""
         with self._lock:
             self._last_error = str(error)
-            self._failures += 1
+            self._failures += isinstance(error, (StorageUnavailable, StorageTimeout))
             is_opening = not (self._is_open or self._failures < _FAILURES_TO_OPEN or self._stopped.is_set())
             is_to_tell = not self._is_told and (is_opening or monotonic() >= self._quiet_until_s)
             if is_to_tell:

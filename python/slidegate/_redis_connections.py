@@ -44,13 +44,14 @@ class LoopConnections:
         connection = self._by_loop.get(loop)
         if connection is None or not connection.can_ask():
             self._forget_closed_loops()
-            connection = AioConnection(self._target, self._script, loop, self._breaker.failed, self._breaker.succeeded)
+            connection = AioConnection(self._target, self._script, loop, self._breaker.failed)
             self._by_loop[loop] = connection
             self._await_end_of(loop)
         return connection.evaluate(question.tail)
 
     def distrust(self, error: StorageError) -> None:
-        """Closes the connection of this loop."""
+        """Closes the connection of this loop: the server answers, but nonsense."""
+        self._breaker.failed(error)
         connection = self._by_loop.get(asyncio.get_running_loop())
         if connection is not None:
             connection.end(error)
@@ -145,12 +146,10 @@ class ThreadConnections:
         """The script's answer. Waits for it as long as the target's deadlines say; raises StorageError."""
         self._breaker.admit()
         try:
-            answer = self._connection().evaluate(self._script, question.tail)
-        except (StorageUnavailable, StorageTimeout) as error:
+            return self._connection().evaluate(self._script, question.tail)
+        except StorageError as error:
             self._breaker.failed(error)
             raise
-        self._breaker.succeeded()
-        return answer
 
     def execute(self, *arguments: bytes) -> Any:
         """The answer to another command; an error is a value. Raises StorageError."""
@@ -161,14 +160,18 @@ class ThreadConnections:
             self._breaker.failed(error)
             raise
 
-    def distrust(self) -> None:
-        """Closes the connection of this thread."""
+    def distrust(self, error: StorageError) -> None:
+        """Closes the connection of this thread: the server answers, but nonsense."""
+        self._breaker.failed(error)
+        self._close_own()
+
+    def _close_own(self) -> None:
         if self._own.connection is not None:
             self._own.connection.close()
 
     def close(self) -> None:
         """Closes the connections of all threads. To be called when nobody asks any more."""
-        self.distrust()
+        self._close_own()
         self._own = _OfThread()
 
     def _connection(self) -> SyncConnection:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
-from ._core import RedisReplyError, redis_command
+from ._core import Quota, RedisReplyError, redis_command
 from ._redis_answers import storage_error
 from ._redis_breaker import CircuitBreaker
 from ._redis_connections import LoopConnections, ThreadConnections
@@ -29,7 +29,7 @@ from ._redis_script import (
 )
 from ._redis_sync import SyncConnection
 from ._redis_uri import RedisTarget
-from .decision import Essentials
+from .decision import NS_PER_S, Essentials
 from .errors import ConfigurationError, StorageError, StorageUnavailable
 from .health import Health
 from .storage import FlatReads, Rule
@@ -38,6 +38,8 @@ Key = str | bytes
 _POLICIES_KEPT = 4096
 _KEYS_AT_ONCE = b"1000"
 _Meaning = TypeVar("_Meaning")
+_PROBED = RedisRule.of(Quota(1, NS_PER_S), "probe")
+_PROBE = ask(b"hit", [_PROBED], [lead_of("", is_hashed=False) + _PROBED.suffix], [1])
 
 
 class RedisTicket:
@@ -85,8 +87,10 @@ class RedisPolicy:
         target: RedisTarget,
         loops: LoopConnections,
         threads: ThreadConnections,
+        breaker: CircuitBreaker,
         denials: Denials,
     ) -> None:
+        self._breaker = breaker
         self._denials = denials
         self._rules = rules
         self._target = target
@@ -188,18 +192,23 @@ class RedisPolicy:
 
     def _blocking(self, question: Question, meaning: Callable[[Any], _Meaning]) -> _Meaning:
         try:
-            return meaning(self._threads.evaluate(question))
+            meant = meaning(self._threads.evaluate(question))
         except ValueError as error:
-            self._threads.distrust()
-            raise self._nonsense(error) from error
+            nonsense = self._nonsense(error)
+            self._threads.distrust(nonsense)
+            raise nonsense from error
+        self._breaker.succeeded()
+        return meant
 
     def _understood(self, answer: Any, meaning: Callable[[Any], _Meaning]) -> _Meaning:
         try:
-            return meaning(answer)
+            meant = meaning(answer)
         except ValueError as error:
             nonsense = self._nonsense(error)
             self._loops.distrust(nonsense)
             raise nonsense from error
+        self._breaker.succeeded()
+        return meant
 
     def _nonsense(self, error: ValueError) -> StorageUnavailable:
         return StorageUnavailable(f"{self._target.name}: {error}")
@@ -216,6 +225,7 @@ class RedisStorage(FlatReads):
             raise ConfigurationError(f"storage_uri: {error}") from error
         logger = logging.getLogger("slidegate") if logger is None else logger
         self._target = target
+        self._script = script
         self._breaker = CircuitBreaker(target.name, self._probe, logger)
         self._denials = Denials(target.deny_cache_s)
         self._loops = LoopConnections(target, script, self._breaker)
@@ -262,15 +272,15 @@ class RedisStorage(FlatReads):
             self._target,
             self._loops,
             self._threads,
+            self._breaker,
             self._denials,
         )
 
     def _probe(self) -> None:
         connection = SyncConnection(self._target)
         try:
-            answer = connection.execute(b"PING")
-            if isinstance(answer, RedisReplyError):
-                raise storage_error(self._target.name, answer)
+            # No PING, which servers answer that cannot count.
+            essentials_of(connection.evaluate(self._script, _PROBE.tail), [_PROBED])
         finally:
             connection.close()
 

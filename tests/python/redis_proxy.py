@@ -14,12 +14,14 @@ class FaultyProxy:
 
     `fault` is asked about every piece that the server sends, and returns what the client gets instead; None closes the
     connection. Each of its `pieces` comes `delay_s` late; requests that are dropped never reach the server.
+    After `cut_after` bytes of a piece the connection is closed.
     """
 
     def __init__(self, server_path: str) -> None:
         self.server_path = server_path
         self.fault: Callable[[bytes], bytes | None] = bytes
         self.is_dropping_requests = False
+        self.cut_after: int | None = None
         self.delay_s = 0.0
         self.accepted = 0
         self.pieces = 0
@@ -76,7 +78,9 @@ class FaultyProxy:
                 changed = self.fault(data)
                 if changed is None:
                     break
-                client.sendall(changed)
+                client.sendall(changed[: self.cut_after])
+                if self.cut_after is not None:
+                    break
         self._close(client, server)
 
     @staticmethod
