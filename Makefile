@@ -1,4 +1,4 @@
-# KEEP=1 leaves the demo server running.
+# KEEP=1 leaves the demo server running; STORAGE=redis has it count in a Redis that it starts.
 PYTHON_BIN := .venv/bin/python
 WERROR := $(or $(SLIDEGATE_WERROR),OFF)
 CLANG := $(firstword $(foreach name,clang++ $(addprefix clang++-,22 21 20 19 18 17 16 15 14),$(shell command -v $(name))))
@@ -19,7 +19,7 @@ test-setup:
 	@.ci/setup tests
 
 demo: setup
-	@$(PYTHON_BIN) -m slidegate.demo $(if $(KEEP),--keep)
+	@$(PYTHON_BIN) -m slidegate.demo $(if $(KEEP),--keep) $(if $(STORAGE),--storage $(STORAGE))
 
 test: cpp-test tsan asan model python-test oldest stubtest lint
 

@@ -1,4 +1,7 @@
-"""The application of `python -m slidegate.demo`: four routes, four limits."""
+"""The application of `python -m slidegate.demo`: four routes, four limits.
+
+RATELIMIT_STORAGE_URL says where they are counted, as for every limiter.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shows limits at work: `python -m slidegate.demo [--keep] [--port N]`.
+"""Shows limits at work: `python -m slidegate.demo [--keep] [--port N] [--storage redis]`.
 
 Starts a real server on a free port of this machine, calls it as a client would until it refuses, prints what came back,
 and fails when that is not what the limits promise. With --keep it serves on until Ctrl-C.
@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import importlib.util
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPMessage
 
 from ._columns import aligned
+from ._demo_redis import redis_server
 
 HOST = "127.0.0.1"
 PATIENCE_S = 30
@@ -108,16 +110,20 @@ def transcript(answer: Answer) -> str:
 
 
 @contextlib.contextmanager
-def server(port: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def server(port: int, storage_uri: str | None = None) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """A running server: its port and its process, which is ended on the way out.
 
-    The socket is bound here and inherited, so nobody can take the port in between. Raises OSError when it is taken.
+    It counts in `storage_uri`. The socket is bound here and inherited, so nobody can take the port in between. Raises
+    OSError when it is taken.
     """
     with socket.create_server((HOST, port)) as listener, tempfile.TemporaryFile() as errors:
         port, descriptor = listener.getsockname()[1], listener.fileno()
         command = [sys.executable, "-m", "slidegate._demo_app", str(descriptor)]
         # A session of its own: Ctrl-C is for this process, which then ends the server.
-        process = subprocess.Popen(command, pass_fds=[descriptor], stderr=errors, start_new_session=True)
+        environment = {**os.environ, **({} if storage_uri is None else {"RATELIMIT_STORAGE_URL": storage_uri})}
+        process = subprocess.Popen(
+            command, env=environment, pass_fds=[descriptor], stderr=errors, start_new_session=True
+        )
         # Were it left open here, requests would wait for a server that has died.
         listener.close()
         try:
@@ -133,16 +139,19 @@ def server(port: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
             process.wait(PATIENCE_S)
 
 
-def run(port: int, *, keeps_serving: bool) -> int:
-    """The demonstration; returns the exit status."""
-    with server(port) as (port, process):
+def run(port: int, *, keeps_serving: bool, storage: str = "memory") -> int:
+    """The demonstration, which counts in memory, or in a Redis of its own; returns the exit status."""
+    with contextlib.ExitStack() as stack:
+        uri = stack.enter_context(redis_server()) if storage == "redis" else None
+        port, process = stack.enter_context(server(port, uri))
         called = routes()
         connection = HTTPConnection(HOST, port, timeout=PATIENCE_S)
         for route in called:
             route.call(connection)
         connection.close()
         address, chat = f"http://{HOST}:{port}", called[0]
-        print(f"slidegate demo on {address}\n\n{table(called)}\n")
+        where = "" if uri is None else f", counting in {uri}"
+        print(f"slidegate demo on {address}{where}\n\n{table(called)}\n")
         print(f"Call {chat.limit + 1} of {chat.name}, the same as `curl -i -X {chat.method} {address}{chat.path}`:\n")
         print(transcript(chat.answers[chat.limit]))
         complaints = [complaint for route in called if (complaint := route.complaint())]
@@ -162,6 +171,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m slidegate.demo", description="Shows limits at work.")
     parser.add_argument("--keep", action="store_true", help="go on serving until Ctrl-C")
     parser.add_argument("--port", type=int, default=0, metavar="N", help="port to serve on; a free one by default")
+    parser.add_argument(
+        "--storage", choices=("memory", "redis"), default="memory", help="redis: a server that is started for this"
+    )
     options = parser.parse_args(arguments)
     missing = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
     if missing:
@@ -170,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Without this the process would end at once, and leave the server behind.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        return run(options.port, keeps_serving=options.keep)
+        return run(options.port, keeps_serving=options.keep, storage=options.storage)
     except (OSError, RuntimeError) as error:
         print(f"FAILED: {error}", file=sys.stderr)
         return 1

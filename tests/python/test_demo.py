@@ -20,8 +20,9 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 COMMAND = [sys.executable, "-m", "slidegate.demo"]
 
 
-def test_the_demo_shows_every_limit_at_work_and_leaves_no_server() -> None:
-    done = subprocess.run(COMMAND, capture_output=True, text=True, timeout=60, check=False)
+@pytest.mark.parametrize("storage", [[], ["--storage", "redis"]])
+def test_the_demo_shows_every_limit_at_work_and_leaves_no_server(storage: list[str]) -> None:
+    done = subprocess.run([*COMMAND, *storage], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     rows = {
         line.split()[1]: line.split()[2:] for line in done.stdout.splitlines() if line.startswith(("GET ", "POST "))
@@ -41,6 +42,10 @@ def test_the_demo_shows_every_limit_at_work_and_leaves_no_server() -> None:
     assert address is not None
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", int(address[1])))
+    redis = re.search(r"counting in redis\+unix://(\S+)", done.stdout)
+    assert (redis is None) == (not storage)
+    if redis is not None:
+        assert not Path(redis[1]).exists()
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
