@@ -28,9 +28,9 @@ __all__ = ["LimiterCollector", "metrics_app"]
 class LimiterCollector(Collector):
     """Reads limiters when it is asked, for a registry of one's own. Thread-safe.
 
-    `names` are the values of the label `limiter`, by default "limiter", "limiter_2" and so on. Of a limiter on a
-    storage of `limits` there are the errors, and what is counted while it is out of reach. ConfigurationError is raised
-    for one that then counts nothing, as it has no memory that workers share, and for names that do not fit.
+    `names` are the values of the label `limiter`, by default "limiter", "limiter_2" and so on. Of a limiter on
+    Redis, or another server, there are the errors, and what is counted while that is out of reach. One that then counts
+    nothing has no memory that workers share: ConfigurationError, as for names that do not fit.
     """
 
     def __init__(self, *limiters: Limiter, names: tuple[str, ...] = ()) -> None:
@@ -40,11 +40,11 @@ class LimiterCollector(Collector):
         self._engines: list[tuple[str, Any]] = []
         for name, limiter in zip(names, limiters, strict=True):
             storage = limiter._checker.storage
-            is_elsewhere = limiter._bridge is not None and not limiter._in_memory_fallback_enabled
-            if is_elsewhere or not isinstance(storage, MemoryStorage):
+            is_elsewhere = limiter._remote is not None or limiter._bridge is not None
+            if (is_elsewhere and limiter._on_error != "local") or not isinstance(storage, MemoryStorage):
                 raise ConfigurationError(
-                    "metrics are read from memory, and this limiter counts in a storage of `limits` alone; it needs"
-                    " in_memory_fallback_enabled=True, or no such storage_uri"
+                    "metrics are read from memory that workers share, and this limiter counts in a server alone; it"
+                    ' needs on_error="local", or no such storage_uri'
                 )
             self._engines.append((name, storage.engine))
 

@@ -119,17 +119,31 @@ def test_dynamic_limits_that_fail_are_errors(make_app: MakeApp) -> None:
         assert metrics_of(limiter)["slidegate_errors_total", "limiter", outcome] == 2
 
 
-def test_of_a_storage_elsewhere_there_is_what_happens_when_it_is_out_of_reach(make_app: MakeApp) -> None:
-    limiter = Limiter(get_remote_address, storage_uri="memcached://127.0.0.1:1", in_memory_fallback_enabled=True)
+@pytest.mark.parametrize(("scheme", "kind"), [("memcached", "fixed-window"), ("redis", "moving-window")])
+def test_of_a_server_there_is_what_happens_while_it_is_out_of_reach(make_app: MakeApp, scheme: str, kind: str) -> None:
+    limiter = Limiter(get_remote_address, storage_uri=f"{scheme}://127.0.0.1:1", on_error="local")
     assert client_on(limiter, make_app).statuses("/chat", 4)[-1] == 429
     found = metrics_of(limiter)
     assert found["slidegate_errors_total", "limiter", "fallback"] == 4
-    assert found["slidegate_requests_total", "3 per minute, fixed-window", "limiter", "refused", "each path"] == 1
+    assert found["slidegate_requests_total", f"3 per minute, {kind}", "limiter", "refused", "each path"] == 1
+
+
+@pytest.mark.parametrize(("on_error", "status", "outcome"), [("open", 200, "passed"), ("closed", 503, "raised")])
+def test_requests_that_a_server_could_not_decide_are_errors(
+    make_app: MakeApp, on_error: Any, status: int, outcome: str
+) -> None:
+    limiter = Limiter(get_remote_address, storage_uri="redis://127.0.0.1:1", on_error="local")
+    client = client_on(limiter, make_app, on_error=on_error)
+    assert client.statuses("/chat", 2) == [status] * 2
+    found = metrics_of(limiter)
+    counts = {kind: found["slidegate_errors_total", "limiter", kind] for kind in ("raised", "passed", "fallback")}
+    assert counts == {"raised": 0, "passed": 0, "fallback": 0} | {outcome: 2}
 
 
 def test_metrics_that_cannot_be_had_are_an_error() -> None:
-    with pytest.raises(ConfigurationError, match="in_memory_fallback_enabled=True"):
-        LimiterCollector(Limiter(get_remote_address, storage_uri="memcached://127.0.0.1:1"))
+    for uri in ("memcached://127.0.0.1:1", "redis://127.0.0.1:1"):
+        with pytest.raises(ConfigurationError, match='on_error="local"'):
+            LimiterCollector(Limiter(get_remote_address, storage_uri=uri))
     limiter = Limiter(get_remote_address)
     for names in (("one", "two"), ("one",)):
         with pytest.raises(ConfigurationError, match="one for each of"):
