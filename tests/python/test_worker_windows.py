@@ -25,6 +25,8 @@ LIMIT = 30
 WINDOW_NS = 1_000_000_000
 # A tick of this window is 20 us; a hit may stay for one longer, and leaves no sooner.
 SLACK_NS = 1_000_000
+# A machine with more to do than it has processors for may keep a worker from writing for this long.
+KEPT_NS = 500_000_000
 ENOUGH_WINDOWS = 6
 
 PROGRAM = """
@@ -133,7 +135,7 @@ class FixedWindow:
         return any(not each.is_admitted for each in self.answers)
 
     def kills(self, killed_ns: list[int]) -> int:
-        return sum(self.ends_ns - WINDOW_NS - SLACK_NS <= each <= self.ends_ns + SLACK_NS for each in killed_ns)
+        return sum(self.ends_ns - WINDOW_NS - SLACK_NS <= each <= self.ends_ns + KEPT_NS for each in killed_ns)
 
 
 def fixed_windows(every: list[Answer]) -> list[FixedWindow]:
@@ -180,8 +182,8 @@ def test_a36_every_window_admits_exactly_the_limit_while_workers_are_killed(kind
             return min(disturbed, len(used_up) - disturbed) >= ENOUGH_WINDOWS // 2
 
         def kill_one() -> bool:
-            # In every other two windows, so that some are whole.
-            if time.monotonic_ns() // (2 * WINDOW_NS) % 2 == 0:
+            # In every other three windows, so that some are whole.
+            if time.monotonic_ns() // (3 * WINDOW_NS) % 2 == 0:
                 recent = sorted({each.pid for each in answers(tmp_path, "moving")[-50:]})
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(dice.choice(recent), signal.SIGKILL)
@@ -207,4 +209,4 @@ def test_a36_every_window_admits_exactly_the_limit_while_workers_are_killed(kind
     for refused in (each for each in moving if not each.is_admitted):
         since_ns = refused.begun_ns - WINDOW_NS - SLACK_NS
         before = sum(since_ns <= each.ended_ns and each.begun_ns <= refused.ended_ns for each in admitted)
-        assert before + sum(since_ns <= each <= refused.ended_ns + SLACK_NS for each in killed_ns) >= LIMIT
+        assert before + sum(since_ns <= each <= refused.ended_ns + KEPT_NS for each in killed_ns) >= LIMIT
