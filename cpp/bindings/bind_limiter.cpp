@@ -178,6 +178,12 @@ void bind_policy(py::module_& module) {
             },
             py::arg("ticket"), py::pos_only())
         .def(
+            "tally",
+            [](const TimedPolicy& self, bool is_admitted, std::size_t refusing) {
+                self.policy.tally(is_admitted, refusing);
+            },
+            py::arg("is_admitted"), py::arg("refusing"), py::pos_only())
+        .def(
             "reset",
             [](const TimedPolicy& self, const py::object& keys) {
                 Keys read;
@@ -197,15 +203,25 @@ void bind_policy(py::module_& module) {
     forbid_new(policy);
 }
 
-// (index, quota, scope, whether that is whole, admitted, refused)
+// A quota and a scope, and perhaps a name.
+Rule rule_of(py::handle rule) {
+    const auto parts = py::cast<std::vector<py::object>>(rule);
+    if (parts.size() != 2 && parts.size() != 3) {
+        throw py::type_error("a rule is a quota and a scope, and perhaps a name");
+    }
+    return {py::cast<Quota>(parts[0]), py::cast<std::string>(parts[1]),
+            parts.size() == 3 ? py::cast<std::string>(parts[2]) : std::string()};
+}
+
+// (index, quota, scope, whether that is whole, admitted, refused, name)
 py::list rules_of(const TimedLimiter& self) {
     py::list rules;
     const auto counts = self.get().rules();
     for (std::size_t i = 0; i < counts.size(); ++i) {
         if (counts[i]) {
             const RuleCounts& each = *counts[i];
-            rules.append(
-                py::make_tuple(i, each.quota, py::bytes(each.scope), each.is_whole, each.admitted, each.refused));
+            rules.append(py::make_tuple(i, each.quota, py::bytes(each.scope), each.is_whole, each.admitted,
+                                        each.refused, py::bytes(each.name)));
         }
     }
     return rules;
@@ -274,11 +290,11 @@ void bind_limiter(py::module_& module) {
         .def_property_readonly("clock", &TimedLimiter::clock)
         .def(
             "policy",
-            [](const std::shared_ptr<TimedLimiter>& self, const std::vector<std::pair<Quota, std::string>>& rules) {
+            [](const std::shared_ptr<TimedLimiter>& self, const py::sequence& rules) {
                 std::vector<Rule> converted;
                 converted.reserve(rules.size());
-                for (const auto& [quota, scope] : rules) {
-                    converted.push_back({quota, scope});
+                for (const py::handle each : rules) {
+                    converted.push_back(rule_of(each));
                 }
                 return std::make_shared<TimedPolicy>(TimedPolicy{self, self->policy(converted)});
             },

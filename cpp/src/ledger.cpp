@@ -37,11 +37,12 @@ std::string load(const Word* words, std::size_t count, std::uint64_t size) {
     return text;
 }
 
-std::uint64_t fingerprint_of(const Quota& quota, std::string_view scope) noexcept {
+std::uint64_t fingerprint_of(const Quota& quota, std::string_view scope, std::string_view name) noexcept {
     Hasher hasher({0x6c6564676572, 0x72756c65});
     hasher.word(quota.amount());
     hasher.word(static_cast<std::uint64_t>(quota.window()));
     hasher.word(static_cast<std::uint64_t>(quota.strategy()));
+    hasher.word(Hasher({0x6c6564676572, 0x6e616d65}).finish(name.data(), name.size())[0]);
     return hasher.finish(scope.data(), scope.size())[0];
 }
 
@@ -72,7 +73,8 @@ std::optional<RuleCounts> read(const LedgerRule& rule) {
         RuleCounts counts{
             Quota(rule.amount.load(std::memory_order_relaxed),
                   static_cast<Nanos>(rule.window.load(std::memory_order_relaxed)), static_cast<Strategy>(strategy)),
-            load(rule.scope, LedgerRule::kScopeWords, size)};
+            load(rule.scope, LedgerRule::kScopeWords, size),
+            load(rule.name, LedgerRule::kNameWords, rule.name_size.load(std::memory_order_relaxed))};
         counts.is_whole = counts.scope.size() == size;
         for (const Tally& tally : rule.tallies) {
             counts.admitted += tally.admitted.load(std::memory_order_relaxed);
@@ -92,8 +94,8 @@ void LedgerRule::count(bool is_admitted) noexcept {
     (is_admitted ? tally.admitted : tally.refused).fetch_add(1, std::memory_order_relaxed);
 }
 
-LedgerRule* Ledger::enter(const Quota& quota, std::string_view scope) noexcept {
-    const std::uint64_t fingerprint = fingerprint_of(quota, scope);
+LedgerRule* Ledger::enter(const Quota& quota, std::string_view scope, std::string_view name) noexcept {
+    const std::uint64_t fingerprint = fingerprint_of(quota, scope, name);
     for (LedgerRule& rule : rules) {
         std::uint64_t state = rule.state.load(std::memory_order_acquire);  // (1)
         if (state == LedgerRule::kFree &&
@@ -103,7 +105,9 @@ LedgerRule* Ledger::enter(const Quota& quota, std::string_view scope) noexcept {
             rule.window.store(static_cast<std::uint64_t>(quota.window()), std::memory_order_relaxed);
             rule.strategy.store(static_cast<std::uint64_t>(quota.strategy()), std::memory_order_relaxed);
             rule.scope_size.store(scope.size(), std::memory_order_relaxed);
+            rule.name_size.store(name.size(), std::memory_order_relaxed);
             store(scope, rule.scope, LedgerRule::kScopeWords);
+            store(name, rule.name, LedgerRule::kNameWords);
             rule.state.store(LedgerRule::kWritten, std::memory_order_release);  // (2)
             return &rule;
         }

@@ -15,6 +15,7 @@ from ._callables import Settle, qualified_name
 from ._core import Quota
 from ._places import KeyStyle, Place, counted_path, place_of, route_place
 from .errors import ConfigurationError
+from .storage import Rule
 from .wrappers import Limit, LimitGroup, whole_cost
 
 OnMissingKey: TypeAlias = Literal["shared", "refuse", "skip"]
@@ -54,6 +55,11 @@ class Charge(NamedTuple):
     place: Place
     key: str
     cost: int
+
+    @property
+    def rule(self) -> Rule:
+        """What the engine counts by."""
+        return self.quota, self.place.rule_scope, self.limit.name or ""
 
     @property
     def same(self) -> tuple[Quota, Place, str]:

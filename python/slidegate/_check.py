@@ -28,7 +28,7 @@ from ._views import COMPLETE, TAKEN, TOLD_BY, VIEW, Ahead, CurrentLimit, Policy,
 from .counter import Counter
 from .decision import NS_PER_S, Decision, Essentials
 from .errors import ConfigurationError, RateLimitExceeded, StorageError, StorageOut
-from .storage import OnError, Storage
+from .storage import MemoryStorage, OnError
 from .wrappers import Limit, LimitGroup
 
 Check: TypeAlias = Callable[[HTTPConnection, Settle], Coroutine[Any, Any, None] | None]
@@ -72,7 +72,7 @@ class Checker:
     """
 
     owner: object
-    storage: Storage
+    storage: MemoryStorage
     reader: ChargeReader
     headers: HeaderFormat
     logger: logging.Logger
@@ -290,18 +290,34 @@ class Checker:
         if refused is not None:
             return refused
         if isinstance(foreign, Bridge):
-            return await foreign.count(charges, asked, lambda: self._fall_back(plan, charges, asked, state))
+            there = list(charges)
+
+            async def count_here() -> tuple[Charge, Essentials] | None:
+                there.clear()
+                return await self._fall_back(plan, charges, asked, state)
+
+            outcome = await foreign.count(charges, asked, count_here)
+            if there and outcome is not None:
+                self._tally(there, *outcome)
+            return outcome
         if foreign is not None:
             return await self._count_by(foreign, charges, asked)
         if self.remote is None:
             return self._take(charges, state)
         try:
-            return await take_remotely(self.remote, charges, asked.settle, state, self._refresh)
+            decided = await take_remotely(self.remote, charges, asked.settle, state, self._refresh)
         except StorageError as error:
             try:
                 return await self._fall_back(plan, charges, asked, state)
             except StorageOut as out:
                 raise out from error
+        self._tally(charges, *decided)
+        return decided
+
+    def _tally(self, charges: Sequence[Charge], decisive: Charge, essentials: Essentials) -> None:
+        # What others have decided is told by metrics as what the engine has.
+        at = next((at for at, each in enumerate(charges) if each is decisive), 0)
+        self._policy(charges).tally(essentials[0], at)
 
     async def _fall_back(
         self, plan: Plan, charges: list[Charge], asked: Asked, state: MutableMapping[str, Any]
@@ -356,7 +372,7 @@ class Checker:
             return beside_carried(charges, self._policy_of, lambda: self._take_now(charges, state))
 
     def _policy_of(self, quota: Quota, charge: Charge) -> Any:
-        return self.storage.policy(((quota, charge.place.rule_scope),))
+        return self.storage.policy(((quota, *charge.rule[1:]),))
 
     def _take_now(self, charges: list[Charge], state: MutableMapping[str, Any]) -> tuple[Charge, Essentials]:
         certain = [charge for charge in charges if charge.group.read_deduct is None]
@@ -406,7 +422,7 @@ class Checker:
         return least, (True, 0, least.limit.limit.amount, 0, 0)
 
     def _policy(self, charges: Sequence[Charge]) -> Any:
-        return self.storage.policy(tuple((each.quota, each.place.rule_scope) for each in charges))
+        return self.storage.policy(tuple(each.rule for each in charges))
 
     async def _refresh(self, state: MutableMapping[str, Any], hold: Hold, settle: Settle) -> None:
         view = state.get(VIEW)

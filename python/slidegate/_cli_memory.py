@@ -131,7 +131,7 @@ def _top(options: argparse.Namespace) -> int:
         print(json.dumps({"keys": rows, "limits": [asdict(row) for row in inspection.rules()], **memory}, indent=2))
     elif options.once:
         keys = [_cells(row) for row in inspection.keys(options.most)]
-        limits = [(row.limit, shown(row.scope), str(row.admitted), str(row.refused)) for row in inspection.rules()]
+        limits = [(row.told, shown(row.scope), str(row.admitted), str(row.refused)) for row in inspection.rules()]
         print(*aligned([("KEY", "LIMIT", "SCOPE", "USED"), *keys]), "", sep="\n")
         print(*aligned([("LIMIT", "SCOPE", "ADMITTED", "REFUSED"), *limits]), "", sep="\n")
         print(memory_text(inspection))

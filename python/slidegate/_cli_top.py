@@ -42,7 +42,7 @@ class View:
     def drawn(self, height: int) -> RenderableType:
         """Looks, and draws at most so many lines: of limits the busiest, of keys the fullest."""
         now_s = time.monotonic()
-        rules = {(rule.limit, rule.scope): rule for rule in self._inspection.rules()}
+        rules = {(rule.told, rule.scope): rule for rule in self._inspection.rules()}
         busiest = sorted(rules.values(), key=lambda rule: rule.admitted + rule.refused, reverse=True)
         busiest = busiest[: max(_LEAST_ROWS, height // 2 - _FRAME)]
         memory = Text(memory_text(self._inspection) + "; Ctrl-C ends", style="dim", no_wrap=True, overflow="ellipsis")
@@ -57,11 +57,11 @@ class View:
         for name in ("admitted", "per s", "refused", "per s"):
             table.add_column(name, justify="right", no_wrap=True)
         for rule in rules:
-            before = self._before.get((rule.limit, rule.scope))
+            before = self._before.get((rule.told, rule.scope))
             pairs = ((rule.admitted, before.admitted), (rule.refused, before.refused)) if before else ()
             rates = [f"{(now - then) / passed_s:,.1f}" for now, then in pairs] or ["", ""]
             refused = Text(f"{rule.refused:,}", style="red" if rule.refused else "")
-            table.add_row(_limit(rule.limit), shown(rule.scope), f"{rule.admitted:,}", rates[0], refused, rates[1])
+            table.add_row(_limit(rule.told), shown(rule.scope), f"{rule.admitted:,}", rates[0], refused, rates[1])
         if not rules:
             table.add_row(Text("nothing has been limited here yet", style="dim"))
         return table

@@ -55,7 +55,7 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
         return check_in_general
 
     charges = _fixed_charges(checker, plan)
-    policy = checker.storage.policy(tuple((each.quota, each.place.rule_scope) for each in charges))
+    policy = checker.storage.policy(tuple(each.rule for each in charges))
     costs = tuple(each.cost for each in charges)
     key_function = plan.groups[0].key_function
     key_prefix = checker.reader.key_prefix

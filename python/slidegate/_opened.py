@@ -34,14 +34,13 @@ def open_storages(
     size: int | None,
     on_full: OnFull,
     clock: Clock | None,
-    is_local_common: bool,
     has_policy: bool,
     record_keys: bool,
     logger: logging.Logger,
 ) -> Opened:
     """What the settings of a limiter name. Connects to no Redis.
 
-    What counts instead of another storage is common to the workers of a server if `is_local_common`. `has_policy` says
+    What counts instead of another storage, and for metrics, is common to the workers of a server. `has_policy` says
     whether errors of a storage of `limits` are anything else than errors of the requests.
 
     Raises ConfigurationError, and StorageError for what cannot be opened.
@@ -67,7 +66,6 @@ def open_storages(
         on_full=on_full,
         clock=clock,
         on_damage=None if is_elsewhere else options.get("on_damage"),
-        is_common=is_local_common or not is_elsewhere,
         record_keys=record_keys,
     )
     return Opened(local, remote, bridge, chosen)

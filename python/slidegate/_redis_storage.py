@@ -268,7 +268,7 @@ class RedisStorage(FlatReads):
 
     def _policy(self, rules: tuple[Rule, ...]) -> RedisPolicy:
         return RedisPolicy(
-            tuple(RedisRule.of(quota, scope) for quota, scope in rules),
+            tuple(RedisRule.of(quota, scope) for quota, scope, *_ in rules),
             self._target,
             self._loops,
             self._threads,

@@ -54,7 +54,7 @@ async def peek_all_remotely(
 
 
 def policy_of(storage: RedisStorage, charges: Sequence[Charge]) -> RedisPolicy:
-    return storage.policy(tuple((each.quota, each.place.rule_scope) for each in charges))
+    return storage.policy(tuple(each.rule for each in charges))
 
 
 def _holds(

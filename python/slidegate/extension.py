@@ -173,7 +173,6 @@ class Limiter(ByHand, Replaceable):
             size=size,
             on_full=on_full,
             clock=clock,
-            is_local_common=self._on_error == "local",
             has_policy=self._on_error is not None,
             record_keys=record_keys,
             logger=self.logger,

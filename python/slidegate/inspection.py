@@ -41,6 +41,13 @@ class RuleRow:
     scope: str
     admitted: int
     refused: int
+    name: str = ""
+    """What the limit is called; empty without a name."""
+
+    @property
+    def told(self) -> str:
+        """The limit, after its name when it has one."""
+        return f"{self.name}: {self.limit}" if self.name else self.limit
 
 
 @dataclass(frozen=True)
@@ -160,15 +167,16 @@ class Inspection:
 
 def rule_rows(engine: Limiter) -> list[RuleRow]:
     """The limits of an engine. Those that would look the same are one."""
-    counts: dict[tuple[str, str], list[int]] = {}
-    for _, quota, scope, is_whole, admitted, refused in engine.rules():
+    counts: dict[tuple[str, str, str], list[int]] = {}
+    for _, quota, scope, is_whole, admitted, refused, name in engine.rules():
         # What is no UTF-8 is shown as Python would, as others want text.
         text = scope_text(text_of(scope)).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         shown = text + ("" if is_whole else "...")
-        sums = counts.setdefault((limit_text(quota), shown), [0, 0])
+        called = name.decode("utf-8", "backslashreplace")
+        sums = counts.setdefault((limit_text(quota), shown, called), [0, 0])
         sums[0] += admitted
         sums[1] += refused
-    return [RuleRow(limit, scope, *sums) for (limit, scope), sums in counts.items()]
+    return [RuleRow(limit, scope, sums[0], sums[1], called) for (limit, scope, called), sums in counts.items()]
 
 
 def parts_in(text: str) -> tuple[list[str], str]:

@@ -20,7 +20,6 @@ from starlette.types import Receive, Scope, Send
 from .errors import ConfigurationError
 from .extension import Limiter
 from .inspection import rule_rows
-from .storage import MemoryStorage
 
 __all__ = ["LimiterCollector", "metrics_app"]
 
@@ -28,32 +27,25 @@ __all__ = ["LimiterCollector", "metrics_app"]
 class LimiterCollector(Collector):
     """Reads limiters when it is asked, for a registry of one's own. Thread-safe.
 
-    `names` are the values of the label `limiter`, by default "limiter", "limiter_2" and so on. Of a limiter on
-    Redis, or another server, there are the errors, and what is counted while that is out of reach. One that then counts
-    nothing has no memory that workers share: ConfigurationError, as for names that do not fit.
+    `names` are the values of the label `limiter`, by default "limiter", "limiter_2" and so on. Of a limiter on Redis
+    or another server, it is what that has told the workers of this one. Raises ConfigurationError for names that do not
+    fit.
     """
 
     def __init__(self, *limiters: Limiter, names: tuple[str, ...] = ()) -> None:
         names = names or tuple(f"limiter_{at + 1}" if at else "limiter" for at in range(len(limiters)))
         if not len(limiters) == len(set(names)) == len(names):
             raise ConfigurationError(f"names={names!r} are not one for each of {len(limiters)} limiters")
-        self._engines: list[tuple[str, Any]] = []
+        self._limiters: list[tuple[str, Limiter, Any]] = []
         for name, limiter in zip(names, limiters, strict=True):
-            storage = limiter._checker.storage
-            is_elsewhere = limiter._remote is not None or limiter._bridge is not None
-            if (is_elsewhere and limiter._on_error != "local") or not isinstance(storage, MemoryStorage):
-                raise ConfigurationError(
-                    "metrics are read from memory that workers share, and this limiter counts in a server alone; it"
-                    ' needs on_error="local", or no such storage_uri'
-                )
-            self._engines.append((name, storage.engine))
+            self._limiters.append((name, limiter, limiter._checker.storage.engine))
 
     def collect(self) -> Iterator[Metric]:
         """One sample for each limit and outcome, and the state of each limiter's memory."""
         requests = CounterMetricFamily(
             "slidegate_requests",
             "Requests that a limit was asked about, since its memory was made.",
-            labels=["limiter", "limit", "scope", "outcome"],
+            labels=["limiter", "name", "limit", "scope", "outcome"],
         )
         errors = CounterMetricFamily(
             "slidegate_errors",
@@ -68,17 +60,24 @@ class LimiterCollector(Collector):
         full = CounterMetricFamily(
             "slidegate_inserts_failed", "New keys that no memory was left for.", labels=["limiter"]
         )
-        for name, engine in self._engines:
+        available = GaugeMetricFamily(
+            "slidegate_storage_available",
+            "Whether the storage is asked now: 1, or 0 while it is out.",
+            labels=["limiter"],
+        )
+        for name, limiter, engine in self._limiters:
             for rule in rule_rows(engine):
-                requests.add_metric([name, rule.limit, rule.scope, "admitted"], rule.admitted)
-                requests.add_metric([name, rule.limit, rule.scope, "refused"], rule.refused)
+                labels = [name, rule.name, rule.limit, rule.scope]
+                requests.add_metric([*labels, "admitted"], rule.admitted)
+                requests.add_metric([*labels, "refused"], rule.refused)
             for outcome, count in engine.errors().items():
                 errors.add_metric([name, outcome], count)
             stats = engine.stats()
             fill.add_metric([name], stats.bytes / stats.capacity_bytes)
             evictions.add_metric([name], stats.evictions)
             full.add_metric([name], stats.full)
-        yield from (requests, errors, fill, evictions, full)
+            available.add_metric([name], limiter.health().is_available)
+        yield from (requests, errors, fill, evictions, full, available)
 
 
 class _MetricsApp:

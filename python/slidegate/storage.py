@@ -15,7 +15,8 @@ from .decision import NS_PER_S, Essentials
 from .errors import ConfigurationError, StorageError
 
 Key: TypeAlias = str | bytes
-Rule: TypeAlias = tuple[Quota, str]
+Rule: TypeAlias = tuple[Quota, str] | tuple[Quota, str, str]
+"""A quota and a scope; and what people call the limit, which metrics tell of and no count depends on."""
 _Value = TypeVar("_Value", int, str)
 OnFull: TypeAlias = Literal["evict", "refuse", "admit"]
 OnError: TypeAlias = Literal["open", "closed", "local"]

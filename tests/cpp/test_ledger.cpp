@@ -44,6 +44,33 @@ TEST_CASE("A rule has one entry in a ledger, whoever asks for it") {
     CHECK((rules[0].admitted == 2 && rules[0].refused == 1));
 }
 
+TEST_CASE("What people call a rule is told, and counted apart, and changes nothing about the cells") {
+    Limiter limiter{{.size = 1 << 20}};
+    const Policy plain = limiter.policy({{{2, kSecond}, "chat"}});
+    const Policy named = limiter.policy({{{2, kSecond}, "chat", "hello " + std::string(99, 'x')}});
+    CHECK((plain.hit("ada").allowed && named.hit("ada").allowed && !named.hit("ada").allowed));
+    std::vector<RuleCounts> rules;
+    for (const auto& each : limiter.rules()) {
+        if (each) {
+            rules.push_back(*each);
+        }
+    }
+    REQUIRE(rules.size() == 2);
+    CHECK((rules[0].name.empty() && rules[0].admitted == 1 && rules[0].refused == 0));
+    CHECK((rules[1].name == "hello " + std::string(58, 'x') && rules[1].admitted == 1 && rules[1].refused == 1));
+}
+
+TEST_CASE("Decisions of others are counted for all rules that admitted, or for the one that refused") {
+    Limiter limiter{{.size = 1 << 20}};
+    const Policy policy = limiter.policy({{{2, kSecond}, "one"}, {{2, kSecond}, "two"}});
+    policy.tally(true, 0);
+    policy.tally(false, 1);
+    const auto rules = limiter.rules();
+    CHECK((rules[0]->admitted == 1 && rules[0]->refused == 0));
+    CHECK((rules[1]->admitted == 1 && rules[1]->refused == 1));
+    CHECK(policy.peek("ada").remaining == 2);
+}
+
 TEST_CASE("A full ledger has no entry for a new rule, and long scopes are cut off, not mistaken") {
     const auto ledger = std::make_unique<Ledger>();
     const std::string length(600, 'x');

@@ -9,13 +9,14 @@ from typing import Any
 
 import httpx
 import pytest
+import redis_servers
 import servers
 from conftest import Client
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from slidegate import ConfigurationError, Limiter
+from slidegate import ConfigurationError, Limiter, RateLimit
 from slidegate._core import Quota
 from slidegate.cli import main
 from slidegate.metrics import LimiterCollector, metrics_app
@@ -28,11 +29,11 @@ PER_MINUTE = "3 per minute, moving-window"
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
-    """By name, and the values of all labels, as far as there are any."""
+    """By name, and the values of all labels that are not empty."""
     found = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            name = (sample.name, *(value for _, value in sorted(sample.labels.items())))
+            name = (sample.name, *(value for _, value in sorted(sample.labels.items()) if value))
             assert name not in found
             found[name] = sample.value
     return found
@@ -140,10 +141,45 @@ def test_requests_that_a_server_could_not_decide_are_errors(
     assert counts == {"raised": 0, "passed": 0, "fallback": 0} | {outcome: 2}
 
 
+@pytest.mark.parametrize("is_ours", [True, False], ids=["redis", "a storage of limits"])
+def test_what_a_server_decides_is_told_by_limit_and_name(is_ours: bool, make_app: MakeApp, tmp_path: Path) -> None:
+    with redis_servers.running(tmp_path, port=redis_servers.free_port()) as server:
+        uri = f"redis://127.0.0.1:{server.port}" if is_ours else "async+memory://"
+        limiter = Limiter(get_remote_address, storage_uri=uri)
+        client = client_on(limiter, make_app, name="chat")
+        assert client.statuses("/chat", 5) == [200] * 3 + [429] * 2
+        found = metrics_of(limiter)
+        counts = {name[-2:]: value for name, value in found.items() if "chat" in name}
+        assert counts == {("admitted", "each path"): 3, ("refused", "each path"): 2}
+        assert found["slidegate_storage_available", "limiter"] == 1
+        server.stop()
+        if is_ours:
+            assert Client(client.app, "192.0.2.2").statuses("/chat", 5) == [503] * 5
+            assert metrics_of(limiter)["slidegate_storage_available", "limiter"] == 0
+        limiter.close()
+
+
+def test_limits_are_told_by_their_names(make_app: MakeApp) -> None:
+    limiter = Limiter(get_remote_address)
+    app = make_app(limiter)
+    for name in ("one", "two"):
+        app.get(f"/{name}", dependencies=[Depends(RateLimit("3/minute", name=name))])(lambda: "ok")
+    app.get("/shared")(limiter.shared_limit("3/minute", "all", name="three")(lambda: "ok"))
+    for path, count in (("/one", 1), ("/two", 5), ("/shared", 2)):
+        Client(app).statuses(path, count)
+    found = metrics_of(limiter)
+    told = {name[3:5]: value for name, value in found.items() if name[1] == PER_MINUTE}
+    assert told == {
+        ("one", "admitted"): 1,
+        ("one", "refused"): 0,
+        ("two", "admitted"): 3,
+        ("two", "refused"): 2,
+        ("three", "admitted"): 2,
+        ("three", "refused"): 0,
+    }
+
+
 def test_metrics_that_cannot_be_had_are_an_error() -> None:
-    for uri in ("memcached://127.0.0.1:1", "redis://127.0.0.1:1"):
-        with pytest.raises(ConfigurationError, match='on_error="local"'):
-            LimiterCollector(Limiter(get_remote_address, storage_uri=uri))
     limiter = Limiter(get_remote_address)
     for names in (("one", "two"), ("one",)):
         with pytest.raises(ConfigurationError, match="one for each of"):
@@ -154,7 +190,7 @@ def test_scopes_that_are_cut_off_are_told_as_text() -> None:
     limiter = Limiter(get_remote_address)
     limiter._native_counter.storage.policy(((QUOTA, "x" + "\u00e9" * 300), (QUOTA, "x" * 999))).hit("ada")
     scopes = {name[-1] for name in metrics_of(limiter) if name[0] == "slidegate_requests_total"}
-    assert scopes == {"x" + "\u00e9" * 227 + "\\xc3...", "x" * 456 + "..."}
+    assert scopes == {"x" + "\u00e9" * 191 + "\\xc3...", "x" * 384 + "..."}
 
 
 def test_an_application_serves_its_metrics_and_does_not_limit_them(make_app: MakeApp) -> None:

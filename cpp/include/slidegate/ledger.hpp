@@ -26,15 +26,18 @@ struct LedgerRule {
     static constexpr std::uint64_t kFree = 0;
     static constexpr std::uint64_t kBegun = 1;
     static constexpr std::uint64_t kWritten = 2;
-    static constexpr std::size_t kScopeWords = 57;
+    static constexpr std::size_t kScopeWords = 48;
+    static constexpr std::size_t kNameWords = 8;
 
     Word state;
-    Word fingerprint;  ///< of quota and scope
+    Word fingerprint;  ///< of quota, scope and name
     Word amount;
     Word window;
     Word strategy;
-    Word scope_size;  ///< bytes, of which the first 456 are kept
+    Word scope_size;  ///< bytes, of which the first 384 are kept
+    Word name_size;   ///< bytes, of which the first 64 are kept
     Word scope[kScopeWords];
+    Word name[kNameWords];
     Word unused;
     Tally tallies[kLanes];
 
@@ -63,6 +66,7 @@ inline constexpr std::size_t kMishaps = 3;
 struct RuleCounts {
     Quota quota;
     std::string scope;     ///< cut off when it was too long
+    std::string name;      ///< cut off, too; empty without one
     bool is_whole = true;  ///< whether it was not
     std::uint64_t admitted = 0;
     std::uint64_t refused = 0;
@@ -83,7 +87,7 @@ struct Ledger {
 
     /// The entry of a rule, made when it has none; null when there is no room. May make a second one of a rule that somebody
     /// else is writing.
-    [[nodiscard]] LedgerRule* enter(const Quota& quota, std::string_view scope) noexcept;
+    [[nodiscard]] LedgerRule* enter(const Quota& quota, std::string_view scope, std::string_view name = {}) noexcept;
     /// All rules, with what each has counted, by index; nothing where there is none.
     [[nodiscard]] std::vector<std::optional<RuleCounts>> counts() const;
     /// Remembers a key, and forgets another, perhaps.

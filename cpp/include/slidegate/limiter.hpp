@@ -24,6 +24,7 @@ inline constexpr std::size_t kDefaultSize = std::size_t{256} << 20;
 struct Rule {
     Quota quota;
     std::string scope;
+    std::string name = {};  ///< what people call it; counts under the same cells, and in the ledger apart
 };
 
 struct Options {
@@ -112,6 +113,9 @@ class Policy {
     /// Gives back what the hit of this ticket took. False when nothing of it counts any more, or when the ticket is another
     /// policy's. At most once per ticket.
     bool refund(const Ticket& ticket) const noexcept;
+
+    /// Has the ledger count a decision that somebody else has made about these rules; `refusing` is the one that refused.
+    void tally(bool is_admitted, std::size_t refusing) const noexcept;
     /// Forgets the hits of these keys.
     void reset(std::span<const std::string_view> keys) const noexcept;
 
