@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -84,6 +85,13 @@ needs_build_tools = pytest.mark.skipif(
 )
 HAS_STREAMS = _is_streamed()
 """Whether FastAPI sends what an endpoint yields as it comes; older ones make a list of it."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heeds_ctrl_c() -> None:
+    # What a shell starts with `&` ignores it, and so would what is started here.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

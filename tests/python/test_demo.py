@@ -50,10 +50,7 @@ def test_the_demo_shows_every_limit_at_work_and_leaves_no_server(storage: list[s
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_the_demo_can_be_kept_until_it_is_stopped(stop: signal.Signals) -> None:
-    # What a shell starts with `&` ignores it, and so would what is started here.
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen([*COMMAND, "--keep"], stdout=subprocess.PIPE, text=True)
-    signal.signal(signal.SIGINT, handler)
     try:
         assert process.stdout is not None
         line = next(line for line in process.stdout if line.startswith("Serving on"))
