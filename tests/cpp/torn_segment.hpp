@@ -94,6 +94,14 @@ inline void tear(const Segment& segment, Script& script) {
     }
 }
 
+inline std::uint64_t most_cells(const Layout& layout) {
+    std::uint64_t cells = 0;
+    for (std::size_t i = 0; i < kCellClasses.size(); ++i) {
+        cells += layout.arena_cells(i);
+    }
+    return cells;
+}
+
 /// Uses a segment by limiters of every strategy, tearing it all the time.
 inline void use_torn(Segment in, Script& script) {
     const auto segment = std::make_shared<Segment>(std::move(in));
@@ -145,7 +153,7 @@ inline void use_torn(Segment in, Script& script) {
                 if (script.byte() % 8 == 0) {
                     limiter.reset();
                 }
-                check_that(limiter.stats().cells < 10'000, "more cells than there is room for");
+                check_that(limiter.stats().cells <= most_cells(segment->layout()), "more cells than there is room for");
                 break;
             case 6:
                 clock->advance(static_cast<Nanos>(script.next() >> (4 + script.byte() % 60)) % (std::int64_t{1} << 50));
