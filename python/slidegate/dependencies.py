@@ -14,6 +14,7 @@ from ._callables import Settle, run_blocking, settle, settle_blocking
 from ._dependants import limiter_for
 from ._identity import Identity, KeyFunction, name_of
 from ._on_error import require_on_error
+from ._parameters import resolved_signature
 from ._start_up import watch_start_up
 from ._views import state_of
 from .decision import Decision
@@ -102,6 +103,9 @@ class RateLimit:
             self._group(self._limits, self._key or _nobody, "moving-window", self._cost)
         if type(self).__call__ is RateLimit.__call__:
             self.__signature__ = _signature(HTTPConnection, self._depends)
+        else:
+            # Older versions of FastAPI do not find out what the annotations of a method stand for.
+            self.__signature__ = resolved_signature(self.__call__)
         watch_start_up()
 
     async def __call__(self, connection: HTTPConnection, **injected: Any) -> Decision | None:
