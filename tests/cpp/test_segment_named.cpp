@@ -191,7 +191,7 @@ TEST_CASE("A damaged segment is an error that says what was found, or is made an
     }
     SECTION("of another version") {
         bytes[offsetof(Birth, version)] = 9;
-        found = "version 9, and this is version 1";
+        found = "of version 9, and this is version";
     }
     SECTION("with a torn header") {
         bytes[offsetof(Birth, secret)] = static_cast<char>(~bytes[offsetof(Birth, secret)]);
