@@ -205,12 +205,16 @@ void bind_policy(py::module_& module) {
 
 // A quota and a scope, and perhaps a name.
 Rule rule_of(py::handle rule) {
-    const auto parts = py::cast<std::vector<py::object>>(rule);
-    if (parts.size() != 2 && parts.size() != 3) {
-        throw py::type_error("a rule is a quota and a scope, and perhaps a name");
+    try {
+        const auto parts = py::cast<std::vector<py::object>>(rule);
+        if (parts.size() == 2 || parts.size() == 3) {
+            return {py::cast<Quota>(parts[0]), py::cast<std::string>(parts[1]),
+                    parts.size() == 3 ? py::cast<std::string>(parts[2]) : std::string()};
+        }
+    } catch (const py::cast_error&) {
+        // Said below.
     }
-    return {py::cast<Quota>(parts[0]), py::cast<std::string>(parts[1]),
-            parts.size() == 3 ? py::cast<std::string>(parts[2]) : std::string()};
+    throw py::type_error("a rule is a quota and a scope, and perhaps a name");
 }
 
 // (index, quota, scope, whether that is whole, admitted, refused, name)
