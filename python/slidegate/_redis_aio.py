@@ -8,13 +8,20 @@ import ipaddress
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 from ._core import RedisProtocolError, RedisReader, RedisReplyError, redis_command
-from ._redis_answers import code_of, greeting_error, is_of_the_connection, storage_error
+from ._redis_answers import (
+    Redirected,
+    code_of,
+    greeting_error,
+    is_of_the_connection,
+    require_master,
+    storage_error,
+)
 from ._redis_script import Script
-from ._redis_uri import RedisTarget
+from ._redis_uri import Address, RedisTarget
 from .errors import StorageError, StorageTimeout, StorageUnavailable
 
 _CHUNK = 65536
@@ -38,17 +45,21 @@ class AioConnection:
         script: Script,
         loop: asyncio.AbstractEventLoop,
         on_failure: Callable[[StorageError], None],
+        locate: Callable[[asyncio.AbstractEventLoop], Awaitable[Address]] | None = None,
     ) -> None:
-        """Begins to connect. The name of a host is resolved by the loop's own threads."""
+        """Begins to connect, to where `locate` says if that is given. The name of a host is resolved by the loop's own
+        threads.
+        """
         self._target = target
         self._script = script
         self._loop = loop
         self._on_failure = on_failure
+        self._locate = locate
         self._reader = RedisReader()
         self._socket: socket.socket | None = None
         self._is_ready = False
         self._is_ended = False
-        self._waiting: list[tuple[Answer, tuple[bytes, ...]]] = []  # until it is connected
+        self._waiting: list[tuple[Answer, Callable[[], None]]] = []  # until it is connected
         self._asked: deque[tuple[Answer, tuple[bytes, ...], int]] = deque()  # written, or about to be
         self._unwritten: list[bytes] = []
         self._rest = b""  # what the socket has not taken
@@ -66,15 +77,22 @@ class AioConnection:
             self._on_readable()
         return not self._is_ended
 
-    def evaluate(self, tail: tuple[bytes, ...]) -> Answer:
-        """The script's answer, to be awaited on this loop. Raises, or fails with, StorageError."""
+    def evaluate(self, tail: tuple[bytes, ...], *, is_asking: bool = False) -> Answer:
+        """The script's answer, to be awaited on this loop. Raises, or fails with, StorageError.
+
+        With `is_asking` a node of a cluster answers for keys that are on their way to it.
+        """
         answer: Answer = self._loop.create_future()
-        if self._is_ready:
+        if self._is_ready and not is_asking:
             self._ask(answer, tail)
-        elif self._is_ended:
-            raise StorageUnavailable(f"{self._target.name}: the connection is closed")
         else:
-            self._waiting.append((answer, tail))
+            self._when_ready(answer, lambda: self._ask_anyway(answer, tail) if is_asking else self._ask(answer, tail))
+        return answer
+
+    def execute(self, *arguments: bytes) -> Answer:
+        """The answer to another command, in the same way; an error is raised as RedisReplyError."""
+        answer: Answer = self._loop.create_future()
+        self._when_ready(answer, lambda: self._send(answer, (), redis_command(*arguments)))
         return answer
 
     def end(self, error: StorageError) -> None:
@@ -118,6 +136,8 @@ class AioConnection:
                 reply = await self._greet(command)
                 if reply != b"OK":
                     raise greeting_error(self._target.name, command, reply)
+            if self._locate is not None:
+                require_master(self._target.name, await self._greet((b"ROLE",)))
         except StorageError as error:
             self.end(error)
         except OSError as error:
@@ -137,12 +157,12 @@ class AioConnection:
             self._timer.cancel()
             self._timer = None
         waiting, self._waiting = self._waiting, []
-        for answer, tail in waiting:
+        for answer, ask in waiting:
             if not answer.done():
-                self._ask(answer, tail)
+                ask()
 
     async def _connect(self) -> socket.socket:
-        address = self._target.address
+        address = self._target.address if self._locate is None else await self._locate(self._loop)
         if isinstance(address, str):
             return await self._connect_to(socket.AF_UNIX, address)
         failure: OSError | None = None
@@ -173,7 +193,7 @@ class AioConnection:
         return connection
 
     async def _shake_hands(self, plain: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
-        connection = tls.wrap_socket(plain, server_hostname=self._target.server_name, do_handshake_on_connect=False)
+        connection = tls.wrap_socket(plain, server_hostname=self._target.host, do_handshake_on_connect=False)
         try:
             while True:
                 try:
@@ -208,14 +228,31 @@ class AioConnection:
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
+    def _when_ready(self, answer: Answer, ask: Callable[[], None]) -> None:
+        if self._is_ready:
+            ask()
+        elif self._is_ended:
+            raise StorageUnavailable(f"{self._target.name}: the connection is closed")
+        else:
+            self._waiting.append((answer, ask))
+
     def _ask(self, answer: Answer, tail: tuple[bytes, ...], name: bytes = b"EVALSHA") -> None:
-        self._sent += 1
+        script = self._script.sha if name == b"EVALSHA" else self._script.text
         if name == b"EVAL":
-            self._last_eval = self._sent
+            self._last_eval = self._sent + 1
+        self._send(answer, tail, redis_command(name, script, *tail))
+
+    def _ask_anyway(self, answer: Answer, tail: tuple[bytes, ...]) -> None:
+        # Nobody waits for the first answer. With the text, as the script may be missing: asking holds for one command.
+        permission: Answer = self._loop.create_future()
+        permission.add_done_callback(_look_at)
+        self._send(permission, (), redis_command(b"ASKING"))
+        self._ask(answer, tail, b"EVAL")
+
+    def _send(self, answer: Answer, tail: tuple[bytes, ...], data: bytes) -> None:
+        self._sent += 1
         self._asked.append((answer, tail, self._sent))
-        self._unwritten.append(
-            redis_command(name, self._script.sha if name == b"EVALSHA" else self._script.text, *tail)
-        )
+        self._unwritten.append(data)
         if not self._is_flush_due:
             self._is_flush_due = True
             self._loop.call_soon(self._flush)
@@ -292,7 +329,7 @@ class AioConnection:
                 break
 
     def _settle_error(self, answer: Answer, tail: tuple[bytes, ...], number: int, reply: RedisReplyError) -> None:
-        if number == 0:
+        if number == 0 or not tail:
             if not answer.done():
                 answer.set_exception(reply)
         elif code_of(reply) == "NOSCRIPT" and number != self._last_eval:
@@ -304,7 +341,8 @@ class AioConnection:
             self.end(storage_error(self._target.name, reply))
         else:
             error = storage_error(self._target.name, reply)
-            self._on_failure(error)
+            if not isinstance(error, Redirected):
+                self._on_failure(error)
             if not answer.done():
                 answer.set_exception(error)
 
@@ -346,6 +384,11 @@ class AioConnection:
 def _set_done(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
+
+
+def _look_at(answer: Answer) -> None:
+    if not answer.cancelled():
+        answer.exception()
 
 
 def _ignore(error: StorageError) -> None:

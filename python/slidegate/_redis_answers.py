@@ -12,11 +12,22 @@ _PASSING = {
     "BUSY",
     "MASTERDOWN",
     "CLUSTERDOWN",
-    "TRYAGAIN",
     "MISCONF",
     "NOREPLICAS",
 }
+_REDIRECTIONS = {"MOVED", "ASK", "TRYAGAIN"}
 _SHUT_OUT = {"NOAUTH", "WRONGPASS", "NOPERM"}
+
+
+class Redirected(StorageUnavailable):
+    """A node of a cluster has not run the script, and says why: "MOVED" and "ASK" with the node to ask, or "TRYAGAIN"
+    while keys are on their way.
+    """
+
+    def __init__(self, message: str, kind: str = "", place: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.place = place
 
 
 def code_of(error: RedisReplyError) -> str:
@@ -27,6 +38,9 @@ def code_of(error: RedisReplyError) -> str:
 def storage_error(name: str, error: RedisReplyError) -> StorageError:
     """The error for whoever asked `name`, in the server's own words only where they hold no secret."""
     code = code_of(error)
+    if code in _REDIRECTIONS:
+        what = f"{name} is a node of a cluster, and not that of the key ({code}); see redis+cluster:// URIs"
+        return Redirected(what, code, str(error).rpartition(" ")[2])
     if code == "OOM":
         return StorageFull(f"{name} has no memory left (OOM)")
     if code in _PASSING:
@@ -41,6 +55,12 @@ def greeting_error(name: str, command: tuple[bytes, ...], reply: object) -> Stor
     what = "AUTH" if command[0] == b"AUTH" else " ".join(map(repr, command)).replace("b'", "'")
     answer = code_of(reply) if isinstance(reply, RedisReplyError) else "something else than OK"
     return StorageUnavailable(f"{name} answered {what} with {answer}")
+
+
+def require_master(name: str, role: object) -> None:
+    """Raises StorageUnavailable for what answered ROLE and is no master: of two sentinels one may be late."""
+    if not (isinstance(role, list) and role and role[0] == b"master"):
+        raise StorageUnavailable(f"{name} is no master, or not yet")
 
 
 def is_of_the_connection(error: RedisReplyError) -> bool:

@@ -11,8 +11,10 @@ from typing import Any
 from weakref import ref
 
 from ._redis_aio import AioConnection, Answer
+from ._redis_answers import Redirected
 from ._redis_breaker import CircuitBreaker
 from ._redis_script import Question, Script
+from ._redis_sentinel import connected, master_locator
 from ._redis_sync import SyncConnection
 from ._redis_uri import RedisTarget
 from .errors import StorageError, StorageTimeout, StorageUnavailable
@@ -32,11 +34,18 @@ class LoopConnections:
         self._by_loop: dict[asyncio.AbstractEventLoop, AioConnection] = {}
         self._ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
 
-    def evaluate(self, question: Question) -> Answer:
+    def evaluate(self, question: Question, *, is_asking: bool = False) -> Answer:
         """The script's answer, to be awaited where it was asked for. Never blocks.
 
         Raises, or fails with, StorageError; without an event loop it raises RuntimeError.
         """
+        return self._connection().evaluate(question.tail, is_asking=is_asking)
+
+    def execute(self, *arguments: bytes) -> Answer:
+        """The answer to another command, in the same way; an error is raised as RedisReplyError."""
+        return self._connection().execute(*arguments)
+
+    def _connection(self) -> AioConnection:
         loop = asyncio.get_running_loop()
         self._breaker.admit()
         if self._pid != os.getpid():
@@ -44,10 +53,11 @@ class LoopConnections:
         connection = self._by_loop.get(loop)
         if connection is None or not connection.can_ask():
             self._forget_closed_loops()
-            connection = AioConnection(self._target, self._script, loop, self._breaker.failed)
+            locate = master_locator(self._target) if self._target.sentinels else None
+            connection = AioConnection(self._target, self._script, loop, self._breaker.failed, locate)
             self._by_loop[loop] = connection
             self._await_end_of(loop)
-        return connection.evaluate(question.tail)
+        return connection
 
     def distrust(self, error: StorageError) -> None:
         """Closes the connection of this loop: the server answers, but nonsense."""
@@ -142,11 +152,13 @@ class ThreadConnections:
         self._breaker = breaker
         self._own = _OfThread()
 
-    def evaluate(self, question: Question) -> Any:
+    def evaluate(self, question: Question, *, is_asking: bool = False) -> Any:
         """The script's answer. Waits for it as long as the target's deadlines say; raises StorageError."""
         self._breaker.admit()
         try:
-            return self._connection().evaluate(self._script, question.tail)
+            return self._connection().evaluate(self._script, question.tail, is_asking=is_asking)
+        except Redirected:
+            raise
         except StorageError as error:
             self._breaker.failed(error)
             raise
@@ -180,5 +192,5 @@ class ThreadConnections:
             if own.connection is not None:
                 own.connection.close()
             own.connection = None
-            own.connection, own.pid = SyncConnection(self._target), pid
+            own.connection, own.pid = connected(self._target), pid
         return own.connection

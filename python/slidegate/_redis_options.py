@@ -21,6 +21,7 @@ _OF_REDIS_PY = {
 }
 _IN_SECONDS = {"socket_connect_timeout": "connect_timeout_ms", "socket_timeout": "command_timeout_ms"}
 _CREDENTIALS = ("username", "password")
+_LONGEST_TIMEOUT_MS = 60_000
 # Of redis-py, or of its storage in `limits`; about things that are otherwise here.
 _NEEDLESS = {
     *("client_name", "connection_class", "connection_pool", "decode_responses", "encoding", "encoding_errors"),
@@ -38,7 +39,7 @@ class Options:
     ) -> None:
         """`known` are those that not all schemes have. Raises ConfigurationError for others."""
         self._scheme = scheme
-        self._known = (*_PLAIN, *(_TLS if scheme == "rediss" else ()), *known)
+        self._known = (*_PLAIN, *(_TLS if scheme == "rediss" or "tls" in known else ()), *known)
         self._values: dict[str, str] = {}
         for name, value in parse_qsl(query, keep_blank_values=True):
             name = "database" if name == "db" and "database" in known else name
@@ -50,6 +51,14 @@ class Options:
             if name in _IN_SECONDS:
                 if given is not None:
                     self._put(_IN_SECONDS[name], name, str(_milliseconds(name, given)))
+            elif name == "ssl" and "tls" in known:
+                self._put("tls", name, "true" if given else "false")
+            elif name == "service_name" and "sentinel_password" in known:
+                self._values["service"] = str(given)
+            elif name == "sentinel_kwargs" and "sentinel_password" in known:
+                for each in _CREDENTIALS:
+                    if given and given.get(each):
+                        self._put(f"sentinel_{each}", name, str(given[each]))
             elif name == "ssl_cert_reqs":
                 self._put("verify", name, "false" if given in (None, "none", ssl.CERT_NONE) else "true")
             elif name in _CREDENTIALS:
@@ -74,6 +83,15 @@ class Options:
         if value is not None and value not in ("true", "false"):
             raise ConfigurationError(f"storage_uri: {name} is true or false, not {value!r}")
         return default if value is None else value == "true"
+
+    def common(self) -> dict[str, Any]:
+        """What all targets have."""
+        return {
+            "connect_timeout_s": self.number("connect_timeout_ms", 250, _LONGEST_TIMEOUT_MS, least=1) / 1000,
+            "command_timeout_s": self.number("command_timeout_ms", 100, _LONGEST_TIMEOUT_MS, least=1) / 1000,
+            "deny_cache_s": self.number("deny_cache_ms", 1000, _LONGEST_TIMEOUT_MS) / 1000,
+            "is_hashed": self.truth("hash_keys", default=False),
+        }
 
     def tls(self) -> ssl.SSLContext:
         """What checks the server, and shows it a certificate of ours."""

@@ -138,6 +138,13 @@ def receipts_of(reply: list[int], question: Question, rules: Sequence[RedisRule]
     )
 
 
+def is_one(answer: Any) -> bool:
+    """The answer to a refund or a reset. Raises ValueError when it is none."""
+    if answer not in (0, 1):
+        raise ValueError(f"0 or 1 was expected, not {type(answer).__name__}")
+    return bool(answer == 1)
+
+
 def _of(cost: int) -> bytes:
     return pack("<d", cost)
 

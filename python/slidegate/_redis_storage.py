@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, cast
 
-from ._core import Quota, RedisReplyError, redis_command
-from ._redis_answers import storage_error
-from ._redis_breaker import CircuitBreaker
-from ._redis_connections import LoopConnections, ThreadConnections
+from ._callables import run_blocking
+from ._core import redis_command
+from ._redis_cluster import RedisCluster
 from ._redis_denials import Denials
+from ._redis_node import RedisNode, RedisServer
+from ._redis_parts import Parts
 from ._redis_script import (
-    KEY_VERSION,
     SCRIPT,
     Question,
     Receipt,
@@ -24,22 +24,18 @@ from ._redis_script import (
     ask_refund,
     ask_reset,
     essentials_of,
+    is_one,
     lead_of,
     receipts_of,
 )
-from ._redis_sync import SyncConnection
 from ._redis_uri import RedisTarget
-from .decision import NS_PER_S, Essentials
-from .errors import ConfigurationError, StorageError, StorageUnavailable
+from .decision import Essentials
+from .errors import ConfigurationError, StorageError
 from .health import Health
 from .storage import FlatReads, Rule
 
 Key = str | bytes
 _POLICIES_KEPT = 4096
-_KEYS_AT_ONCE = b"1000"
-_Meaning = TypeVar("_Meaning")
-_PROBED = RedisRule.of(Quota(1, NS_PER_S), "probe")
-_PROBE = ask(b"hit", [_PROBED], [lead_of("", is_hashed=False) + _PROBED.suffix], [1])
 
 
 class RedisTicket:
@@ -82,86 +78,122 @@ class RedisPolicy:
     """
 
     def __init__(
-        self,
-        rules: tuple[RedisRule, ...],
-        target: RedisTarget,
-        loops: LoopConnections,
-        threads: ThreadConnections,
-        breaker: CircuitBreaker,
-        denials: Denials,
+        self, rules: tuple[RedisRule, ...], server: RedisServer, denials: Denials, *, is_hashed: bool = False
     ) -> None:
-        self._breaker = breaker
         self._denials = denials
         self._rules = rules
-        self._target = target
-        self._loops = loops
-        self._threads = threads
+        self._server = server
+        self._is_hashed = is_hashed
 
     def hit(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials:
         hit = self._hit(keys, cost)
         if hit.denial is not None:
             return hit.denial
-        return hit.kept(self._denials, self._blocking(hit.question, self._essentials))
+        parts = self._blocking_parts(hit.question.keys)
+        if parts is not None:
+            return hit.kept(self._denials, run_blocking(parts.reserve(hit.question.keys, hit.costs))[0])
+        return hit.kept(self._denials, self._server.evaluate(hit.question, self._essentials))
 
     def peek(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials:
-        return self._blocking(self._ask(b"peek", keys, cost), self._essentials)
+        names, costs = self._keys(keys), self._costs(cost)
+        parts = self._blocking_parts(names)
+        if parts is not None:
+            return cast(Essentials, run_blocking(parts.peek(names, costs)))
+        return self._server.evaluate(ask(b"peek", self._rules, names, costs), self._essentials)
 
     def reserve(
         self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /
     ) -> tuple[Essentials, RedisTicket | None]:
-        question = self._ask(b"reserve", keys, cost)
-        return self._blocking(question, lambda answer: self._reservation(answer, question))
+        names, costs = self._keys(keys), self._costs(cost)
+        parts = self._blocking_parts(names)
+        if parts is not None:
+            return _ticket(*run_blocking(parts.reserve(names, costs)))
+        question = ask(b"reserve", self._rules, names, costs)
+        return self._server.evaluate(question, lambda answer: self._reservation(answer, question))
 
     def refund(self, ticket: RedisTicket, /) -> bool:
-        question = self._refund(ticket)
-        return question is not None and self._voiding(question, self._blocking(question, _is_one))
+        receipts = ticket.spend()
+        if not receipts:
+            return False
+        names = [each.key for each in receipts]
+        parts = self._blocking_parts(names)
+        if parts is not None:
+            is_done = bool(run_blocking(parts.refund(receipts)))
+        else:
+            is_done = self._server.evaluate(ask_refund(receipts), is_one)
+        self._denials.forget(names)
+        return is_done
 
     def reset(self, keys: Key | tuple[Key, ...], /) -> None:
-        question = ask_reset(self._keys(keys))
-        self._voiding(question, self._blocking(question, _is_one))
+        names = self._keys(keys)
+        parts = self._blocking_parts(names)
+        if parts is not None:
+            run_blocking(parts.reset(names))
+        else:
+            self._server.evaluate(ask_reset(names), is_one)
+        self._denials.forget(names)
 
     async def hit_async(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials:
         hit = self._hit(keys, cost)
         if hit.denial is not None:
             return hit.denial
-        answer = await self._loops.evaluate(hit.question)
-        return hit.kept(self._denials, self._understood(answer, self._essentials))
+        parts = self._parts_on_loop(hit.question.keys)
+        if parts is not None:
+            essentials, _ = await parts.reserve(hit.question.keys, hit.costs)
+            return hit.kept(self._denials, essentials)
+        return hit.kept(self._denials, await self._server.evaluate_async(hit.question, self._essentials))
 
     async def peek_async(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials:
-        return self._understood(await self._loops.evaluate(self._ask(b"peek", keys, cost)), self._essentials)
+        names, costs = self._keys(keys), self._costs(cost)
+        parts = self._parts_on_loop(names)
+        if parts is not None:
+            return await parts.peek(names, costs)
+        return await self._server.evaluate_async(ask(b"peek", self._rules, names, costs), self._essentials)
 
     async def reserve_async(
         self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /
     ) -> tuple[Essentials, RedisTicket | None]:
-        question = self._ask(b"reserve", keys, cost)
-        answer = await self._loops.evaluate(question)
-        return self._understood(answer, lambda answer: self._reservation(answer, question))
+        names, costs = self._keys(keys), self._costs(cost)
+        parts = self._parts_on_loop(names)
+        if parts is not None:
+            return _ticket(*await parts.reserve(names, costs))
+        question = ask(b"reserve", self._rules, names, costs)
+        return await self._server.evaluate_async(question, lambda answer: self._reservation(answer, question))
 
     async def refund_async(self, ticket: RedisTicket, /) -> bool:
-        question = self._refund(ticket)
-        if question is None:
+        receipts = ticket.spend()
+        if not receipts:
             return False
-        return self._voiding(question, self._understood(await self._loops.evaluate(question), _is_one))
+        names = [each.key for each in receipts]
+        parts = self._parts_on_loop(names)
+        if parts is not None:
+            is_done = await parts.refund(receipts)
+        else:
+            is_done = await self._server.evaluate_async(ask_refund(receipts), is_one)
+        self._denials.forget(names)
+        return is_done
 
     async def reset_async(self, keys: Key | tuple[Key, ...], /) -> None:
-        question = ask_reset(self._keys(keys))
-        self._voiding(question, self._understood(await self._loops.evaluate(question), _is_one))
+        names = self._keys(keys)
+        parts = self._parts_on_loop(names)
+        if parts is not None:
+            await parts.reset(names)
+        else:
+            await self._server.evaluate_async(ask_reset(names), is_one)
+        self._denials.forget(names)
+
+    def _blocking_parts(self, names: Sequence[bytes]) -> Parts | None:
+        divided = self._server.divided(names)
+        return None if divided is None else Parts.blocking(self._server, self._rules, divided)
+
+    def _parts_on_loop(self, names: Sequence[bytes]) -> Parts | None:
+        divided = self._server.divided(names)
+        return None if divided is None else Parts.on_loop(self._server, self._rules, divided)
 
     def _hit(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...]) -> _Hit:
         costs, names = self._costs(cost), self._keys(keys)
         denial = self._denials.find(names, costs)
         return _Hit(ask(b"hit", self._rules, names, costs), costs, self._denials.age, denial)
-
-    def _refund(self, ticket: RedisTicket) -> Question | None:
-        receipts = ticket.spend()
-        return ask_refund(receipts) if receipts else None
-
-    def _voiding(self, question: Question, is_done: bool) -> bool:
-        self._denials.forget(question.keys)
-        return is_done
-
-    def _ask(self, operation: bytes, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...]) -> Question:
-        return ask(operation, self._rules, self._keys(keys), self._costs(cost))
 
     def _costs(self, cost: int | tuple[int, ...]) -> tuple[int, ...]:
         costs = cost if isinstance(cost, tuple) else (cost,) * len(self._rules)
@@ -175,7 +207,7 @@ class RedisPolicy:
         return costs
 
     def _keys(self, keys: Key | tuple[Key, ...]) -> list[bytes]:
-        is_hashed = self._target.is_hashed
+        is_hashed = self._is_hashed
         if not isinstance(keys, tuple):
             lead = lead_of(keys, is_hashed=is_hashed)
             return [lead + rule.suffix for rule in self._rules]
@@ -190,32 +222,13 @@ class RedisPolicy:
         essentials = essentials_of(answer, self._rules)
         return essentials, RedisTicket(receipts_of(answer, question, self._rules)) if essentials[0] else None
 
-    def _blocking(self, question: Question, meaning: Callable[[Any], _Meaning]) -> _Meaning:
-        try:
-            meant = meaning(self._threads.evaluate(question))
-        except ValueError as error:
-            nonsense = self._nonsense(error)
-            self._threads.distrust(nonsense)
-            raise nonsense from error
-        self._breaker.succeeded()
-        return meant
 
-    def _understood(self, answer: Any, meaning: Callable[[Any], _Meaning]) -> _Meaning:
-        try:
-            meant = meaning(answer)
-        except ValueError as error:
-            nonsense = self._nonsense(error)
-            self._loops.distrust(nonsense)
-            raise nonsense from error
-        self._breaker.succeeded()
-        return meant
-
-    def _nonsense(self, error: ValueError) -> StorageUnavailable:
-        return StorageUnavailable(f"{self._target.name}: {error}")
+def _ticket(essentials: Essentials, receipts: tuple[Receipt, ...]) -> tuple[Essentials, RedisTicket | None]:
+    return essentials, RedisTicket(receipts) if essentials[0] else None
 
 
 class RedisStorage(FlatReads):
-    """Counts of many hosts, in one server. Thread-safe; nothing is connected before the first use."""
+    """Counts of many hosts, in a server or a cluster. Thread-safe; nothing is connected before the first use."""
 
     def __init__(self, target: RedisTarget, *, script: Script = SCRIPT, logger: logging.Logger | None = None) -> None:
         """Raises ConfigurationError when this was built without hiredis."""
@@ -225,67 +238,31 @@ class RedisStorage(FlatReads):
             raise ConfigurationError(f"storage_uri: {error}") from error
         logger = logging.getLogger("slidegate") if logger is None else logger
         self._target = target
-        self._script = script
-        self._breaker = CircuitBreaker(target.name, self._probe, logger)
         self._denials = Denials(target.deny_cache_s)
-        self._loops = LoopConnections(target, script, self._breaker)
-        self._threads = ThreadConnections(target, script, self._breaker)
+        self._server: RedisServer = (RedisCluster if target.seeds else RedisNode)(target, script, logger)
         self.policy: Callable[[tuple[Rule, ...]], RedisPolicy] = lru_cache(_POLICIES_KEPT)(self._policy)
 
     def health(self) -> Health:
         """Whether the server is asked now, and why it is not. Asks nobody."""
-        return self._breaker.health()
+        return self._server.health()
 
     def check(self) -> bool:
-        """Whether the server answers now. Blocks."""
+        """Whether the server answers now; of a cluster, all masters. Blocks."""
         try:
-            return bool(self._threads.execute(b"PING") == b"PONG")
+            self._server.check()
         except StorageError:
             return False
+        return True
 
     def reset(self) -> None:
         """Forgets all hits of all programs that count in this database. Blocks as long as all its keys take."""
-        cursor = b"0"
-        while True:
-            cursor, keys = self._answer(b"SCAN", cursor, b"MATCH", KEY_VERSION + b"*", b"COUNT", _KEYS_AT_ONCE)
-            if keys:
-                self._answer(b"UNLINK", *keys)
-            if cursor == b"0":
-                break
+        self._server.forget_all()
         self._denials.clear()
 
     def close(self) -> None:
         """Closes all connections. To be called when nobody counts any more."""
-        self._breaker.stop()
-        self._loops.close()
-        self._threads.close()
-
-    def _answer(self, *arguments: bytes) -> Any:
-        answer = self._threads.execute(*arguments)
-        if isinstance(answer, RedisReplyError):
-            raise storage_error(self._target.name, answer)
-        return answer
+        self._server.close()
 
     def _policy(self, rules: tuple[Rule, ...]) -> RedisPolicy:
-        return RedisPolicy(
-            tuple(RedisRule.of(quota, scope) for quota, scope, *_ in rules),
-            self._target,
-            self._loops,
-            self._threads,
-            self._breaker,
-            self._denials,
-        )
-
-    def _probe(self) -> None:
-        connection = SyncConnection(self._target)
-        try:
-            # No PING, which servers answer that cannot count.
-            essentials_of(connection.evaluate(self._script, _PROBE.tail), [_PROBED])
-        finally:
-            connection.close()
-
-
-def _is_one(answer: Any) -> bool:
-    if answer not in (0, 1):
-        raise ValueError(f"0 or 1 was expected, not {type(answer).__name__}")
-    return bool(answer == 1)
+        parsed = tuple(RedisRule.of(quota, scope) for quota, scope, *_ in rules)
+        return RedisPolicy(parsed, self._server, self._denials, is_hashed=self._target.is_hashed)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import select
 import socket
 import ssl
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
 from ._core import RedisProtocolError, RedisReader, RedisReplyError, redis_command
-from ._redis_answers import code_of, greeting_error, is_of_the_connection, storage_error
+from ._redis_answers import code_of, greeting_error, is_of_the_connection, require_master, storage_error
 from ._redis_script import Script
-from ._redis_uri import RedisTarget
+from ._redis_uri import Address, RedisTarget
 from .errors import StorageTimeout, StorageUnavailable
 
 _CHUNK = 65536
@@ -24,25 +25,36 @@ class SyncConnection:
     late is never taken for the answer to something else.
     """
 
-    def __init__(self, target: RedisTarget) -> None:
-        """Raises StorageUnavailable or StorageTimeout. Resolving a name may take longer than the deadline."""
+    def __init__(self, target: RedisTarget, locate: Callable[[float], Address] | None = None) -> None:
+        """Connects to where `locate` says by a deadline, if that is given.
+
+        Raises StorageUnavailable or StorageTimeout. Resolving a name may take longer than the deadline.
+        """
         self._target = target
         self._reader = RedisReader()
         self._deadline_s = monotonic() + target.connect_timeout_s
         self._limit_s = target.connect_timeout_s
-        self._socket = self._connect()
+        self._socket = self._connect(target.address if locate is None else locate(self._deadline_s))
         # From here on this waits by itself: a socket with a time-out asks the system twice as often.
         self._socket.setblocking(False)
         self._readable, self._writable = select.poll(), select.poll()
         self._readable.register(self._socket, select.POLLIN)
         self._writable.register(self._socket, select.POLLOUT)
-        commands = target.greetings
+        commands = [*target.greetings, *([(b"ROLE",)] if locate is not None else [])]
         if commands:
             replies = self._exchange(b"".join(redis_command(*command) for command in commands), len(commands))
-            for command, reply in zip(commands, replies, strict=True):
-                if reply != b"OK":
-                    self.close()
-                    raise greeting_error(target.name, command, reply)
+            try:
+                self._check(commands, replies)
+            except StorageUnavailable:
+                self.close()
+                raise
+
+    def _check(self, commands: list[tuple[bytes, ...]], replies: list[Any]) -> None:
+        for command, reply in zip(commands, replies, strict=True):
+            if command == (b"ROLE",):
+                require_master(self._target.name, reply)
+            elif reply != b"OK":
+                raise greeting_error(self._target.name, command, reply)
 
     @property
     def is_usable(self) -> bool:
@@ -62,9 +74,15 @@ class SyncConnection:
             pass
         return False
 
-    def evaluate(self, script: Script, tail: tuple[bytes, ...]) -> Any:
-        """The script's answer. Raises StorageError."""
-        reply = self.execute(b"EVALSHA", script.sha, *tail)
+    def evaluate(self, script: Script, tail: tuple[bytes, ...], *, is_asking: bool = False) -> Any:
+        """The script's answer. Raises StorageError.
+
+        With `is_asking` a node of a cluster answers for keys that are on their way to it.
+        """
+        if is_asking:
+            reply = self._execute_all((b"ASKING",), (b"EVAL", script.text, *tail))[1]
+        else:
+            reply = self.execute(b"EVALSHA", script.sha, *tail)
         if isinstance(reply, RedisReplyError) and code_of(reply) == "NOSCRIPT":
             reply = self.execute(b"EVAL", script.text, *tail)
         if isinstance(reply, RedisReplyError):
@@ -75,9 +93,12 @@ class SyncConnection:
 
     def execute(self, *arguments: bytes) -> Any:
         """The answer to one command; an error is a value. Raises StorageUnavailable or StorageTimeout."""
+        return self._execute_all(arguments)[0]
+
+    def _execute_all(self, *commands: tuple[bytes, ...]) -> list[Any]:
         self._limit_s = self._target.command_timeout_s
         self._deadline_s = monotonic() + self._limit_s
-        return self._exchange(redis_command(*arguments), 1)[0]
+        return self._exchange(b"".join(redis_command(*each) for each in commands), len(commands))
 
     def close(self) -> None:
         """Closes it. In a process that was forked, only this process's end."""
@@ -87,13 +108,13 @@ class SyncConnection:
         if hasattr(self, "_socket"):
             self._socket.close()
 
-    def _connect(self) -> socket.socket:
+    def _connect(self, address: Address) -> socket.socket:
         target = self._target
         try:
-            if isinstance(target.address, str):
-                return self._connect_to(socket.AF_UNIX, target.address)
+            if isinstance(address, str):
+                return self._connect_to(socket.AF_UNIX, address)
             failure: OSError | None = None
-            for family, _, _, _, place in socket.getaddrinfo(*target.address, type=socket.SOCK_STREAM):
+            for family, _, _, _, place in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
                 try:
                     plain = self._connect_to(family, place)
                 except ConnectionError as error:
@@ -120,7 +141,7 @@ class SyncConnection:
     def _shake_hands(self, plain: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
         try:
             plain.settimeout(self._rest_s())
-            return tls.wrap_socket(plain, server_hostname=self._target.server_name)
+            return tls.wrap_socket(plain, server_hostname=self._target.host)
         except BaseException:
             plain.close()
             raise

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
+from ._redis_many import MANY, parse_many
 from ._redis_options import Options
 from ._schemes import REDIS_SCHEMES
 from .errors import ConfigurationError
@@ -17,12 +18,12 @@ Address: TypeAlias = tuple[str, int] | str
 """Host and port, or the path of a unix socket."""
 
 _DEFAULT_PORT = 6379
-_LONGEST_TIMEOUT_MS = 60_000
 
 
 @dataclass(frozen=True)
 class RedisTarget:
-    """One server, from a URI. Neither its repr nor its name tells the password."""
+    """One server, or a master that sentinels name, or a cluster, from a URI. Neither its repr nor its name tells a
+    password."""
 
     address: Address
     username: str | None = None
@@ -34,14 +35,31 @@ class RedisTarget:
     command_timeout_s: float = 0.1
     deny_cache_s: float = 1.0
     is_hashed: bool = False
+    sentinels: tuple[RedisTarget, ...] = ()
+    service: str = ""
+    """What the sentinels call the master."""
+    seeds: tuple[Address, ...] = ()
+    """Some nodes of the cluster."""
 
     @property
     def name(self) -> str:
         """What messages call it."""
+        if self.sentinels:
+            return f"the Redis master {self.service!r}"
+        kind = "cluster" if self.seeds else "server"
         if isinstance(self.address, str):
-            return f"the Redis server at {self.address}"
+            return f"the Redis {kind} at {self.address}"
         host, port = self.address
-        return f"the Redis server at {f'[{host}]' if ':' in host else host}:{port}"
+        return f"the Redis {kind} at {f'[{host}]' if ':' in host else host}:{port}"
+
+    def at(self, address: Address) -> RedisTarget:
+        """The node of this cluster at an address."""
+        return replace(self, address=address, seeds=())
+
+    @property
+    def host(self) -> str | None:
+        """What a certificate has to be for, if the URI does not say."""
+        return self.server_name or (self.address[0] if isinstance(self.address, tuple) else None)
 
     @property
     def greetings(self) -> list[tuple[bytes, ...]]:
@@ -56,15 +74,21 @@ class RedisTarget:
 
 
 def parse_redis_uri(uri: str, more: Mapping[str, Any] = {}, logger: logging.Logger | None = None) -> RedisTarget:
-    """The server that a URI names. "async+" in front of it changes nothing.
+    """What a URI names. "async+" in front of it changes nothing.
 
-    redis://[[user]:password@]host[:port][/database], rediss:// with TLS, redis+unix://[[user]:password@]/path?database=1.
+    - redis://[[user]:password@]host[:port][/database], rediss:// with TLS
+    - redis+unix://[[user]:password@]/path?database=1
+    - redis+sentinel://[[user]:password@]host[:port],host[:port].../service[/database]
+    - redis+cluster://[[user]:password@]host[:port],host[:port]...
+
     `more` are options beside those of the URI, also under the names that redis-py has for them. Raises
     ConfigurationError, which does not repeat the credentials.
     """
     scheme, separator, rest = uri.removeprefix("async+").partition("://")
     if scheme not in REDIS_SCHEMES or not separator:
         raise ConfigurationError(f"storage_uri: {scheme!r} is no Redis URI; there are {', '.join(REDIS_SCHEMES)}")
+    if scheme in MANY:
+        return parse_many(scheme, rest, more, logger)
     try:
         parts = urlsplit(f"{scheme}://{rest}")
         port = parts.port
@@ -81,7 +105,7 @@ def parse_redis_uri(uri: str, more: Mapping[str, Any] = {}, logger: logging.Logg
         database = options.number("database", 0, 1 << 31)
     else:
         address = (parts.hostname or "localhost", port or _DEFAULT_PORT)
-        database = _database(scheme, parts.path) or options.number("database", 0, 1 << 31)
+        database = database_in(scheme, parts.path) or options.number("database", 0, 1 << 31)
     username = unquote(parts.username) if parts.username else options.text("username")
     password = unquote(parts.password) if parts.password is not None else options.text("password")
     if username and password is None:
@@ -92,15 +116,12 @@ def parse_redis_uri(uri: str, more: Mapping[str, Any] = {}, logger: logging.Logg
         password=password,
         database=database,
         tls=options.tls() if scheme == "rediss" else None,
-        server_name=(options.text("server_name") or parts.hostname) if scheme == "rediss" else None,
-        connect_timeout_s=options.number("connect_timeout_ms", 250, _LONGEST_TIMEOUT_MS, least=1) / 1000,
-        command_timeout_s=options.number("command_timeout_ms", 100, _LONGEST_TIMEOUT_MS, least=1) / 1000,
-        deny_cache_s=options.number("deny_cache_ms", 1000, _LONGEST_TIMEOUT_MS) / 1000,
-        is_hashed=options.truth("hash_keys", default=False),
+        server_name=options.text("server_name") if scheme == "rediss" else None,
+        **options.common(),
     )
 
 
-def _database(scheme: str, path: str) -> int:
+def database_in(scheme: str, path: str) -> int:
     number = path.removeprefix("/")
     if not number:
         return 0

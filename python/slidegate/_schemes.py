@@ -7,7 +7,7 @@ from typing import Any
 
 import limits.storage
 
-REDIS_SCHEMES = ("redis", "rediss", "redis+unix")
+REDIS_SCHEMES = ("redis", "rediss", "redis+unix", "redis+sentinel", "redis+cluster")
 _OWN_SCHEMES = ("memory", "shared", "file", *REDIS_SCHEMES)
 
 
