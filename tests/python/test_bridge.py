@@ -17,7 +17,6 @@ from faulty_storages import URIS, Faults, MakeApp, app_of, limiter_on
 import slidegate._outage
 import slidegate.limits_storage
 from slidegate import ConfigurationError
-from slidegate.errors import StorageError
 from slidegate.middleware import SlowAPIMiddleware
 
 pytestmark = pytest.mark.usefixtures("faults")
@@ -206,10 +205,8 @@ def test_what_cannot_be_is_an_error_at_once() -> None:
         limiter_on("no-such://host")
     with pytest.raises(ConfigurationError, match=r"deduct_when.*memory://, shared://, file://"):
         limiter_on(URIS[0]).limit("1/minute", deduct_when=lambda response: True)(lambda: None)
-    with pytest.raises(ConfigurationError, match="'service_name' not provided"):
+    with pytest.raises(ConfigurationError, match="names no service"):
         limiter_on("redis+sentinel://127.0.0.1:1")
-    with pytest.raises(StorageError, match=r"redis\+cluster:// cannot be opened now"):
-        limiter_on("redis+cluster://127.0.0.1:1")
 
 
 # Clients that are not installed here, and what to install for them.

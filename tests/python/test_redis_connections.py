@@ -485,20 +485,20 @@ policy = storage.policy(((Quota(1_000_000, 60_000_000_000), "fork"),))
 async def both():
     await policy.hit_async("before")
     policy.hit("before")
-    identity = storage._threads.execute(b"CLIENT", b"ID")
-    inherited = list(storage._loops._by_loop.values())
+    identity = storage._server._threads.execute(b"CLIENT", b"ID")
+    inherited = list(storage._server._loops._by_loop.values())
     child = os.fork()
     name = "parent" if child else "child"
     if not child:
         # A loop does not survive a fork; what it had open is the parent's.
         asyncio._set_running_loop(None)
         loop = asyncio.new_event_loop()
-        is_own = storage._threads.execute(b"CLIENT", b"ID") != identity
+        is_own = storage._server._threads.execute(b"CLIENT", b"ID") != identity
         is_right = loop.run_until_complete(count(name))
         is_closed = [each._socket.fileno() for each in inherited] == [-1]
         os._exit(0 if is_right and is_own and is_closed else 1)
     _, status = os.waitpid(child, 0)
-    is_right = await count(name) and storage._threads.execute(b"CLIENT", b"ID") == identity
+    is_right = await count(name) and storage._server._threads.execute(b"CLIENT", b"ID") == identity
     print(is_right and os.waitstatus_to_exitcode(status) == 0)
 
 async def count(name):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slidegate._redis_uri import parse_redis_uri
+from slidegate._redis_uri import RedisTarget, parse_redis_uri
 from slidegate.errors import ConfigurationError
 
 RIGHT: dict[str, dict[str, Any]] = {
@@ -29,6 +29,25 @@ RIGHT: dict[str, dict[str, Any]] = {
         "username": "gate",
         "password": "pw",
         "database": 2,
+    },
+    "redis+cluster://:pw@one,two:7001,[::1]:7002?hash_keys=true": {
+        "address": ("one", 6379),
+        "seeds": (("one", 6379), ("two", 7001), ("::1", 7002)),
+        "password": "pw",
+        "is_hashed": True,
+        "sentinels": (),
+    },
+    "redis+sentinel://gate:pw@one,two:5000/my%20master/3?sentinel_password=hush&command_timeout_ms=50": {
+        "service": "my master",
+        "username": "gate",
+        "password": "pw",
+        "database": 3,
+        "command_timeout_s": 0.05,
+        "seeds": (),
+        "sentinels": (
+            RedisTarget(("one", 26379), password="hush", command_timeout_s=0.05),
+            RedisTarget(("two", 5000), password="hush", command_timeout_s=0.05),
+        ),
     },
 }
 
@@ -56,6 +75,16 @@ WRONG = {
     "rediss://cache?key_file=/etc/hostname": "without cert_file",
     "rediss://cache?ca_file=/etc/hostname": "ca_file, cert_file, key_file",
     "rediss://cache?verify=no": "true or false",
+    "redis+sentinel://one": "names no service; write redis+sentinel://",
+    "redis+sentinel://one/service/x": "database of redis+sentinel:// is a whole number",
+    "redis+sentinel://one,,two/service": "host or port",
+    "redis+sentinel://one:99999/service": "host or port",
+    "redis+sentinel://one/service?ca_file=/no/such/file&tls=true": "ca_file: there is no file",
+    "redis+cluster://one/3": "a cluster has no databases",
+    "redis+cluster://one:port": "host or port",
+    "redis+cluster://::1": "host or port",
+    "redis+cluster://one?sentinel_password=x": "no option 'sentinel_password'; it has connect_timeout_ms",
+    "redis+cluster://gate@one": "user without a password",
 }
 
 
@@ -81,6 +110,8 @@ def test_a_uri_that_is_wrong_is_told_what_is_right(uri: str) -> None:
         "redis://hush@cache",
         "redis://gate:hush@cache/x",
         "redis+unix://gate:hush@cache/a",
+        "redis+cluster://gate:hush@one:port",
+        "redis+sentinel://gate:hush@one",
         "other://gate:hush@cache",
     ],
 )
@@ -113,3 +144,18 @@ def test_a_key_with_a_passphrase_asks_nobody(tmp_path: Path) -> None:
     key.write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n")
     with pytest.raises(ConfigurationError):
         parse_redis_uri(f"rediss://cache?cert_file={key}&key_file={key}")
+
+
+def test_what_programs_give_to_redis_py_about_sentinels_is_read() -> None:
+    more = {"service_name": "mymaster", "sentinel_kwargs": {"password": "hush"}, "ssl": True, "password": "pw"}
+    target = parse_redis_uri("redis+sentinel://one", more)
+    assert (target.service, target.password, target.tls is not None) == ("mymaster", "pw", True)
+    assert [each.password for each in target.sentinels] == ["hush"]
+    assert "hush" not in repr(target)
+
+
+def test_a_certificate_is_for_the_host_unless_it_is_said_otherwise() -> None:
+    cluster = parse_redis_uri("redis+cluster://one?tls=true")
+    assert cluster.at(("two", 7000)).host == "two"
+    assert parse_redis_uri("redis+cluster://one?tls=true&server_name=all").at(("two", 7000)).host == "all"
+    assert parse_redis_uri("rediss://one").host == "one"
