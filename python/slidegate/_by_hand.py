@@ -128,10 +128,10 @@ class ByHand:
     ) -> Decision:
         connection, plan, keys = self._asked(request, limits, key, cost, scope)
         asked = Asked(connection, settle, keys)
-        charges = await self._checker.reader.charges(plan, plan.own, asked) if self.enabled else []
+        charges = await self._checker.counting.reader.charges(plan, plan.own, asked) if self.enabled else []
         if not charges:
             return _untouched(plan)
-        outcome = await self._checker.peek(charges, asked)
+        outcome = await self._checker.counting.peek(charges, asked)
         if outcome is None:
             return _untouched(plan)
         charge, essentials = outcome

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -15,20 +14,15 @@ from starlette.responses import Response
 
 from ._bridge import Bridge
 from ._callables import Settle, qualified_name
-from ._carry import beside_carried, is_carrying
-from ._charges import Asked, Charge, ChargeReader, Plan
-from ._core import Quota
+from ._charges import Asked, Charge, Plan
+from ._counting import Counting
 from ._headers import HeaderFormat
-from ._holds import HOLDS, Hold, settle_holds
-from ._on_error import left_to_count
-from ._redis_storage import RedisPolicy, RedisStorage
+from ._holds import HOLDS, settle_holds
 from ._refusal_log import RefusalLog
-from ._remote import peek_all_remotely, peek_remotely, take_remotely
 from ._views import COMPLETE, TAKEN, TOLD_BY, VIEW, Ahead, CurrentLimit, Policy, state_of, told_of
 from .counter import Counter
-from .decision import NS_PER_S, Decision, Essentials
-from .errors import ConfigurationError, RateLimitExceeded, StorageError, StorageOut
-from .storage import MemoryStorage, OnError
+from .decision import Decision, Essentials
+from .errors import ConfigurationError, RateLimitExceeded, StorageOut
 from .wrappers import Limit, LimitGroup
 
 Check: TypeAlias = Callable[[HTTPConnection, Settle], Coroutine[Any, Any, None] | None]
@@ -61,34 +55,22 @@ class Checker:
     """Decides requests for one limiter. Thread-safe: everything about a request is passed in.
 
     `owner` marks the requests that were decided, so that an endpoint that calls another one is counted once, and two
-    limiters on one endpoint both count. `foreign_counter` returns what to count with instead of the engine: a storage
-    of `limits`, or what somebody has replaced the limiter's own counter with. `remote` is the server, if any, that
-    counts instead of the engine. While the one or the other cannot be asked, `on_error` decides for limits that do not
-    say themselves, and `local_share` is the part of limits that the engine then counts; or it counts `fallback`.
+    limiters on one endpoint both count.
 
-    `count_error` is told of every request that could not be decided as it was meant to be: "raised" when that was an
-    error of the request, "passed" when it went on unchecked, "fallback" when other limits or another storage stood in.
-    What a callable raises as HTTPException is its answer, no error.
+    A request that could not be decided as it was meant to be is counted as an error: "raised" when that was an error of
+    the request, "passed" when it went on unchecked. What a callable raises as HTTPException is its answer, no error.
     """
 
     owner: object
-    storage: MemoryStorage
-    reader: ChargeReader
+    counting: Counting
     headers: HeaderFormat
     logger: logging.Logger
     refusals: logging.Logger
     exempt_routes: set[str | None]
     headers_enabled: bool
     swallows_errors: bool
-    foreign_counter: Callable[[], Counter | Bridge | None]
     refusal_log: RefusalLog
-    count_error: Callable[[str], object]
     is_log_structured: bool = False
-    fallback: tuple[LimitGroup, ...] = ()
-    remote: RedisStorage | None = None
-    on_error: OnError | None = None
-    local_share: float = 1
-    carrying: threading.Lock = field(default_factory=threading.Lock)
 
     async def check(
         self,
@@ -163,24 +145,24 @@ class Checker:
 
         `taken` holds what the request has paid for already, to which is added what it pays for now.
         """
-        foreign = self.foreign_counter()
+        foreign = self.counting.foreign_counter()
         try:
-            charges = await self.reader.charges(plan, groups, asked)
+            charges = await self.counting.reader.charges(plan, groups, asked)
             if taken:
                 charges = [charge for charge in charges if charge.same not in taken]
             enforced = [charge for charge in charges if not charge.group.is_shadow]
-            outcome = await self._decide(plan, enforced, asked, state, foreign) if enforced else None
+            outcome = await self.counting.decide(plan, enforced, asked, state, foreign) if enforced else None
             if outcome is None or outcome[1][0]:
                 await self._shadow(plan, charges, asked, state, foreign)
         except HTTPException as error:
             if isinstance(error, StorageOut):
-                self.count_error("raised")
+                self.counting.count_error("raised")
             raise
         except Exception as error:
             if not self.swallows_errors or isinstance(error, ConfigurationError):
-                self.count_error("raised")
+                self.counting.count_error("raised")
                 raise
-            self.count_error("passed")
+            self.counting.count_error("passed")
             self.logger.exception("Failed to rate limit. Swallowing error")
             raise _Swallowed from error
         if taken is not None and (outcome is None or outcome[1][0]):
@@ -201,9 +183,9 @@ class Checker:
         # Each for itself, as none of them has a say about the others.
         for charge in charges:
             if charge.group.is_shadow:
-                outcome = await self._decide(plan, [charge], asked, state, foreign)
+                outcome = await self.counting.decide(plan, [charge], asked, state, foreign)
                 if outcome is not None and not outcome[1][0]:
-                    decision = self._view(outcome[1], charge).decision
+                    decision = self.counting.view(outcome[1], charge).decision
                     route = plan.route or plan.endpoint
                     self.refusal_log.tell(decision, limit=charge.limit.name, route=route, is_shadow=True)
 
@@ -211,7 +193,7 @@ class Checker:
         self, plan: Plan, outcome: _Outcome, asked: Asked, state: MutableMapping[str, Any], *, is_told: bool = True
     ) -> CurrentLimit:
         charge, essentials = outcome.charge, outcome.essentials
-        view = self._view(essentials, charge)
+        view = self.counting.view(essentials, charge)
         view.policies = tuple(
             Policy(each.limit.name or str(each.limit.limit), each.limit.limit, essentials if each is charge else None)
             for each in outcome.charges
@@ -278,177 +260,7 @@ class Checker:
         if HOLDS in state:
             await settle_holds(state, response, settle, self.logger)
 
-    async def _decide(
-        self,
-        plan: Plan,
-        charges: list[Charge],
-        asked: Asked,
-        state: MutableMapping[str, Any],
-        foreign: Counter | Bridge | None,
-    ) -> tuple[Charge, Essentials] | None:
-        refused = self._refused_without_key(charges)
-        if refused is not None:
-            return refused
-        if isinstance(foreign, Bridge):
-            there = list(charges)
-
-            async def count_here() -> tuple[Charge, Essentials] | None:
-                there.clear()
-                return await self._fall_back(plan, charges, asked, state)
-
-            outcome = await foreign.count(charges, asked, count_here)
-            if there and outcome is not None:
-                self._tally(there, *outcome)
-            return outcome
-        if foreign is not None:
-            return await self._count_by(foreign, charges, asked)
-        if self.remote is None:
-            return self._take(charges, state)
-        try:
-            decided = await take_remotely(self.remote, charges, asked.settle, state, self._refresh)
-        except StorageError as error:
-            try:
-                return await self._fall_back(plan, charges, asked, state)
-            except StorageOut as out:
-                raise out from error
-        self._tally(charges, *decided)
-        return decided
-
-    def _tally(self, charges: Sequence[Charge], decisive: Charge, essentials: Essentials) -> None:
-        # What others have decided is told by metrics as what the engine has.
-        at = next((at for at, each in enumerate(charges) if each is decisive), 0)
-        self._policy(charges).tally(essentials[0], at)
-
-    async def _fall_back(
-        self, plan: Plan, charges: list[Charge], asked: Asked, state: MutableMapping[str, Any]
-    ) -> tuple[Charge, Essentials] | None:
-        """What is done about a request while the storage cannot be asked. Raises StorageOut."""
-        local = left_to_count(charges, self._otherwise, self.local_share)
-        self.count_error("fallback" if local else "passed")
-        if local and self.fallback:
-            local = await self.reader.charges(plan, self.fallback, asked)
-        return self._take(local, state) if local else None
-
-    async def peek(self, charges: list[Charge], asked: Asked) -> tuple[Charge, Essentials] | None:
-        """What would be decided about these charges, of which none is taken; None when they would not be looked at."""
-        refused = self._refused_without_key(charges)
-        if refused is not None:
-            return refused
-        foreign = self.foreign_counter()
-        try:
-            if isinstance(foreign, Bridge) and foreign.health().is_available:
-                return await foreign.peek(charges, asked)
-            if foreign is None and self.remote is not None:
-                return await peek_all_remotely(self.remote, charges, asked.settle)
-        except StorageError as error:
-            try:
-                charges = left_to_count(charges, self._otherwise, self.local_share)
-            except StorageOut as out:
-                raise out from error
-        return self._peek_here(charges) if charges else None
-
-    def _peek_here(self, charges: list[Charge]) -> tuple[Charge, Essentials]:
-        def answer() -> tuple[Charge, Essentials]:
-            essentials = self._policy(charges).peek(_keys(charges), _costs(charges))
-            return charges[essentials[1]], essentials
-
-        return beside_carried(charges, self._policy_of, answer) if is_carrying(charges) else answer()
-
-    @property
-    def _otherwise(self) -> OnError:
-        return self.on_error or ("open" if self.swallows_errors else "closed")
-
-    def _refused_without_key(self, charges: Sequence[Charge]) -> tuple[Charge, Essentials] | None:
-        charge = next((each for each in charges if not each.key), None)
-        if charge is None or self.reader.on_missing_key != "refuse":
-            return None
-        window_ns = charge.limit.limit.get_expiry() * NS_PER_S
-        return charge, (False, 0, 0, window_ns, window_ns)
-
-    def _take(self, charges: list[Charge], state: MutableMapping[str, Any]) -> tuple[Charge, Essentials]:
-        if not is_carrying(charges):
-            return self._take_now(charges, state)
-        with self.carrying:
-            return beside_carried(charges, self._policy_of, lambda: self._take_now(charges, state))
-
-    def _policy_of(self, quota: Quota, charge: Charge) -> Any:
-        return self.storage.policy(((quota, *charge.rule[1:]),))
-
-    def _take_now(self, charges: list[Charge], state: MutableMapping[str, Any]) -> tuple[Charge, Essentials]:
-        certain = [charge for charge in charges if charge.group.read_deduct is None]
-        if len(certain) == len(charges):
-            essentials = self._policy(charges).hit(_keys(charges), _costs(charges))
-            return charges[essentials[1]], essentials
-        return self._decide_on_hold(certain, charges, state)
-
-    def _decide_on_hold(
-        self, certain: list[Charge], charges: list[Charge], state: MutableMapping[str, Any]
-    ) -> tuple[Charge, Essentials]:
-        # One ticket for each declaration, as each has a say of its own about the response.
-        by_group: dict[int, list[Charge]] = {}
-        for charge in charges:
-            if charge.group.read_deduct is not None:
-                by_group.setdefault(id(charge.group), []).append(charge)
-        holds: list[Hold] = []
-        outcomes: list[tuple[Charge, Essentials]] = []
-        for batch in [*by_group.values(), *([certain] if certain else [])]:
-            policy, keys, costs = self._policy(batch), _keys(batch), _costs(batch)
-            if batch is certain:
-                essentials = policy.hit(keys, costs)
-            else:
-                essentials, ticket = policy.reserve(keys, costs)
-                if ticket is not None:
-                    holds.append(Hold(policy, ticket, tuple(batch), keys, self._refresh))
-            outcomes.append((batch[essentials[1]], essentials))
-            if not essentials[0]:
-                for hold in reversed(holds):
-                    hold.policy.refund(hold.ticket)
-                return outcomes[-1]
-        state.setdefault(HOLDS, []).extend(holds)
-        return min(outcomes, key=lambda outcome: outcome[1][2])
-
-    async def _count_by(self, counter: Counter, charges: list[Charge], asked: Asked) -> tuple[Charge, Essentials]:
-        # In the way of slowapi, as it is its interface: one after the other, until one refuses.
-        least: Charge | None = None
-        for charge in charges:
-            item, identifiers = charge.limit.limit, [charge.key, charge.place.label]
-            if self.reader.key_prefix:
-                identifiers.insert(0, self.reader.key_prefix)
-            if not await asked.answer(counter.hit(item, *identifiers, cost=charge.cost)):
-                window_ns = item.get_expiry() * NS_PER_S
-                return charge, (False, 0, 0, window_ns, window_ns)
-            least = charge if least is None or item < least.limit.limit else least
-        assert least is not None
-        return least, (True, 0, least.limit.limit.amount, 0, 0)
-
-    def _policy(self, charges: Sequence[Charge]) -> Any:
-        return self.storage.policy(tuple(each.rule for each in charges))
-
-    async def _refresh(self, state: MutableMapping[str, Any], hold: Hold, settle: Settle) -> None:
-        view = state.get(VIEW)
-        if not isinstance(view, CurrentLimit) or not view.essentials[0]:
-            return
-        for charge, key in zip(hold.charges, hold.keys, strict=True):
-            if self._view(view.essentials, charge) != view:
-                continue
-            if self.remote is not None and isinstance(hold.policy, RedisPolicy):
-                _, _, remaining, reset_after_ns, _ = await peek_remotely(self.remote, charge, settle)
-            else:
-                _, _, remaining, reset_after_ns, _ = self._policy([charge]).peek(key)
-            state[VIEW] = self._view((True, 0, remaining, reset_after_ns, 0), charge)
-
-    def _view(self, essentials: Essentials, charge: Charge) -> CurrentLimit:
-        return CurrentLimit.of(essentials, charge.limit.limit, charge.key, charge.place.label, self.reader.key_prefix)
-
 
 def _is_served_by(scope: Mapping[str, Any], plan: Plan) -> bool:
     served = scope.get("endpoint")
     return served is not None and qualified_name(served) == plan.endpoint
-
-
-def _keys(charges: Sequence[Charge]) -> tuple[str, ...]:
-    return tuple(each.place.lead + each.key for each in charges)
-
-
-def _costs(charges: Sequence[Charge]) -> tuple[int, ...]:
-    return tuple(each.cost for each in charges)

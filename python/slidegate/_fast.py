@@ -50,15 +50,15 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
     is_plain = is_plain and all(_is_plain(group) for group in plan.groups)
     if not is_plain or len({id(group.key_function) for group in plan.groups}) != 1:
         return check_in_general
-    by_path = checker.reader.is_by_path(plan, plan.groups[0].scope)
-    if any(by_path != checker.reader.is_by_path(plan, group.scope) for group in plan.groups):
+    by_path = checker.counting.reader.is_by_path(plan, plan.groups[0].scope)
+    if any(by_path != checker.counting.reader.is_by_path(plan, group.scope) for group in plan.groups):
         return check_in_general
 
     charges = _fixed_charges(checker, plan)
-    policy = checker.storage.policy(tuple(each.rule for each in charges))
+    policy = checker.counting.storage.policy(tuple(each.rule for each in charges))
     costs = tuple(each.cost for each in charges)
     key_function = plan.groups[0].key_function
-    key_prefix = checker.reader.key_prefix
+    key_prefix = checker.counting.reader.key_prefix
     is_bare = not checker.headers_enabled and not key_prefix
     items = tuple(each.limit.limit for each in charges)
     take = taker(
@@ -104,7 +104,7 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
         except HTTPException:
             raise
         except Exception:
-            checker.count_error("raised")
+            checker.counting.count_error("raised")
             raise
         answer = take(scope, key)
         if answer == ():
@@ -133,7 +133,7 @@ def _is_plain(group: LimitGroup) -> bool:
 def _fixed_charges(checker: Checker, plan: Plan) -> list[Charge]:
     charges: dict[object, Charge] = {}
     for group in plan.groups:
-        place = checker.reader.place(plan, "", group.scope)
+        place = checker.counting.reader.place(plan, "", group.scope)
         for limit in group.limits or ():
             assert limit.quota is not None
             charge = Charge(limit, group, limit.quota, place, "", group.fixed_cost)

@@ -18,6 +18,7 @@ from ._callables import qualified_name, run_blocking, settle_blocking
 from ._charges import ChargeReader, OnMissingKey
 from ._check import Checker
 from ._core import Clock
+from ._counting import Counting
 from ._deciding import Deciding
 from ._declared import Declared
 from ._endpoint import Endpoint
@@ -61,8 +62,9 @@ class Limiter(ByHand, Replaceable):
     - `storage_uri`: where hits are counted: "memory://" (this process alone), "shared://name?size=64MiB" (all processes
       of this user and host that name it), or "file:///path?size=64MiB" (the same, across restarts). None: the
       workers of one server (uvicorn, gunicorn, hypercorn) together, any other process alone. "redis://host", rediss://,
-      redis+unix://, redis+sentinel:// or redis+cluster://: Redis or Valkey, which is connected to with the first request.
-      Or a URI of the `limits` package, whose strategies then count, with `storage_options` for its constructor.
+      redis+unix://, redis+sentinel:// or redis+cluster://: Redis or Valkey, which is connected to with the first
+      request. Or a URI of the `limits` package, whose strategies then count, with `storage_options` for its
+      constructor.
     - `on_error`: what becomes of requests while a server cannot be asked: "closed" answers 503, "open" lets them
       through, "local" counts them in this process, and in the workers of its server; against `local_share` of every
       limit, or against the limits in `in_memory_fallback`. "local" if those are given, or `in_memory_fallback_enabled`;
@@ -205,8 +207,16 @@ class Limiter(ByHand, Replaceable):
         refusals = _silent_alone(self.logger.getChild("refusals"))
         self._checker = Checker(
             owner=self,
-            storage=local,
-            reader=ChargeReader(self._key_prefix, key_style, on_missing_key, self.logger, local.count_error),
+            counting=Counting(
+                storage=local,
+                reader=ChargeReader(self._key_prefix, key_style, on_missing_key, self.logger, local.count_error),
+                foreign_counter=self._foreign_counter,
+                count_error=local.count_error,
+                on_error=self._on_error or ("open" if self._swallow_errors else "closed"),
+                fallback=tuple(self._in_memory_fallback),
+                remote=self._remote,
+                local_share=local_share,
+            ),
             headers=self._headers,
             logger=self.logger,
             refusals=refusals,
@@ -215,12 +225,6 @@ class Limiter(ByHand, Replaceable):
             exempt_routes=cast("set[str | None]", self._exempt_routes),
             headers_enabled=self._headers_enabled,
             swallows_errors=self._swallow_errors,
-            foreign_counter=self._foreign_counter,
-            count_error=local.count_error,
-            fallback=tuple(self._in_memory_fallback),
-            remote=self._remote,
-            on_error=self._on_error,
-            local_share=local_share,
         )
         self._limiter: Any = self._native_counter if self._bridge is None else self._bridge.strategy
         watch_start_up()

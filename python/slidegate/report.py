@@ -172,7 +172,7 @@ def _route_report(
     is_exempt = plan.exempt_name in limiter._exempt_routes
     is_enforced = not is_exempt and (way is Way.DECORATOR or is_covered) and limiter._auto_check and limiter.enabled
     groups = [group for group in plan.groups if group.methods is None or _names_any(group.methods, methods)]
-    by_path = any(limiter._checker.reader.is_by_path(plan, group.scope) for group in groups)
+    by_path = any(limiter._checker.counting.reader.is_by_path(plan, group.scope) for group in groups)
     added = [group for each in declared for group in each.groups(limiter)] if limiter.enabled and not is_exempt else []
     enforced = [*added, *(groups if is_enforced else [])]
     reason = _reason(limiter, way, plan, is_exempt=is_exempt, is_covered=is_covered, found=found)

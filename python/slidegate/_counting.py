@@ -1,0 +1,221 @@
+"""Takes what requests cost from whatever counts: the engine, a server, a storage of `limits`, or what stands in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from ._bridge import Bridge
+from ._callables import Settle
+from ._carry import beside_carried, is_carrying
+from ._charges import Asked, Charge, ChargeReader, Plan
+from ._core import Quota
+from ._holds import HOLDS, Hold
+from ._on_error import left_to_count
+from ._redis_storage import RedisPolicy, RedisStorage
+from ._remote import peek_all_remotely, peek_remotely, take_remotely
+from ._views import VIEW, CurrentLimit
+from .counter import Counter
+from .decision import NS_PER_S, Essentials
+from .errors import StorageError, StorageOut
+from .storage import MemoryStorage, OnError
+from .wrappers import LimitGroup
+
+Outcome: TypeAlias = tuple[Charge, Essentials]
+"""What was said about the charge that matters most."""
+
+
+@dataclass(frozen=True)
+class Counting:
+    """Where one limiter counts. Thread-safe: everything about a request is passed in.
+
+    `storage` is the engine's. `remote` is the server, if any, that counts instead. `foreign_counter` returns what else
+    does: a storage of `limits`, or what somebody has replaced the limiter's own counter with. While the one or the
+    other cannot be asked, `on_error` decides for limits that do not say themselves, and `local_share` is the part of
+    limits that the engine then counts; or it counts `fallback`.
+
+    `count_error` is told "passed" of what went on unchecked, and "fallback" where other limits or another storage stood
+    in.
+    """
+
+    storage: MemoryStorage
+    reader: ChargeReader
+    foreign_counter: Callable[[], Counter | Bridge | None]
+    count_error: Callable[[str], object]
+    on_error: OnError
+    fallback: tuple[LimitGroup, ...] = ()
+    remote: RedisStorage | None = None
+    local_share: float = 1
+    carrying: threading.Lock = field(default_factory=threading.Lock)
+
+    async def decide(
+        self,
+        plan: Plan,
+        charges: list[Charge],
+        asked: Asked,
+        state: MutableMapping[str, Any],
+        foreign: Counter | Bridge | None,
+    ) -> Outcome | None:
+        """Takes all of the charges or none, and says about which there is least, or too little; None when they pass
+        uncounted.
+
+        What depends on the response is held in the state. Raises StorageOut, and whatever the storage does.
+        """
+        refused = self._refused_without_key(charges)
+        if refused is not None:
+            return refused
+        if isinstance(foreign, Bridge):
+            there = list(charges)
+
+            async def count_here() -> Outcome | None:
+                there.clear()
+                return await self._fall_back(plan, charges, asked, state)
+
+            outcome = await foreign.count(charges, asked, count_here)
+            if there and outcome is not None:
+                self._tally(there, *outcome)
+            return outcome
+        if foreign is not None:
+            return await self._count_by(foreign, charges, asked)
+        if self.remote is None:
+            return self._take(charges, state)
+        try:
+            decided = await take_remotely(self.remote, charges, asked.settle, state, self._refresh)
+        except StorageError as error:
+            try:
+                return await self._fall_back(plan, charges, asked, state)
+            except StorageOut as out:
+                raise out from error
+        self._tally(charges, *decided)
+        return decided
+
+    def _tally(self, charges: Sequence[Charge], decisive: Charge, essentials: Essentials) -> None:
+        # What others have decided is told by metrics as what the engine has.
+        at = next((at for at, each in enumerate(charges) if each is decisive), 0)
+        self._policy(charges).tally(essentials[0], at)
+
+    async def _fall_back(
+        self, plan: Plan, charges: list[Charge], asked: Asked, state: MutableMapping[str, Any]
+    ) -> Outcome | None:
+        """What is done about a request while the storage cannot be asked. Raises StorageOut."""
+        local = left_to_count(charges, self.on_error, self.local_share)
+        self.count_error("fallback" if local else "passed")
+        if local and self.fallback:
+            local = await self.reader.charges(plan, self.fallback, asked)
+        return self._take(local, state) if local else None
+
+    async def peek(self, charges: list[Charge], asked: Asked) -> Outcome | None:
+        """What would be decided about these charges, of which none is taken; None when they would not be looked at."""
+        refused = self._refused_without_key(charges)
+        if refused is not None:
+            return refused
+        foreign = self.foreign_counter()
+        try:
+            if isinstance(foreign, Bridge) and foreign.health().is_available:
+                return await foreign.peek(charges, asked)
+            if foreign is None and self.remote is not None:
+                return await peek_all_remotely(self.remote, charges, asked.settle)
+        except StorageError as error:
+            try:
+                charges = left_to_count(charges, self.on_error, self.local_share)
+            except StorageOut as out:
+                raise out from error
+        return self._peek_here(charges) if charges else None
+
+    def _peek_here(self, charges: list[Charge]) -> Outcome:
+        def answer() -> Outcome:
+            essentials = self._policy(charges).peek(_keys(charges), _costs(charges))
+            return charges[essentials[1]], essentials
+
+        return beside_carried(charges, self._policy_of, answer) if is_carrying(charges) else answer()
+
+    def _refused_without_key(self, charges: Sequence[Charge]) -> Outcome | None:
+        charge = next((each for each in charges if not each.key), None)
+        if charge is None or self.reader.on_missing_key != "refuse":
+            return None
+        window_ns = charge.limit.limit.get_expiry() * NS_PER_S
+        return charge, (False, 0, 0, window_ns, window_ns)
+
+    def _take(self, charges: list[Charge], state: MutableMapping[str, Any]) -> Outcome:
+        if not is_carrying(charges):
+            return self._take_now(charges, state)
+        with self.carrying:
+            return beside_carried(charges, self._policy_of, lambda: self._take_now(charges, state))
+
+    def _policy_of(self, quota: Quota, charge: Charge) -> Any:
+        return self.storage.policy(((quota, *charge.rule[1:]),))
+
+    def _take_now(self, charges: list[Charge], state: MutableMapping[str, Any]) -> Outcome:
+        certain = [charge for charge in charges if charge.group.read_deduct is None]
+        if len(certain) == len(charges):
+            essentials = self._policy(charges).hit(_keys(charges), _costs(charges))
+            return charges[essentials[1]], essentials
+        return self._decide_on_hold(certain, charges, state)
+
+    def _decide_on_hold(self, certain: list[Charge], charges: list[Charge], state: MutableMapping[str, Any]) -> Outcome:
+        # One ticket for each declaration, as each has a say of its own about the response.
+        by_group: dict[int, list[Charge]] = {}
+        for charge in charges:
+            if charge.group.read_deduct is not None:
+                by_group.setdefault(id(charge.group), []).append(charge)
+        holds: list[Hold] = []
+        outcomes: list[Outcome] = []
+        for batch in [*by_group.values(), *([certain] if certain else [])]:
+            policy, keys, costs = self._policy(batch), _keys(batch), _costs(batch)
+            if batch is certain:
+                essentials = policy.hit(keys, costs)
+            else:
+                essentials, ticket = policy.reserve(keys, costs)
+                if ticket is not None:
+                    holds.append(Hold(policy, ticket, tuple(batch), keys, self._refresh))
+            outcomes.append((batch[essentials[1]], essentials))
+            if not essentials[0]:
+                for hold in reversed(holds):
+                    hold.policy.refund(hold.ticket)
+                return outcomes[-1]
+        state.setdefault(HOLDS, []).extend(holds)
+        return min(outcomes, key=lambda outcome: outcome[1][2])
+
+    async def _count_by(self, counter: Counter, charges: list[Charge], asked: Asked) -> Outcome:
+        # In the way of slowapi, as it is its interface: one after the other, until one refuses.
+        least: Charge | None = None
+        for charge in charges:
+            item, identifiers = charge.limit.limit, [charge.key, charge.place.label]
+            if self.reader.key_prefix:
+                identifiers.insert(0, self.reader.key_prefix)
+            if not await asked.answer(counter.hit(item, *identifiers, cost=charge.cost)):
+                window_ns = item.get_expiry() * NS_PER_S
+                return charge, (False, 0, 0, window_ns, window_ns)
+            least = charge if least is None or item < least.limit.limit else least
+        assert least is not None
+        return least, (True, 0, least.limit.limit.amount, 0, 0)
+
+    def _policy(self, charges: Sequence[Charge]) -> Any:
+        return self.storage.policy(tuple(each.rule for each in charges))
+
+    async def _refresh(self, state: MutableMapping[str, Any], hold: Hold, settle: Settle) -> None:
+        view = state.get(VIEW)
+        if not isinstance(view, CurrentLimit) or not view.essentials[0]:
+            return
+        for charge, key in zip(hold.charges, hold.keys, strict=True):
+            if self.view(view.essentials, charge) != view:
+                continue
+            if self.remote is not None and isinstance(hold.policy, RedisPolicy):
+                _, _, remaining, reset_after_ns, _ = await peek_remotely(self.remote, charge, settle)
+            else:
+                _, _, remaining, reset_after_ns, _ = self._policy([charge]).peek(key)
+            state[VIEW] = self.view((True, 0, remaining, reset_after_ns, 0), charge)
+
+    def view(self, essentials: Essentials, charge: Charge) -> CurrentLimit:
+        """What a request's state keeps of an answer."""
+        return CurrentLimit.of(essentials, charge.limit.limit, charge.key, charge.place.label, self.reader.key_prefix)
+
+
+def _keys(charges: Sequence[Charge]) -> tuple[str, ...]:
+    return tuple(each.place.lead + each.key for each in charges)
+
+
+def _costs(charges: Sequence[Charge]) -> tuple[int, ...]:
+    return tuple(each.cost for each in charges)
