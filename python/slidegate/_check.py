@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
@@ -180,10 +181,12 @@ class Checker:
         state: MutableMapping[str, Any],
         foreign: Counter | Bridge | None,
     ) -> None:
-        # Each for itself, as none of them has a say about the others.
+        # Each for itself, as none of them has a say about the others; nor about requests while the storage is out.
         for charge in charges:
             if charge.group.is_shadow:
-                outcome = await self.counting.decide(plan, [charge], asked, state, foreign)
+                outcome = None
+                with suppress(StorageOut):
+                    outcome = await self.counting.decide(plan, [charge], asked, state, foreign)
                 if outcome is not None and not outcome[1][0]:
                     decision = self.counting.view(outcome[1], charge).decision
                     route = plan.route or plan.endpoint

@@ -254,6 +254,16 @@ def test_a39_a_login_is_closed_and_the_rest_is_open(make_app: MakeApp, server: R
     eventually(lambda: client.post("/login").status_code == 200)
 
 
+def test_a_limit_in_shadow_has_no_say_about_requests_while_the_server_is_out(make_app: MakeApp) -> None:
+    limiter = limiter_on(f"redis://127.0.0.1:{free_port()}?{SHORT}", on_error="closed")
+    app = app_of(make_app, limiter)
+    for name, options in (("shadow", {"shadow": True}), ("enforced", {})):
+        app.get(f"/of/{name}")(limiter.limit("1/minute", **options)(lambda: "ok"))
+    client = Client(app)
+    assert client.statuses("/of/shadow", 2) == [200, 200]
+    assert client.statuses("/of/enforced", 2) == [503, 503]
+
+
 @pytest.mark.parametrize("path", ["/async", "/sync"])
 @pytest.mark.parametrize(
     ("options", "statuses"),
