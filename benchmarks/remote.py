@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
+import stalls
 from figures import Figure, Rounds
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import RedisStorage as AsyncLimitsStorage
@@ -34,6 +35,8 @@ _CALLERS = 100
 _CALLS = 4000
 _BLOCKING_CALLS = 500
 _PATIENCE_S = 10
+_LATENCY_ROUNDS = 5
+_STALL_ROUNDS = 3
 _ON_A_LOOP = f"Redis on the loopback, {_CALLERS} callers on one event loop; for each check"
 _IN_A_THREAD = "Redis on the loopback, one thread that blocks; for each check"
 
@@ -63,9 +66,12 @@ def measure(rounds: int) -> list[Figure]:
             for name, call in at_once.items():
                 us.setdefault(name, []).append(_from_one(call))
             us.setdefault("server", []).append(_by_the_servers_own_client(port))
+        figures = _figures(Rounds(us))
+        their_us = Rounds(us).typical("moving")
+        figures += stalls.measure_latencies(min(rounds, _LATENCY_ROUNDS), loop, port, one.hit_async, their_us)
         storage.close()
         loop.run_until_complete(_close(peer))
-    return _figures(Rounds(us))
+    return figures + stalls.measure_stalls(min(rounds, _STALL_ROUNDS))
 
 
 def _figures(measured: Rounds) -> list[Figure]:

@@ -203,7 +203,7 @@ def test_what_cannot_be_is_an_error_at_once() -> None:
         limiter_on(URIS[0], strategy="gcra")
     with pytest.raises(ConfigurationError, match=r"no storage 'no-such://'.*redis://"):
         limiter_on("no-such://host")
-    with pytest.raises(ConfigurationError, match=r"deduct_when.*memory://, shared://, file://"):
+    with pytest.raises(ConfigurationError, match=r"deduct_when.*memory://, shared://, file://, redis://"):
         limiter_on(URIS[0]).limit("1/minute", deduct_when=lambda response: True)(lambda: None)
     with pytest.raises(ConfigurationError, match="names no service"):
         limiter_on("redis+sentinel://127.0.0.1:1")

@@ -110,7 +110,8 @@ WRITING = {
     "typed": Difference("`add_exception_handler` and decorated endpoints do not check strictly", "they do"),
     "no-warnings": Difference("deprecation warnings on Python 3.14", "none"),
     "additions": Difference(
-        "-", "`deduct_when`, `unmatched_limited`, `preflights_limited`, `RateLimitExceeded.decision`"
+        "-",
+        "`deduct_when`, `on_error`, `health`, `unmatched_limited`, `preflights_limited`, `RateLimitExceeded.decision`",
     ),
 }
 
@@ -142,6 +143,17 @@ SETTING_UP = {
     ),
     "loops-go-on": Difference(
         "a storage of `limits` stops the event loop until it answers", "it is asked in a worker thread"
+    ),
+    "redis-is-asked-once": Difference(
+        "the event loop stands still for every answer of Redis, and for every limit",
+        "requests await one answer for all of their limits, those of a moment together",
+    ),
+    "closed-while-redis-is-down": Difference(
+        "while Redis is down, a request is a 500",
+        "a 503 with Retry-After; `on_error` can let it pass, or count here, also for single limits",
+    ),
+    "counts-in-redis-are-new": Difference(
+        "counts in Redis lie under `LIMITS:LIMITER/...`", "under `slidegate:1:...`: they begin afresh"
     ),
     "dotenv-only-when-named": Difference(
         "a `.env` in the working directory is read, or fails to be",
