@@ -55,6 +55,8 @@ class AioConnection:
         self._loop = loop
         self._on_failure = on_failure
         self._locate = locate
+        self.place: Address | None = None
+        """Where it was connected to; None before that is known."""
         self._reader = RedisReader()
         self._socket: socket.socket | None = None
         self._is_ready = False
@@ -163,6 +165,7 @@ class AioConnection:
 
     async def _connect(self) -> socket.socket:
         address = self._target.address if self._locate is None else await self._locate(self._loop)
+        self.place = address
         if isinstance(address, str):
             return await self._connect_to(socket.AF_UNIX, address)
         failure: OSError | None = None

@@ -14,7 +14,7 @@ from ._redis_aio import AioConnection, Answer
 from ._redis_answers import Redirected
 from ._redis_breaker import CircuitBreaker
 from ._redis_script import Question, Script
-from ._redis_sentinel import connected, master_locator
+from ._redis_sentinel import MasterWatch, connected, master_locator
 from ._redis_sync import SyncConnection
 from ._redis_uri import RedisTarget
 from .errors import StorageError, StorageTimeout, StorageUnavailable
@@ -26,10 +26,13 @@ class LoopConnections:
     It is closed when its loop ends, in the way of asyncio.run() and of all servers.
     """
 
-    def __init__(self, target: RedisTarget, script: Script, breaker: CircuitBreaker) -> None:
+    def __init__(
+        self, target: RedisTarget, script: Script, breaker: CircuitBreaker, watch: MasterWatch | None = None
+    ) -> None:
         self._target = target
         self._script = script
         self._breaker = breaker
+        self._watch = watch
         self._pid = os.getpid()
         self._by_loop: dict[asyncio.AbstractEventLoop, AioConnection] = {}
         self._ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
@@ -51,6 +54,8 @@ class LoopConnections:
         if self._pid != os.getpid():
             self._leave_to_parent()
         connection = self._by_loop.get(loop)
+        if connection is not None and self._watch is not None and self._watch.has_moved(connection.place):
+            connection.end(StorageUnavailable(f"{self._target.name} is another now"))
         if connection is None or not connection.can_ask():
             self._forget_closed_loops()
             locate = master_locator(self._target) if self._target.sentinels else None
@@ -146,10 +151,13 @@ class _OfThread(threading.local):
 class ThreadConnections:
     """One blocking connection for each thread, made anew when it has ended, and dropped by a fork. Thread-safe."""
 
-    def __init__(self, target: RedisTarget, script: Script, breaker: CircuitBreaker) -> None:
+    def __init__(
+        self, target: RedisTarget, script: Script, breaker: CircuitBreaker, watch: MasterWatch | None = None
+    ) -> None:
         self._target = target
         self._script = script
         self._breaker = breaker
+        self._watch = watch
         self._own = _OfThread()
 
     def evaluate(self, question: Question, *, is_asking: bool = False) -> Any:
@@ -188,6 +196,8 @@ class ThreadConnections:
 
     def _connection(self) -> SyncConnection:
         own, pid = self._own, os.getpid()
+        if own.connection is not None and self._watch is not None and self._watch.has_moved(own.connection.place):
+            own.connection.close()
         if own.connection is None or own.pid != pid or not own.connection.is_usable:
             if own.connection is not None:
                 own.connection.close()

@@ -11,7 +11,7 @@ from ._redis_answers import Redirected, storage_error
 from ._redis_breaker import CircuitBreaker
 from ._redis_connections import LoopConnections, ThreadConnections
 from ._redis_script import KEY_VERSION, Question, RedisRule, Script, ask, essentials_of, lead_of
-from ._redis_sentinel import connected
+from ._redis_sentinel import MasterWatch, connected
 from ._redis_uri import RedisTarget
 from .decision import NS_PER_S
 from .errors import StorageUnavailable
@@ -55,8 +55,9 @@ class RedisNode:
         self.target = target
         self._script = script
         self._breaker = CircuitBreaker(target.name, self._probe, logger)
-        self._loops = LoopConnections(target, script, self._breaker)
-        self._threads = ThreadConnections(target, script, self._breaker)
+        self._watch = MasterWatch(target) if target.sentinels else None
+        self._loops = LoopConnections(target, script, self._breaker, self._watch)
+        self._threads = ThreadConnections(target, script, self._breaker, self._watch)
 
     def evaluate(self, question: Question, meaning: Callable[[Any], _Meaning], *, is_asking: bool = False) -> _Meaning:
         try:
@@ -117,6 +118,8 @@ class RedisNode:
 
     def close(self) -> None:
         self._breaker.stop()
+        if self._watch is not None:
+            self._watch.stop()
         self._loops.close()
         self._threads.close()
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._core import RedisReplyError
 from ._redis_aio import AioConnection
@@ -15,6 +18,7 @@ from ._redis_sync import SyncConnection
 from ._redis_uri import Address, RedisTarget
 from .errors import StorageError, StorageUnavailable
 
+_LOOKS_EVERY_S = 1.0
 _NO_SCRIPT = Script(b"", b"")
 
 
@@ -23,73 +27,125 @@ def connected(target: RedisTarget) -> SyncConnection:
     return SyncConnection(target, (lambda deadline_s: find_master(target, deadline_s)) if target.sentinels else None)
 
 
-def find_master(target: RedisTarget, deadline_s: float) -> Address:
-    """The address of the master, from the first sentinel that knows one. Blocks; raises StorageError.
+class Opinion(NamedTuple):
+    """What a sentinel says. It may be cut off, or not have heard of a failover yet."""
 
-    Those that do not answer have a share of the time each.
+    epoch: int
+    """Rises with every failover: whoever says the highest has heard of the latest."""
+    place: tuple[str, int]
+
+
+def find_master(target: RedisTarget, deadline_s: float) -> Address:
+    """The address of the master, of all that is said the latest. Blocks; raises StorageError.
+
+    Sentinels that do not answer have a share of half the time each.
     """
+    opinions: list[Opinion] = []
     failure: StorageError | None = None
-    for at, sentinel in enumerate(target.sentinels):
-        share_s = max(0.001, (deadline_s - monotonic()) / (len(target.sentinels) - at))
+    half_s = (deadline_s - monotonic()) / 2
+    for sentinel in target.sentinels:
         try:
-            connection = SyncConnection(replace(sentinel, connect_timeout_s=share_s, command_timeout_s=share_s))
-            try:
-                return _address_in(target, sentinel, connection.execute(*_question(target)))
-            finally:
-                connection.close()
+            opinions.append(_asked(target, sentinel, max(0.001, half_s / len(target.sentinels))))
         except StorageError as error:
             failure = failure or error
-    raise _nobody_knows(target, failure)
+    return _latest(target, opinions, failure)
 
 
 def master_locator(target: RedisTarget) -> Callable[[asyncio.AbstractEventLoop], Awaitable[Address]]:
-    """Finds the address of the master on an event loop: all sentinels are asked at once, and the first answer counts.
-
-    Takes as long as whoever awaits it allows; raises StorageError.
+    """Finds the address of the master on an event loop: all sentinels are asked at once, and those that answer within
+    half of the time to connect decide. Raises StorageError.
     """
 
-    async def ask(sentinel: RedisTarget, loop: asyncio.AbstractEventLoop) -> Address:
+    async def ask(sentinel: RedisTarget, loop: asyncio.AbstractEventLoop) -> Opinion:
         connection = AioConnection(sentinel, _NO_SCRIPT, loop, lambda error: None)
         try:
-            return _address_in(target, sentinel, await connection.execute(*_question(target)))
+            return _opinion(target, sentinel, await connection.execute(*_question(target)))
         except RedisReplyError as error:
-            return _address_in(target, sentinel, error)
+            return _opinion(target, sentinel, error)
         finally:
             connection.end(StorageUnavailable(f"{sentinel.name} has answered"))
 
     async def locate(loop: asyncio.AbstractEventLoop) -> Address:
-        failure: StorageError | None = None
         asked = [loop.create_task(ask(sentinel, loop)) for sentinel in target.sentinels]
         try:
-            for first in asyncio.as_completed(asked):
-                try:
-                    return await first
-                except StorageError as error:
-                    failure = failure or error
+            await asyncio.wait(asked, timeout=target.connect_timeout_s / 2)
         finally:
             for task in asked:
                 task.cancel()
-            # Whoever was not waited for has nothing more to say.
-            await asyncio.gather(*asked, return_exceptions=True)
-        raise _nobody_knows(target, failure)
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+        opinions = [each for each in answers if isinstance(each, Opinion)]
+        return _latest(target, opinions, next((each for each in answers if isinstance(each, StorageError)), None))
 
     return locate
 
 
+class MasterWatch:
+    """Asks the sentinels once a second, in a thread, who the master is.
+
+    A master that was told to go takes hits for seconds more, which are lost, and only the sentinels know. Thread-safe;
+    a fork begins its own.
+    """
+
+    def __init__(self, target: RedisTarget) -> None:
+        self._target = target
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._latest: Opinion | None = None
+
+    def has_moved(self, place: Address | None) -> bool:
+        """Whether the master is known to be elsewhere. The first call begins the watch."""
+        if self._pid != os.getpid():
+            self._begin()
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None and not self._stopped.is_set():
+                    self._thread = threading.Thread(target=self._watch, name="slidegate-redis-watch", daemon=True)
+                    self._thread.start()
+        latest = self._latest
+        return latest is not None and place is not None and latest.place != place
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(_LOOKS_EVERY_S):
+            for sentinel in self._target.sentinels:
+                with suppress(StorageError):
+                    opinion = _asked(self._target, sentinel, _LOOKS_EVERY_S)
+                    if self._latest is None or opinion.epoch > self._latest.epoch:
+                        self._latest = opinion
+
+
+def _asked(target: RedisTarget, sentinel: RedisTarget, within_s: float) -> Opinion:
+    connection = SyncConnection(replace(sentinel, connect_timeout_s=within_s, command_timeout_s=within_s))
+    try:
+        return _opinion(target, sentinel, connection.execute(*_question(target)))
+    finally:
+        connection.close()
+
+
 def _question(target: RedisTarget) -> tuple[bytes, ...]:
-    return b"SENTINEL", b"get-master-addr-by-name", target.service.encode()
+    return b"SENTINEL", b"MASTER", target.service.encode()
 
 
-def _address_in(target: RedisTarget, sentinel: RedisTarget, answer: Any) -> Address:
-    if isinstance(answer, list) and len(answer) == 2 and all(isinstance(each, bytes) for each in answer):
-        host, port = answer
-        if port.isdigit():
-            return host.decode(), int(port)
-    if answer is None:
+def _opinion(target: RedisTarget, sentinel: RedisTarget, answer: Any) -> Opinion:
+    try:
+        fields = dict(zip(answer[::2], answer[1::2], strict=True))
+        return Opinion(int(fields[b"config-epoch"]), (fields[b"ip"].decode(), int(fields[b"port"])))
+    except (TypeError, ValueError, AttributeError, KeyError):
+        said = str(answer) if isinstance(answer, RedisReplyError) else type(answer).__name__
+    if "No such master" in said:
         raise StorageUnavailable(f"{sentinel.name} knows no master {target.service!r}")
-    said = str(answer).split(" ", 1)[0] if isinstance(answer, RedisReplyError) else type(answer).__name__
-    raise StorageUnavailable(f"{sentinel.name} does not tell where {target.service!r} is: {said}")
+    raise StorageUnavailable(f"{sentinel.name} does not tell where {target.service!r} is: {said.split(' ', 1)[0]}")
 
 
-def _nobody_knows(target: RedisTarget, failure: StorageError | None) -> StorageUnavailable:
-    return StorageUnavailable(f"no sentinel knows where {target.name} is: {failure}")
+def _latest(target: RedisTarget, opinions: list[Opinion], failure: StorageError | None) -> Address:
+    if not opinions:
+        why = failure or "none has answered"
+        raise StorageUnavailable(f"no sentinel knows where {target.name} is: {why}")
+    return max(opinions).place

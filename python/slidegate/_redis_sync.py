@@ -34,7 +34,8 @@ class SyncConnection:
         self._reader = RedisReader()
         self._deadline_s = monotonic() + target.connect_timeout_s
         self._limit_s = target.connect_timeout_s
-        self._socket = self._connect(target.address if locate is None else locate(self._deadline_s))
+        self.place = target.address if locate is None else locate(self._deadline_s)
+        self._socket = self._connect(self.place)
         # From here on this waits by itself: a socket with a time-out asks the system twice as often.
         self._socket.setblocking(False)
         self._readable, self._writable = select.poll(), select.poll()
