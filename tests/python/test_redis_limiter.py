@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import servers
+import uvloop
 from conftest import HAS_STREAMS, Client, talk_to
 from fastapi import FastAPI, HTTPException, WebSocket
 from faulty_storages import app_of, limiter_on
@@ -308,3 +310,29 @@ def test_a_server_that_is_down_is_no_error_at_the_start(tmp_path: Path) -> None:
     assert limiter.health().is_available
     with pytest.raises(ConfigurationError, match="on_error='maybe'"):
         limiter.limit("1/minute", on_error="maybe")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["uvicorn", "gunicorn --preload", "hypercorn"])
+def test_workers_of_real_servers_count_together_and_leave_no_connection(
+    server: RedisServer, tmp_path: Path, kind: str
+) -> None:
+    before = clients_of(server)
+    options = f", storage_uri={server.uri!r}"
+    with servers.running(kind, tmp_path / "app", workers=2, limit="5/hour", options=options) as running_server:
+        assert len(running_server.workers(2)) == 2
+        statuses = [status for status, _ in running_server.get_often("/limited", 40)]
+        assert sorted(statuses) == [200] * 5 + [429] * 35
+        assert clients_of(server) > before
+    # Those of earlier tests may end meanwhile.
+    assert servers.wait_until(lambda: clients_of(server) <= before)
+
+
+def test_a_uvloop_closes_its_connection_when_it_ends(make_app: MakeApp, server: RedisServer) -> None:
+    before = clients_of(server)
+    client = Client(app_of(make_app, limiter_on(server.uri)))
+    loop = uvloop.new_event_loop()
+    assert loop.run_until_complete(client.send("GET", "/async")).status_code == 200
+    assert clients_of(server) == before + 1
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+    assert clients_of(server) == before
