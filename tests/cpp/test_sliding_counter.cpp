@@ -68,6 +68,22 @@ TEST_CASE("A refund to a sliding-window counter finds its hit in the current win
     CHECK_FALSE(window.refund(180 * kSecond, second, 10));
 }
 
+TEST_CASE("What a refund in the next window leaves of the one before is neither lost nor taken for an older one") {
+    Window window(2);
+    const Outcome first = window.hit(0);
+    const Outcome second = window.hit(0);
+    REQUIRE(window.refund(60 * kSecond, first));
+    SECTION("for another refund") { CHECK(window.refund(60 * kSecond, second)); }
+    SECTION("for hits") {
+        CHECK(window.admits(60 * kSecond));
+        CHECK_FALSE(window.admits(60 * kSecond));
+    }
+    SECTION("for a caller whose clock is still in the window before") {
+        CHECK(window.admits(59 * kSecond));
+        CHECK_FALSE(window.admits(59 * kSecond));
+    }
+}
+
 TEST_CASE("A refund to a sliding-window counter that was reset finds nothing") {
     Window window(10);
     const Outcome old = window.hit(0, 10);

@@ -65,11 +65,14 @@ class OneWord {
     bool refund(const Lease& lease, Nanos now, std::uint64_t receipt, std::uint64_t cost) const noexcept {
         for (;;) {
             std::uint64_t head = lease.cell->head.load(std::memory_order_acquire);  // (1)
+            const Instant at = lease.shared->instant(now);
             std::uint64_t next = 0;
             if (is_claimed(head) || !lease.holds() || position_of(head) != position_of(receipt) ||
-                !rule_.give_back(payload_of(head), lease.shared->instant(now), payload_of(receipt), cost, next)) {
+                !rule_.give_back(payload_of(head), at, payload_of(receipt), cost, next)) {
                 return false;
             }
+            // It may write the number of a window that has begun since the last hit.
+            lease.shared->follow(at.now);
             const std::uint32_t ended = Rule::is_disturbed_by_refund(payload_of(head), payload_of(receipt)) ? 1 : 0;
             if (swap(lease, head, make_word(next, kCellClasses[0].advance(position_of(head), ended)))) {
                 return true;
