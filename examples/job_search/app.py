@@ -1,7 +1,7 @@
 """The AI endpoints of a job-search assistant: each has a limit for every user, whatever the job.
 
     pip install 'slidegate[settings]' fastapi uvicorn
-    python app.py
+    python app.py                # or uvicorn app:app --no-proxy-headers: without that, uvicorn believes X-Forwarded-For
 
 | variable | default | |
 |---|---|---|
@@ -36,7 +36,8 @@ if settings.cloud_mode:
     gateway = [each.strip() for each in settings.cloud_gateway.split(",")]
     user = header("X-CF-User-ID", trusted_proxies=gateway, fallback=remote_address(gateway))
 
-# Reads LLM_RATE_COVER_LETTER and so on: "30/hour", or "off". A typo is an error here, not on the first request.
+# Reads LLM_RATE_COVER_LETTER and so on: "30/hour", or "off". A limit with a typo is an error here, a name with one a
+# warning when it starts.
 limiter = Limiter(key_func=user, enabled=not settings.is_demo, env_prefix="LLM_RATE_", headers_enabled=True)
 
 

@@ -61,6 +61,12 @@ class Charge(NamedTuple):
         """What the engine counts by."""
         return self.quota, self.place.rule_scope, self.limit.name or ""
 
+    def beyond(self, paid: int) -> Charge | None:
+        """What is left of it when so much was paid; None when nothing is."""
+        if paid == 0:
+            return self
+        return self._replace(cost=self.cost - paid) if self.cost > paid else None
+
     @property
     def same(self) -> tuple[Quota, Place, str]:
         """What charges for the same have in common."""
@@ -78,9 +84,19 @@ def _is_one_of(method: str, methods: Sequence[str]) -> bool:
     return method in methods or (method == "head" and "get" in methods)
 
 
-def _weight(charge: Charge) -> tuple[bool, int]:
-    # Of two about one bucket, one that is sure to be kept is the one to take.
-    return charge.group.read_deduct is None, charge.cost
+def _kind(charge: Charge) -> tuple[bool, bool]:
+    return not charge.group.is_shadow, charge.group.read_deduct is None
+
+
+def _weight(charge: Charge) -> tuple[bool, bool, int]:
+    # Of two about one bucket, one that is enforced, and sure to be kept, and strictest, is the one to take.
+    return *_kind(charge), {"closed": 2, "open": 0}.get(charge.group.on_error or "", 1)
+
+
+def _merged(one: Charge, other: Charge) -> Charge:
+    """What two declarations about one bucket come to: one hit, at the higher cost."""
+    chosen = max(one, other, key=_weight)
+    return chosen._replace(cost=max(one.cost, other.cost)) if _kind(one) == _kind(other) else chosen
 
 
 class Asked(NamedTuple):
@@ -148,7 +164,7 @@ class ChargeReader:
                     assert limit.quota is not None
                     same = (limit.quota, place, key)
                     charge = Charge(limit, group, limit.quota, place, key, cost)
-                    charges[same] = charge if same not in charges else max(charges[same], charge, key=_weight)
+                    charges[same] = charge if same not in charges else _merged(charges[same], charge)
         return charges
 
     async def _key(self, plan: Plan, group: LimitGroup, asked: Asked) -> str:

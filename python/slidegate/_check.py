@@ -120,7 +120,7 @@ class Checker:
         """
         state = state_of(request.scope)
         asked = Asked(request, settle, dict(known_keys))
-        taken = state.setdefault(TAKEN, {}).setdefault(id(self.owner), set()) if is_once else None
+        taken = state.setdefault(TAKEN, {}).setdefault(id(self.owner), {}) if is_once else None
         # To decorators that follow: there is something to look at, and nothing that is complete.
         state.setdefault(COMPLETE, Ahead(()))
         state.setdefault(VIEW, None)
@@ -140,21 +140,22 @@ class Checker:
         groups: Sequence[LimitGroup],
         asked: Asked,
         state: MutableMapping[str, Any],
-        taken: set[object] | None,
+        taken: dict[object, int] | None,
     ) -> _Outcome | None:
         """What came of a request; None when there was nothing to decide.
 
-        `taken` holds what the request has paid for already, to which is added what it pays for now.
+        `taken` holds how much the request has paid for what already, to which is added what it pays now.
         """
         foreign = self.counting.foreign_counter()
         try:
             charges = await self.counting.reader.charges(plan, groups, asked)
             if taken:
-                charges = [charge for charge in charges if charge.same not in taken]
+                charges = [charge for charge in (each.beyond(taken.get(each.same, 0)) for each in charges) if charge]
             enforced = [charge for charge in charges if not charge.group.is_shadow]
             outcome = await self.counting.decide(plan, enforced, asked, state, foreign) if enforced else None
+            paid = list(enforced)
             if outcome is None or outcome[1][0]:
-                await self._shadow(plan, charges, asked, state, foreign)
+                paid += await self._shadow(plan, charges, asked, state, foreign)
         except HTTPException as error:
             if isinstance(error, StorageOut):
                 self.counting.count_error("raised")
@@ -167,7 +168,8 @@ class Checker:
             self.logger.exception("Failed to rate limit. Swallowing error")
             raise _Swallowed from error
         if taken is not None and (outcome is None or outcome[1][0]):
-            taken.update(charge.same for charge in charges)
+            for each in paid:
+                taken[each.same] = taken.get(each.same, 0) + each.cost
         if outcome is None:
             return None
         charge, essentials = outcome
@@ -180,17 +182,22 @@ class Checker:
         asked: Asked,
         state: MutableMapping[str, Any],
         foreign: Counter | Bridge | None,
-    ) -> None:
+    ) -> list[Charge]:
+        """Those that were taken: one that would have been refused leaves it to others to refuse."""
+        paid: list[Charge] = []
         # Each for itself, as none of them has a say about the others; nor about requests while the storage is out.
         for charge in charges:
             if charge.group.is_shadow:
                 outcome = None
                 with suppress(StorageOut):
                     outcome = await self.counting.decide(plan, [charge], asked, state, foreign)
-                if outcome is not None and not outcome[1][0]:
+                if outcome is not None and outcome[1][0]:
+                    paid.append(charge)
+                elif outcome is not None:
                     decision = self.counting.view(outcome[1], charge).decision
                     route = plan.route or plan.endpoint
                     self.refusal_log.tell(decision, limit=charge.limit.name, route=route, is_shadow=True)
+        return paid
 
     async def _tell(
         self, plan: Plan, outcome: _Outcome, asked: Asked, state: MutableMapping[str, Any], *, is_told: bool = True

@@ -12,7 +12,7 @@ from starlette.types import Scope
 from ._callables import Settle, settle
 from ._charges import Plan
 from ._dependants import Routes, Served, followers_of, limiter_for, route_in
-from ._views import state_of
+from ._views import VIEW, CurrentLimit, state_of
 from .decision import Decision
 from .errors import ConfigurationError
 from .wrappers import LimitGroup
@@ -52,12 +52,17 @@ class Deciding:
         """
         limiter = self._limiter
         if not limiter.enabled:
-            return None
+            return _untouched(self._plan(rate_limit, connection.scope, given)[0])
         decided: MutableMapping[int, Decision | None] = state_of(connection.scope).setdefault(_DECIDED, {})
         if id(rate_limit) not in decided:
             plan, followers = self._plan(rate_limit, connection.scope, given)
             view = await limiter._checker.take(plan, connection, settle, is_once=True)
-            decision = None if view is None else view.decision
+            if view is None:
+                # Paid for already, or let through: what is known of the request, or that all is left.
+                told = state_of(connection.scope).get(VIEW)
+                decision = told.decision if isinstance(told, CurrentLimit) else _untouched(plan)
+            else:
+                decision = view.decision
             decided.update({id(each): decision for each in (rate_limit, *followers)})
         return decided[id(rate_limit)]
 
@@ -69,6 +74,8 @@ class Deciding:
         if not limiter.enabled:
             return None
         served = self._served(connection.scope, rate_limit.where)
+        # Apart from the connections to the same route.
+        served = served._replace(route=f"{served.route} messages")
         plan = self.plan_for(served, rate_limit.groups(limiter, given))
         view = await limiter._checker.take(plan, connection, settle, is_once=False, headers=False)
         return None if view is None else view.decision
@@ -115,3 +122,12 @@ class Deciding:
         if not overrides:
             self._kept[key] = _Kept(route, rate_limit, revisions, plan, followers)
         return plan, followers
+
+
+def _untouched(plan: Plan) -> Decision | None:
+    # Nothing limits: all is left. None where nobody can tell what of.
+    limits = [limit for group in plan.own for limit in group.limits or ()]
+    if not limits:
+        return None
+    item = min(limits, key=lambda each: each.limit.amount).limit
+    return Decision.of((True, 0, item.amount, 0, 0), item, "", plan.route)

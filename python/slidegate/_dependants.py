@@ -134,4 +134,7 @@ def is_overriding(limiter: Limiter, dependant: Any) -> bool:
     """Whether dependencies of a route have limits instead of the default ones."""
     if dependant is None:
         return False
-    return any(each.override_defaults and each.is_for(limiter) for each in rate_limits_of(dependant))
+    # One that is switched off leaves the defaults in force.
+    return any(
+        each.override_defaults and each.is_for(limiter) and each.groups(limiter) for each in rate_limits_of(dependant)
+    )

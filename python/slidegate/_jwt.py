@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 from typing import Any
 
 import anyio.to_thread
+from anyio import CapacityLimiter
+from anyio.lowlevel import RunVar
 from starlette.requests import HTTPConnection
 
 from ._composed import with_fallback
@@ -16,6 +19,8 @@ from .errors import ConfigurationError
 
 _MOST_CHARACTERS = 16_384
 _MOST_OF_SUBJECT = 1024
+_MOST_THREADS = 4
+_PAUSE_S = 10
 
 
 def jwt_subject(
@@ -33,7 +38,8 @@ def jwt_subject(
     """The subject of the token that a request bears, if its signature, times, audience and issuer are right.
 
     - `key`: the secret or public key; or what is called with the token for it, in a worker thread: `jwt.PyJWKClient`,
-      is one. What is not found, or cannot be fetched, is no right token.
+      is one: give it a short `timeout`. What is not found, or cannot be fetched, is no right token; after a fetch that
+      failed, none is tried for ten seconds.
     - `algorithms`: those that your issuer signs with, all of one family. "none" is not to be had.
     - `fallback`: counts requests without a token, or with one that is not right. Without one their key is empty, and
       `on_missing_key` applies.
@@ -100,18 +106,39 @@ class _ByKey(_Token):
 
 
 class _BySomebody(_Token):
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._threads: RunVar[CapacityLimiter] = RunVar(f"threads that look for keys, {id(self)}")
+        self._paused_until_s = 0.0
+
     async def __call__(self, request: HTTPConnection) -> str:
         token = self._token(request)
-        if not token:
+        if not token or monotonic() < self._paused_until_s:
             return ""
-        return await anyio.to_thread.run_sync(self._found, token)
+        return await anyio.to_thread.run_sync(self._found, token, limiter=self._threads_of_loop())
+
+    def _threads_of_loop(self) -> CapacityLimiter:
+        # Of its own: whoever sends tokens with made-up keys would else use up the threads of all endpoints.
+        try:
+            return self._threads.get()
+        except LookupError:
+            threads = CapacityLimiter(_MOST_THREADS)
+            self._threads.set(threads)
+            return threads
 
     def _found(self, token: str) -> str:
+        if monotonic() < self._paused_until_s:
+            return ""
         find: Callable[[str], Any] = getattr(self._key, "get_signing_key_from_jwt", self._key)
         try:
             found = find(token)
-        except self._jwt.PyJWKClientConnectionError:
-            logging.getLogger("slidegate").warning("keys to verify tokens with cannot be fetched", exc_info=True)
+        except self._jwt.PyJWKClientConnectionError as error:
+            is_first = monotonic() >= self._paused_until_s
+            self._paused_until_s = monotonic() + _PAUSE_S
+            if is_first:
+                logging.getLogger("slidegate").warning(
+                    "keys to verify tokens with cannot be fetched, and are not for %d s: %s", _PAUSE_S, error
+                )
             return ""
         except (self._jwt.PyJWTError, LookupError, ValueError):
             # There is no such key: the client has made it up.

@@ -121,8 +121,9 @@ class NamedLimits:
         with self._lock:
             if text is not None:
                 group.reads(text, where)
-                if before is not None and before.limits:
-                    self._previous[name] = (before.limits, *self._previous.get(name, ()))[:_MOST_PREVIOUS]
+                if before is not None and before.limits and not _is_same(before.limits, group.reads(text, where)):
+                    earlier = [each for each in self._previous.get(name, ()) if not _is_same(each, before.limits)]
+                    self._previous[name] = (before.limits, *earlier)[:_MOST_PREVIOUS]
             setting = self._changed.get(name, Setting(where))
             self._changed[name] = Setting(where, text or setting.text, mode or setting.mode)
             self.revision += 1
@@ -187,6 +188,10 @@ def _check_notation(text: object, where: str) -> None:
 
 def _nobody() -> str:
     return ""
+
+
+def _is_same(one: tuple[Limit, ...], other: tuple[Limit, ...]) -> bool:
+    return [each.quota for each in one] == [each.quota for each in other]
 
 
 def _mode_in(value: object, where: str) -> Mode:

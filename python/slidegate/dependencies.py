@@ -82,6 +82,11 @@ class RateLimit:
             [*([repr(limits)] if isinstance(limits, str) else []), *([f"name={name!r}"] if name is not None else [])]
         )
         self.where = f"RateLimit({told})"
+        for what, flag in (("shadow", shadow), ("shared", shared), ("override_defaults", override_defaults)):
+            if not isinstance(flag, bool):
+                raise ConfigurationError(f"{self.where}: {what}={flag!r} is neither True nor False")
+        if limiter is not None and not hasattr(limiter, "_deciding"):
+            raise ConfigurationError(f"{self.where}: limiter={limiter!r} is no Limiter")
         if limits is None and name is None:
             raise ConfigurationError(f'{self.where}: there is no limit; write RateLimit("10/minute"), or a name')
         if shared:

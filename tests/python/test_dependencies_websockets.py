@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated
 
 import pytest
@@ -67,7 +68,7 @@ def test_an_endpoint_may_tell_its_client_and_go_on(app: FastAPI) -> None:
     assert talk(app, "/chat", "a", "b")[:3] == [
         ("accept", None),
         ("send", "ok"),
-        ("send", "1008 (60, 'WEBSOCKET /chat')"),
+        ("send", "1008 (60, 'WEBSOCKET /chat messages')"),
     ]
 
 
@@ -108,3 +109,24 @@ def test_a_long_error_message_fits_into_the_reason(app: FastAPI, make_limiter: C
     assert code == 1008
     assert len(reason.encode()) <= 123
     assert reason.endswith("ü; retry after 60 s")
+
+
+def test_messages_are_not_counted_as_connections(app: FastAPI) -> None:
+    per_message = RateLimit("3/minute").per_message
+
+    @app.websocket("/ws", dependencies=[Depends(RateLimit("3/minute"))])
+    async def chat(websocket: WebSocket, gate: Gate = Depends(per_message)) -> None:  # noqa: B008
+        await websocket.accept()
+        with suppress(WebSocketDisconnect):
+            while True:
+                await websocket.receive_text()
+                await gate.take()
+                await websocket.send_text("taken")
+
+    def taken(*messages: str) -> int:
+        return sum(each == ("send", "taken") for each in talk(app, "/ws", *messages))
+
+    assert taken("a", "b", "c") == 3
+    assert talk(app, "/ws")[0][0] == "accept"
+    assert talk(app, "/ws")[0][0] == "accept"
+    assert talk(app, "/ws")[0] == ("close", 1008)

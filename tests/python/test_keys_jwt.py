@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.concurrency import run_in_threadpool
 from test_keys import request_from
 
 from slidegate import ConfigurationError, Limiter
@@ -188,3 +190,35 @@ def test_nothing_that_can_be_sent_raises_or_is_somebody(text: str) -> None:
 def test_no_three_parts_raise_or_are_somebody(parts: list[bytes]) -> None:
     token = ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
     assert jwt_subject(SECRET, ["HS256"])(bearing(token)) == ""
+
+
+def test_made_up_tokens_hold_up_nobody_while_keys_cannot_be_fetched(caplog: pytest.LogCaptureFixture) -> None:
+    class Silent:
+        """As PyJWKClient, whose server does not answer in time."""
+
+        def __init__(self) -> None:
+            self.asked = 0
+            self.has_waiting = threading.Semaphore(0)
+            self.answer = threading.Event()
+
+        def get_signing_key_from_jwt(self, token: str) -> jwt.PyJWK:
+            self.asked += 1
+            self.has_waiting.release()
+            assert self.answer.wait(30)
+            raise jwt.PyJWKClientConnectionError("no answer")
+
+    client = Silent()
+    key = jwt_subject(client, ["ES256"], fallback=remote_address())
+
+    async def many() -> tuple[int, list[str]]:
+        asked = [asyncio.ensure_future(key(bearing(signed({"sub": "eve"}, kid=str(at))))) for at in range(45)]
+        await asyncio.to_thread(client.has_waiting.acquire)
+        # All of the pool's own threads are there for others.
+        free = await asyncio.wait_for(asyncio.gather(*(run_in_threadpool(int, at) for at in range(40))), 30)
+        client.answer.set()
+        return len(free), list(await asyncio.wait_for(asyncio.gather(*asked), 30))
+
+    free, keys = asyncio.run(many())
+    assert (free, set(keys)) == (40, {"192.0.2.1"})
+    assert client.asked <= 4
+    assert caplog.text.count("cannot be fetched") == 1
