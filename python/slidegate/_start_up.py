@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ._dependants import application_of, limiter_for, rate_limits_of
 from ._endpoint import limiters_behind
@@ -51,9 +51,14 @@ def check_application(app: Any) -> None:
     """Logs what is probably not meant. Raises ConfigurationError for limits that are wrong as they are configured, and,
     with the names of the routes, for inert decorators.
     """
-    for rate_limit, limiter in _dependencies_of(app):
+    for rate_limit, limiter, mounted in _dependencies_of(app):
         if limiter is not None:
             rate_limit.groups(limiter)
+        elif mounted is not app and isinstance(mounted, Starlette) and limiter_for(rate_limit, app) is not None:
+            raise ConfigurationError(
+                f"{rate_limit.where}: the application that is mounted has no limiter; set its state.limiter, as that of"
+                " the outer one, or RateLimit(limiter=...)"
+            )
     for limiter in limiters_of(app):
         limiter._applications.add(app)
         if any(_is_limited_by(outer, app, limiter) for outer in list(limiter._applications)):
@@ -82,19 +87,10 @@ def _watched(build: Any) -> Any:
     def build_middleware_stack(self: Any) -> ASGIApp:
         stack: ASGIApp = build(self)
         try:
-            check_application(self)
-            is_told = _tells(self)
-        except ConfigurationError as error:
-            return _Refusing(error)
+            has_none = not limiters_of(self)
         except Exception:
-            # Of what an application is made of, which may be anything; and most have no limiter.
-            has_limiter = isinstance(self, Starlette) and hasattr(self.state, "limiter")
-            level = logging.WARNING if has_limiter else logging.DEBUG
-            logging.getLogger("slidegate").log(
-                level, "whether all limits of an application are enforced could not be looked at", exc_info=True
-            )
-            return stack
-        return Telling(stack) if is_told else stack
+            has_none = False
+        return _Later(self, stack) if has_none else _looked_at(self, stack)
 
     setattr(build_middleware_stack, _WATCHED, True)
     return build_middleware_stack
@@ -111,17 +107,68 @@ def _describing(openapi: Any) -> Any:
     return describing
 
 
-def _dependencies_of(app: Any) -> Iterator[tuple[RateLimit, Limiter | None]]:
-    # Each with the limiter that it has by now: a lifespan may still bring one.
+def _dependencies_of(app: Any) -> Iterator[tuple[RateLimit, Limiter | None, Any]]:
+    # Each with the limiter that it has by now, as a lifespan may still bring one, and the application that it is of.
     for found, apps in RouteFinder(app).every_with_apps():
+        of = application_of(apps)
         for rate_limit in rate_limits_of(found.dependant):
-            yield rate_limit, limiter_for(rate_limit, application_of(apps))
+            yield rate_limit, limiter_for(rate_limit, of), of
 
 
 def _tells(app: Any) -> bool:
     if any(True for _ in _dependencies_of(app)):
         return True
     return any(limiter._tells_all for limiter in limiters_of(app))
+
+
+def _looked_at(app: Any, stack: ASGIApp) -> ASGIApp:
+    """What is to serve: that stack, around which more may be needed, or a refusal to start."""
+    try:
+        check_application(app)
+        return Telling(stack) if _tells(app) else stack
+    except ConfigurationError as error:
+        return _Refusing(error)
+    except Exception:
+        # Of what an application is made of, which may be anything; and most have no limiter.
+        has_limiter = isinstance(app, Starlette) and hasattr(app.state, "limiter")
+        level = logging.WARNING if has_limiter else logging.DEBUG
+        logging.getLogger("slidegate").log(
+            level, "whether all limits of an application are enforced could not be looked at", exc_info=True
+        )
+        return stack
+
+
+class _Later:
+    """Around an application that has no limiter yet: its lifespan may bring one.
+
+    It is looked at then, or with its first request, and goes on without this.
+    """
+
+    def __init__(self, app: Any, stack: ASGIApp) -> None:
+        self._app = app
+        self._stack = stack
+        self._instead: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self._looked_at()(scope, receive, send)
+            return
+
+        async def send_checked(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                instead = self._looked_at()
+                if isinstance(instead, _Refusing):
+                    message = instead.told
+            await send(message)
+
+        await self._stack(scope, receive, send_checked)
+
+    def _looked_at(self) -> ASGIApp:
+        if self._instead is None:
+            self._instead = _looked_at(self._app, self._stack)
+            if getattr(self._app, "middleware_stack", None) is self:
+                self._app.middleware_stack = self._instead
+        return self._instead
 
 
 class _Refusing:
@@ -133,8 +180,13 @@ class _Refusing:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await receive()
-            await send({"type": "lifespan.startup.failed", "message": str(self._error)})
+            await send(self.told)
         raise self._error
+
+    @property
+    def told(self) -> Message:
+        """What a server is told instead of that it has started."""
+        return {"type": "lifespan.startup.failed", "message": str(self._error)}
 
 
 def limiters_of(app: Any) -> list[Limiter]:
@@ -145,7 +197,7 @@ def limiters_of(app: Any) -> list[Limiter]:
     found = [getattr(getattr(app, "state", None), "limiter", None)]
     found += [each.kwargs.get("limiter") for each in middleware_of(app)]
     found += [limiter for route in finder.every() for limiter in limiters_behind(route.endpoint)]
-    found += [limiter for _, limiter in _dependencies_of(app)]
+    found += [limiter for _, limiter, _ in _dependencies_of(app)]
     return [each for each in dict.fromkeys(found) if isinstance(each, Limiter)]
 
 

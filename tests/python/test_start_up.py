@@ -8,13 +8,14 @@ import importlib
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Client
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -22,8 +23,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.types import Message
 
-from slidegate import ConfigurationError, Limiter
+from slidegate import ConfigurationError, Limiter, RateLimit
 from slidegate.middleware import SlowAPIMiddleware
+from slidegate.util import get_ipaddr
 
 MakeLimiter = Callable[..., Limiter]
 MakeApp = Callable[[Limiter], FastAPI]
@@ -254,3 +256,79 @@ def test_that_an_application_with_a_limiter_could_not_be_looked_at_is_told(
     assert Client(app).get("/openapi.json").status_code == 200
     [record] = [each for each in caplog.records if each.levelno >= logging.WARNING]
     assert "could not be looked at" in record.message
+
+
+async def started(app: FastAPI) -> list[str]:
+    """What an application says to a server when it starts and ends."""
+    told: list[str] = []
+    messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+
+    async def receive() -> Message:
+        return next(messages)
+
+    async def send(message: Message) -> None:
+        told.append(f"{message['type']} {message.get('message', '')}".strip())
+
+    await app({"type": "lifespan", "app": app, "state": {}}, receive, send)
+    return told
+
+
+@pytest.mark.parametrize("has_lifespan", [True, False], ids=["at start", "with the first request"])
+def test_a_limiter_that_a_lifespan_brings_is_looked_at_then(
+    has_lifespan: bool, make_limiter: Callable[..., Limiter], caplog: pytest.LogCaptureFixture
+) -> None:
+    limiter = make_limiter(key_func=get_ipaddr, headers="ietf")
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.limiter = limiter
+        yield
+
+    app = FastAPI(lifespan=lifespan)
+
+    @app.get("/")
+    async def index(request: Request) -> str:
+        await limiter.check(request, "9/minute")
+        return "ok"
+
+    app.get("/limited", dependencies=[Depends(RateLimit("1/minute"))])(lambda: "ok")
+    if has_lifespan:
+        assert asyncio.run(started(app)) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    else:
+        app.build_middleware_stack()
+        app.state.limiter = limiter
+    assert Client(app).get("/").headers["RateLimit"]
+    assert caplog.text.count("get_ipaddr believes") == 1
+
+
+def test_a_limit_that_is_wrong_by_the_limiter_of_a_lifespan_stops_the_start(
+    make_limiter: Callable[..., Limiter],
+) -> None:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.limiter = make_limiter()
+        yield
+
+    app = FastAPI(lifespan=lifespan)
+    app.get("/", dependencies=[Depends(RateLimit(name="nowhere"))])(lambda: "ok")
+    told = asyncio.run(started(app))
+    assert told[0].startswith("lifespan.startup.failed RateLimit(name='nowhere')")
+
+
+def test_a_mounted_application_without_a_limiter_for_its_limits_is_told(make_limiter: Callable[..., Limiter]) -> None:
+    app, mounted = FastAPI(), FastAPI()
+    app.state.limiter = make_limiter()
+    mounted.get("/", dependencies=[Depends(RateLimit("1/minute"))])(lambda: "ok")
+    app.mount("/sub", mounted)
+    assert "the application that is mounted has no limiter" in asyncio.run(refusal(app))
+    mounted.state.limiter = app.state.limiter
+    app.middleware_stack = None
+    assert Client(app).statuses("/sub/", 2) == [200, 429]
+
+
+async def refusal(app: FastAPI) -> str:
+    """What a server is told instead of that the application has started."""
+    try:
+        return (await started(app))[0]
+    except ConfigurationError as error:
+        return str(error)
