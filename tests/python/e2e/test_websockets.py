@@ -24,6 +24,8 @@ def opened(server: Server, path: str) -> ClientConnection:
         open_timeout=PATIENCE_S,
         close_timeout=PATIENCE_S,
         compression=None,
+        # One that is left alone by its test has nothing to say in the middle of others.
+        ping_interval=None,
         sock=dialled(server.port, server.name),
     )
 
