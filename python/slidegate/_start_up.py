@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ._dependants import application_of, limiter_for, rate_limits_of
+from ._dependants import application_of, calls_of, limiter_for, rate_limits_of
 from ._endpoint import limiters_behind
 from ._plans import Way
 from ._route_internals import router_of
@@ -51,6 +51,7 @@ def check_application(app: Any) -> None:
     """Logs what is probably not meant. Raises ConfigurationError for limits that are wrong as they are configured, and,
     with the names of the routes, for inert decorators.
     """
+    _refuse_methods(app)
     for rate_limit, limiter, mounted in _dependencies_of(app):
         if limiter is not None:
             rate_limit.groups(limiter)
@@ -72,6 +73,20 @@ def check_application(app: Any) -> None:
             )
         for warning in _warnings_about(limiter, app, report):
             limiter.logger.warning(warning)
+
+
+def _refuse_methods(app: Any) -> None:
+    # FastAPI would make query parameters of what they take, so that clients could choose their limits.
+    from .dependencies import RateLimit
+
+    for found in RouteFinder(app).every():
+        for call, _ in calls_of(found.dependant):
+            owner = getattr(call, "__self__", None)
+            if isinstance(owner, RateLimit):
+                raise ConfigurationError(
+                    f"Depends({owner.where}.{call.__name__}) would let clients choose the limit;"
+                    f" write Depends({owner.where})"
+                )
 
 
 def _is_limited_by(outer: Any, app: Any, limiter: Limiter) -> bool:

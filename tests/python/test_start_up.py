@@ -326,6 +326,13 @@ def test_a_mounted_application_without_a_limiter_for_its_limits_is_told(make_lim
     assert Client(app).statuses("/sub/", 2) == [200, 429]
 
 
+def test_a_method_of_a_limit_is_no_dependency(make_limiter: Callable[..., Limiter]) -> None:
+    app = FastAPI()
+    app.state.limiter = make_limiter()
+    app.get("/", dependencies=[Depends(RateLimit("1/minute").take)])(lambda: "ok")
+    assert "would let clients choose the limit; write Depends(RateLimit('1/minute'))" in asyncio.run(refusal(app))
+
+
 async def refusal(app: FastAPI) -> str:
     """What a server is told instead of that the application has started."""
     try:
