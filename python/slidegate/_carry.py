@@ -19,7 +19,7 @@ def is_carrying(charges: Sequence[Charge]) -> bool:
 
 def carried(charge: Charge, policy_of: PolicyOf) -> int:
     """How much of the limit is taken by what was used before it was changed."""
-    key = charge.place.lead + charge.key
+    key = charge.counted_key
     return sum(quota.amount - policy_of(quota, charge).peek(key)[2] for quota in charge.limit.previous)
 
 
@@ -38,7 +38,7 @@ def beside_carried(
 
 def _refusal(charge: Charge, used: int, policy_of: PolicyOf) -> Essentials | None:
     """The refusal of a charge for which there is no room beside what was used before; None when there is."""
-    key = charge.place.lead + charge.key
+    key = charge.counted_key
     now = policy_of(charge.quota, charge)
     _, _, remaining, reset_after_ns, _ = now.peek(key)
     if remaining - used >= charge.cost:

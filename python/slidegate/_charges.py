@@ -61,6 +61,11 @@ class Charge(NamedTuple):
         """What the engine counts by."""
         return self.quota, self.place.rule_scope, self.limit.name or ""
 
+    @property
+    def counted_key(self) -> str:
+        """Under which key."""
+        return self.place.lead + self.key
+
     def beyond(self, paid: int) -> Charge | None:
         """What is left of it when so much was paid; None when nothing is."""
         if paid == 0:
@@ -71,6 +76,25 @@ class Charge(NamedTuple):
     def same(self) -> tuple[Quota, Place, str]:
         """What charges for the same have in common."""
         return self.quota, self.place, self.key
+
+
+def keys_of(charges: Sequence[Charge]) -> tuple[str, ...]:
+    """What to count them under."""
+    return tuple(each.counted_key for each in charges)
+
+
+def costs_of(charges: Sequence[Charge]) -> tuple[int, ...]:
+    """What they take."""
+    return tuple(each.cost for each in charges)
+
+
+def held_parts(charges: Sequence[Charge]) -> list[list[int]]:
+    """Where those stand that depend on the response: together for each declaration, which has a say of its own."""
+    by_group: dict[int, list[int]] = {}
+    for at, charge in enumerate(charges):
+        if charge.group.read_deduct is not None:
+            by_group.setdefault(id(charge.group), []).append(at)
+    return list(by_group.values())
 
 
 def _is_keylike(key: object) -> bool:

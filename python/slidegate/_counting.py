@@ -10,12 +10,12 @@ from typing import Any, TypeAlias
 from ._bridge import Bridge
 from ._callables import Settle
 from ._carry import beside_carried, is_carrying
-from ._charges import Asked, Charge, ChargeReader, Plan
+from ._charges import Asked, Charge, ChargeReader, Plan, costs_of, held_parts, keys_of
 from ._core import Quota
 from ._holds import HOLDS, Hold
 from ._on_error import left_to_count
 from ._redis_storage import RedisPolicy, RedisStorage
-from ._remote import peek_all_remotely, peek_remotely, take_remotely
+from ._remote import peek_remotely, take_remotely
 from ._views import VIEW, CurrentLimit
 from .counter import Counter
 from .decision import NS_PER_S, Essentials
@@ -116,7 +116,7 @@ class Counting:
             if isinstance(foreign, Bridge) and foreign.health().is_available:
                 return await foreign.peek(charges, asked)
             if foreign is None and self.remote is not None:
-                return await peek_all_remotely(self.remote, charges, asked.settle)
+                return await peek_remotely(self.remote, charges, asked.settle)
         except StorageError as error:
             try:
                 charges = left_to_count(charges, self.on_error, self.local_share)
@@ -126,7 +126,7 @@ class Counting:
 
     def _peek_here(self, charges: list[Charge]) -> Outcome:
         def answer() -> Outcome:
-            essentials = self._policy(charges).peek(_keys(charges), _costs(charges))
+            essentials = self._policy(charges).peek(keys_of(charges), costs_of(charges))
             return charges[essentials[1]], essentials
 
         return beside_carried(charges, self._policy_of, answer) if is_carrying(charges) else answer()
@@ -150,20 +150,16 @@ class Counting:
     def _take_now(self, charges: list[Charge], state: MutableMapping[str, Any]) -> Outcome:
         certain = [charge for charge in charges if charge.group.read_deduct is None]
         if len(certain) == len(charges):
-            essentials = self._policy(charges).hit(_keys(charges), _costs(charges))
+            essentials = self._policy(charges).hit(keys_of(charges), costs_of(charges))
             return charges[essentials[1]], essentials
         return self._decide_on_hold(certain, charges, state)
 
     def _decide_on_hold(self, certain: list[Charge], charges: list[Charge], state: MutableMapping[str, Any]) -> Outcome:
-        # One ticket for each declaration, as each has a say of its own about the response.
-        by_group: dict[int, list[Charge]] = {}
-        for charge in charges:
-            if charge.group.read_deduct is not None:
-                by_group.setdefault(id(charge.group), []).append(charge)
+        held = [[charges[at] for at in part] for part in held_parts(charges)]
         holds: list[Hold] = []
         outcomes: list[Outcome] = []
-        for batch in [*by_group.values(), *([certain] if certain else [])]:
-            policy, keys, costs = self._policy(batch), _keys(batch), _costs(batch)
+        for batch in [*held, *([certain] if certain else [])]:
+            policy, keys, costs = self._policy(batch), keys_of(batch), costs_of(batch)
             if batch is certain:
                 essentials = policy.hit(keys, costs)
             else:
@@ -203,7 +199,7 @@ class Counting:
             if self.view(view.essentials, charge) != view:
                 continue
             if self.remote is not None and isinstance(hold.policy, RedisPolicy):
-                _, _, remaining, reset_after_ns, _ = await peek_remotely(self.remote, charge, settle)
+                _, (_, _, remaining, reset_after_ns, _) = await peek_remotely(self.remote, [charge], settle)
             else:
                 _, _, remaining, reset_after_ns, _ = self._policy([charge]).peek(key)
             state[VIEW] = self.view((True, 0, remaining, reset_after_ns, 0), charge)
@@ -211,11 +207,3 @@ class Counting:
     def view(self, essentials: Essentials, charge: Charge) -> CurrentLimit:
         """What a request's state keeps of an answer."""
         return CurrentLimit.of(essentials, charge.limit.limit, charge.key, charge.place.label, self.reader.key_prefix)
-
-
-def _keys(charges: Sequence[Charge]) -> tuple[str, ...]:
-    return tuple(each.place.lead + each.key for each in charges)
-
-
-def _costs(charges: Sequence[Charge]) -> tuple[int, ...]:
-    return tuple(each.cost for each in charges)

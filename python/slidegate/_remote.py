@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from ._callables import Settle, settle_blocking
-from ._charges import Charge
+from ._charges import Charge, costs_of, held_parts, keys_of
 from ._holds import HOLDS, Hold
 from ._redis_storage import RedisPolicy, RedisStorage, RedisTicket
 from .decision import Essentials
@@ -22,8 +22,7 @@ async def take_remotely(
     What depends on the response is held in the state until that is known. Raises StorageError.
     """
     policy = policy_of(storage, charges)
-    keys = tuple(each.place.lead + each.key for each in charges)
-    costs = tuple(each.cost for each in charges)
+    keys, costs = keys_of(charges), costs_of(charges)
     if all(each.group.read_deduct is None for each in charges):
         is_blocking = settle is settle_blocking
         essentials = policy.hit(keys, costs) if is_blocking else await policy.hit_async(keys, costs)
@@ -37,18 +36,10 @@ async def take_remotely(
     return charges[essentials[1]], essentials
 
 
-async def peek_remotely(storage: RedisStorage, charge: Charge, settle: Settle) -> Essentials:
-    """What is left for one charge. Raises StorageError."""
-    policy, key = policy_of(storage, [charge]), charge.place.lead + charge.key
-    return policy.peek(key) if settle is settle_blocking else await policy.peek_async(key)
-
-
-async def peek_all_remotely(
-    storage: RedisStorage, charges: Sequence[Charge], settle: Settle
-) -> tuple[Charge, Essentials]:
+async def peek_remotely(storage: RedisStorage, charges: Sequence[Charge], settle: Settle) -> tuple[Charge, Essentials]:
     """What would be said about the charges, which are not taken. Raises StorageError."""
     policy = policy_of(storage, charges)
-    asked = tuple(each.place.lead + each.key for each in charges), tuple(each.cost for each in charges)
+    asked = keys_of(charges), costs_of(charges)
     essentials = policy.peek(*asked) if settle is settle_blocking else await policy.peek_async(*asked)
     return charges[essentials[1]], essentials
 
@@ -60,13 +51,8 @@ def policy_of(storage: RedisStorage, charges: Sequence[Charge]) -> RedisPolicy:
 def _holds(
     storage: RedisStorage, charges: Sequence[Charge], keys: Sequence[str], ticket: RedisTicket, refresh: Refresh
 ) -> list[Hold]:
-    # One for each declaration, as each has a say of its own about the response.
-    by_group: dict[int, list[int]] = {}
-    for at, charge in enumerate(charges):
-        if charge.group.read_deduct is not None:
-            by_group.setdefault(id(charge.group), []).append(at)
-    holds = []
-    for part, own in zip(by_group.values(), ticket.divided(by_group.values()), strict=True):
+    holds, parts = [], held_parts(charges)
+    for part, own in zip(parts, ticket.divided(parts), strict=True):
         held = [charges[at] for at in part]
         holds.append(Hold(policy_of(storage, held), own, tuple(held), tuple(keys[at] for at in part), refresh))
     return holds
