@@ -15,13 +15,12 @@ import limits.aio.storage
 import limits.aio.strategies
 import limits.storage
 import limits.strategies
-from anyio import CapacityLimiter
-from anyio.lowlevel import RunVar
 
 from ._callables import settle_blocking
 from ._charges import Asked, Charge
 from ._outage import Outage
 from ._tally import Outcome, Tally
+from ._threads import ThreadsOfLoops
 from .errors import ConfigurationError, StorageError
 from .health import Health
 
@@ -41,7 +40,7 @@ class Bridge:
         self.storage = strategy.storage
         self._tally = Tally(strategy, key_prefix)
         self._outage = outage
-        self._threads: RunVar[CapacityLimiter] = RunVar(f"threads of a slidegate bridge, {id(self)}")
+        self._threads = ThreadsOfLoops(_MOST_THREADS)
         self._probes: set[object] = set()
 
     def health(self) -> Health:
@@ -79,7 +78,7 @@ class Bridge:
             return outcome
         if asked.settle is settle_blocking:
             return self._tally.peek_all(charges)
-        return await anyio.to_thread.run_sync(self._tally.peek_all, charges, limiter=self._threads_of_loop())
+        return await anyio.to_thread.run_sync(self._tally.peek_all, charges, limiter=self._threads.own())
 
     def reset(self) -> None:
         """Forgets all hits. Raises NotImplementedError where the storage cannot, as `limits` has it."""
@@ -93,15 +92,7 @@ class Bridge:
             return counted
         if asked.settle is settle_blocking:
             return self._tally.hit_all(charges)
-        return await anyio.to_thread.run_sync(self._tally.hit_all, charges, limiter=self._threads_of_loop())
-
-    def _threads_of_loop(self) -> CapacityLimiter:
-        try:
-            return self._threads.get()
-        except LookupError:
-            threads = CapacityLimiter(_MOST_THREADS)
-            self._threads.set(threads)
-            return threads
+        return await anyio.to_thread.run_sync(self._tally.hit_all, charges, limiter=self._threads.own())
 
     async def _probe(self, asked: Asked, outage: Outage) -> None:
         # Nobody waits for it: a storage that answers nobody may take its time.

@@ -10,7 +10,9 @@ from ._callables import Settle, run_blocking, settle, settle_blocking
 from ._charges import Asked, Plan
 from ._check import Checker
 from ._dependants import Served
+from ._identity import nobody
 from ._named import Mode, NamedLimits
+from ._views import untouched
 from .decision import Decision
 from .errors import ConfigurationError, RateLimitExceeded, StorageOut, as_of_websocket
 from .wrappers import whole_cost
@@ -149,21 +151,15 @@ class ByHand:
         if served is None:
             if scope is None:
                 raise ConfigurationError(f"{where}: the request was not dispatched to a route yet; give a scope")
-            served = Served("", where, _nobody, None)
-        function = key if callable(key) else _nobody if key is not None else self._key_func
+            served = Served("", where, nobody, None)
+        function = key if callable(key) else nobody if key is not None else self._key_func
         if function is None:
             raise ConfigurationError(f"{where}: the limiter has no key_func; give a key")
         group = self._deciding.group(limits, function, scope, where).costing(whole_cost(cost))
         plan = Plan(served.endpoint, (group,), (), (), route=served.route or scope or "")
-        return request, plan, {id(_nobody): key} if function is _nobody else {}
+        return request, plan, {id(nobody): key} if function is nobody else {}
 
 
 def _untouched(plan: Plan) -> Decision:
-    # Nothing limits: all is left.
-    limit = min(plan.own[0].limits or (), key=lambda each: each.limit.amount)
-    item = limit.limit
-    return Decision.of((True, 0, item.amount, 0, 0), item, "", plan.own[0].scope or plan.route)  # type: ignore[arg-type]
-
-
-def _nobody() -> str:
-    return ""
+    [group] = plan.own
+    return untouched(group.limits or (), str(group.scope or plan.route))

@@ -12,7 +12,7 @@ from starlette.types import Scope
 from ._callables import Settle, settle
 from ._charges import Plan
 from ._dependants import Routes, Served, followers_of, limiter_for, route_in
-from ._views import VIEW, CurrentLimit, state_of
+from ._views import VIEW, CurrentLimit, state_of, untouched
 from .decision import Decision
 from .errors import ConfigurationError
 from .wrappers import LimitGroup
@@ -125,9 +125,6 @@ class Deciding:
 
 
 def _untouched(plan: Plan) -> Decision | None:
-    # Nothing limits: all is left. None where nobody can tell what of.
+    # None where nobody can tell what of.
     limits = [limit for group in plan.own for limit in group.limits or ()]
-    if not limits:
-        return None
-    item = min(limits, key=lambda each: each.limit.amount).limit
-    return Decision.of((True, 0, item.amount, 0, 0), item, "", plan.route)
+    return untouched(limits, plan.route) if limits else None

@@ -24,6 +24,11 @@ class Identity:
         return self.told
 
 
+def nobody() -> str:
+    """The key function of limits that are told the key otherwise."""
+    return ""
+
+
 def name_of(function: KeyFunction) -> str:
     """What reports call a key function."""
     inner = innermost(function)

@@ -9,12 +9,11 @@ from time import monotonic
 from typing import Any
 
 import anyio.to_thread
-from anyio import CapacityLimiter
-from anyio.lowlevel import RunVar
 from starlette.requests import HTTPConnection
 
 from ._composed import with_fallback
 from ._identity import Identity, KeyFunction
+from ._threads import ThreadsOfLoops
 from .errors import ConfigurationError
 
 _MOST_CHARACTERS = 16_384
@@ -108,23 +107,14 @@ class _ByKey(_Token):
 class _BySomebody(_Token):
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        self._threads: RunVar[CapacityLimiter] = RunVar(f"threads that look for keys, {id(self)}")
+        self._threads = ThreadsOfLoops(_MOST_THREADS)
         self._paused_until_s = 0.0
 
     async def __call__(self, request: HTTPConnection) -> str:
         token = self._token(request)
         if not token or monotonic() < self._paused_until_s:
             return ""
-        return await anyio.to_thread.run_sync(self._found, token, limiter=self._threads_of_loop())
-
-    def _threads_of_loop(self) -> CapacityLimiter:
-        # Of its own: whoever sends tokens with made-up keys would else use up the threads of all endpoints.
-        try:
-            return self._threads.get()
-        except LookupError:
-            threads = CapacityLimiter(_MOST_THREADS)
-            self._threads.set(threads)
-            return threads
+        return await anyio.to_thread.run_sync(self._found, token, limiter=self._threads.own())
 
     def _found(self, token: str) -> str:
         if monotonic() < self._paused_until_s:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ._core import Quota
+from ._identity import nobody
 from .errors import ConfigurationError
 from .wrappers import Limit, LimitGroup
 
@@ -183,11 +184,7 @@ def _read(value: object, where: str) -> Setting:
 
 def _check_notation(text: object, where: str) -> None:
     # By a strategy that counts what the others do; what the limiter's own cannot is found when it is declared.
-    LimitGroup(text, _nobody, None, False, None, None, None, 1, False, where=where)  # type: ignore[arg-type]
-
-
-def _nobody() -> str:
-    return ""
+    LimitGroup(text, nobody, None, False, None, None, None, 1, False, where=where)  # type: ignore[arg-type]
 
 
 def _is_same(one: tuple[Limit, ...], other: tuple[Limit, ...]) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from limits import RateLimitItem
 
 from .decision import Decision, Essentials
+from .wrappers import Limit
 
 VIEW = "view_rate_limit"
 COMPLETE = "_rate_limiting_complete"
@@ -63,6 +64,12 @@ def state_of(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     if state is None:
         state = scope["state"] = {}
     return state
+
+
+def untouched(limits: Iterable[Limit], scope: str) -> Decision:
+    """What is said where nothing limits: all is left, of the smallest."""
+    item = min(limits, key=lambda each: each.limit.amount).limit
+    return Decision.of((True, 0, item.amount, 0, 0), item, "", scope)
 
 
 def told_of(state: MutableMapping[str, Any], owner: object, view: CurrentLimit) -> CurrentLimit:

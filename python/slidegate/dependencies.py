@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket
 
 from ._callables import Settle, run_blocking, settle, settle_blocking
 from ._dependants import limiter_for
-from ._identity import Identity, KeyFunction, name_of
+from ._identity import Identity, KeyFunction, name_of, nobody
 from ._on_error import require_on_error
 from ._parameters import resolved_signature
 from ._start_up import watch_start_up
@@ -105,7 +105,7 @@ class RateLimit:
         self._groups: dict[tuple[int, frozenset[str]], tuple[Limiter, int, tuple[LimitGroup, ...]]] = {}
         if self._limits is not None:
             # By any strategy: what is wrong by all of them is an error here, not when the application starts.
-            self._group(self._limits, self._key or _nobody, "moving-window", self._cost)
+            self._group(self._limits, self._key or nobody, "moving-window", self._cost)
         if type(self).__call__ is RateLimit.__call__:
             self.__signature__ = _signature(HTTPConnection, self._depends)
         else:
@@ -275,7 +275,3 @@ def _is_depends(value: object) -> bool:
     # Without the module nobody can have made one.
     kind = getattr(sys.modules.get("fastapi.params"), "Depends", None)
     return kind is not None and isinstance(value, kind)
-
-
-def _nobody() -> str:
-    return ""
