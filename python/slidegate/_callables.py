@@ -79,6 +79,14 @@ def adapt(function: Callable[..., Any], offers: Sequence[str], what: str, other:
     return adapted
 
 
+def takes_nothing(function: Callable[..., Any]) -> bool:
+    """Whether a call is the same whoever asks, as there are no parameters to say who does."""
+    try:
+        return not inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+
+
 def _fill(
     parameters: Sequence[Parameter], offers: Sequence[str], other: str | None
 ) -> list[tuple[Parameter, int]] | Parameter:

@@ -46,6 +46,17 @@ class Plan:
         return self.own + self.common
 
 
+class Failure(NamedTuple):
+    """A group whose limits cannot be had, why, and those that it had before."""
+
+    group: LimitGroup
+    error: Exception
+    last: tuple[Limit, ...]
+
+
+Same: TypeAlias = tuple[Quota | None, Place, str]
+
+
 class Charge(NamedTuple):
     """What one limit takes for one request. The key is empty when nobody knows who sent it."""
 
@@ -73,9 +84,9 @@ class Charge(NamedTuple):
         return self._replace(cost=self.cost - paid) if self.cost > paid else None
 
     @property
-    def same(self) -> tuple[Quota, Place, str]:
+    def same(self) -> Same:
         """What charges for the same have in common."""
-        return self.quota, self.place, self.key
+        return None if self.limit.refuses_all else self.quota, self.place, self.key
 
 
 def keys_of(charges: Sequence[Charge]) -> tuple[str, ...]:
@@ -148,10 +159,22 @@ class ChargeReader:
     async def charges(self, plan: Plan, groups: Iterable[LimitGroup], asked: Asked) -> list[Charge]:
         """Every limit of these groups of the plan that applies to the request, once, however often it was declared.
 
+        A dynamic limit that fails is what it last was for this key, and the fallback of the plan applies beside it.
+        Where one is no limit, that of the plan applies unless another limit overrides it.
+
         Raises ValueError for a cost and TypeError for a key that is none, ConfigurationError for a dynamic limit that
-        fails and has no fallback, and whatever the callables raise beyond that.
+        fails where nothing else limits the request, and whatever the callables raise beyond that.
         """
-        return list((await self._charges(plan, groups, asked)).values())
+        groups = tuple(groups)
+        charges: dict[Same, Charge] = {}
+        lifted, failed = await self._add(charges, plan, groups, asked)
+        is_overridden = any(group.override_defaults for group in plan.own if group not in lifted)
+        if failed or (lifted and not is_overridden):
+            instead = [group for group in plan.fallback if group not in groups]
+            failed += (await self._add(charges, plan, instead, asked))[1]
+        if failed:
+            self._tell_of(plan, failed, charges.values())
+        return list(charges.values())
 
     def place(self, plan: Plan, path: str, scope: object, method: str | None = None) -> Place:
         """Where a limit counts: `scope` when it is shared, else the endpoint or the path, as configured."""
@@ -167,10 +190,12 @@ class ChargeReader:
         """Whether a limit with this scope counts every path apart."""
         return self.key_style == "url" and not (plan.is_pooled or plan.route or scope)
 
-    async def _charges(
-        self, plan: Plan, groups: Iterable[LimitGroup], asked: Asked
-    ) -> dict[tuple[Quota, Place, str], Charge]:
-        charges: dict[tuple[Quota, Place, str], Charge] = {}
+    async def _add(
+        self, charges: dict[Same, Charge], plan: Plan, groups: Sequence[LimitGroup], asked: Asked
+    ) -> tuple[list[LimitGroup], list[Failure]]:
+        """Adds what these groups charge. The groups that are no limit now, and those whose limits cannot be had."""
+        lifted: list[LimitGroup] = []
+        failed: list[Failure] = []
         method: str = asked.request.scope.get("method", "WEBSOCKET")
         for group in groups:
             if group.methods is not None and not _is_one_of(method.lower(), group.methods):
@@ -178,18 +203,25 @@ class ChargeReader:
             if group.read_exempt is not None and await asked.answer(group.read_exempt(asked.request)):
                 continue
             key = await self._key(plan, group, asked)
-            limits = await self._limits(plan, group, asked, key)
-            if limits is None:
-                charges.update(await self._charges(plan, plan.fallback, asked))
-            elif key or self.on_missing_key != "skip":
-                place = await self._place(plan, group, asked, method if group.per_method else None)
-                cost = await self._cost(plan, group, asked)
-                for limit in limits:
-                    assert limit.quota is not None
-                    same = (limit.quota, place, key)
-                    charge = Charge(limit, group, limit.quota, place, key, cost)
-                    charges[same] = charge if same not in charges else _merged(charges[same], charge)
-        return charges
+            try:
+                limits = await self._limits(group, asked, key)
+            except Exception as error:
+                limits = group.last_limits(key)
+                failed.append(Failure(group, error, limits))
+            else:
+                if group.read_limits is not None and not limits:
+                    lifted.append(group)
+                    self._tell_of_none(plan, group)
+            if not limits or (not key and self.on_missing_key == "skip"):
+                continue
+            place = await self._place(plan, group, asked, method if group.per_method else None)
+            cost = await self._cost(plan, group, asked)
+            for limit in limits:
+                assert limit.quota is not None
+                charge = Charge(limit, group, limit.quota, place, key, cost)
+                same = charge.same
+                charges[same] = charge if same not in charges else _merged(charges[same], charge)
+        return lifted, failed
 
     async def _key(self, plan: Plan, group: LimitGroup, asked: Asked) -> str:
         identity = id(group.key_function)
@@ -214,25 +246,42 @@ class ChargeReader:
             )
         return key or ""
 
-    async def _limits(self, plan: Plan, group: LimitGroup, asked: Asked, key: str) -> tuple[Limit, ...] | None:
-        # None: they cannot be had, the fallback is to be used.
+    async def _limits(self, group: LimitGroup, asked: Asked, key: str) -> tuple[Limit, ...]:
         if group.read_limits is None:
             return group.limits or ()
-        try:
-            return group.limits_named(await asked.answer(group.read_limits(asked.request, key)))
-        except Exception as error:
-            has_fallback = plan.fallback and group not in plan.fallback
-            self.logger.exception(
+        limits = group.limits_named(await asked.answer(group.read_limits(asked.request, key)))
+        group.remember(key, limits)
+        return limits
+
+    def _tell_of(self, plan: Plan, failed: Sequence[Failure], charges: Iterable[Charge]) -> None:
+        """Logs that limits could not be had. Raises ConfigurationError when nothing limits the request instead."""
+        enforced = [charge for charge in charges if not charge.group.is_shadow]
+        defaults = any(charge.group in plan.fallback for charge in enforced)
+        instead = "default_limits apply" if defaults else "the last limits that it gave, and others, apply"
+        for each in failed:
+            self.logger.error(
                 "%s: a dynamic limit failed; %s",
                 plan.endpoint,
-                "default_limits apply" if has_fallback else "there are no default_limits to use instead",
+                instead if enforced else "there are no default_limits to use instead",
+                exc_info=each.error,
             )
-            if has_fallback:
-                self.count_error("fallback")
-                return None
-            raise ConfigurationError(
-                f"{plan.endpoint}: a dynamic limit failed, and there are no default_limits to use instead: {error}"
-            ) from error
+        for group, error, last in failed:
+            # Nothing stands in for what stands in for others.
+            if not group.is_shadow and not (last or (enforced and group not in plan.fallback)):
+                raise ConfigurationError(
+                    f"{plan.endpoint}: a dynamic limit failed, and there are no default_limits to use instead: {error}"
+                ) from error
+        self.count_error("fallback")
+
+    def _tell_of_none(self, plan: Plan, group: LimitGroup) -> None:
+        told = f"no limit {plan.endpoint}"
+        if told not in self.warned_of:
+            self.warned_of.add(told)
+            self.logger.error(
+                "%s: %s returned no limit; default_limits apply, if there are any; this is said once",
+                plan.endpoint,
+                qualified_name(group.provider) if callable(group.provider) else "a dynamic limit",
+            )
 
     async def _place(self, plan: Plan, group: LimitGroup, asked: Asked, method: str | None) -> Place:
         scope: object = group.scope

@@ -63,7 +63,7 @@ class Counting:
 
         What depends on the response is held in the state. Raises StorageOut, and whatever the storage does.
         """
-        refused = self._refused_without_key(charges)
+        refused = self._refused_beforehand(charges)
         if refused is not None:
             return refused
         if isinstance(foreign, Bridge):
@@ -104,11 +104,14 @@ class Counting:
         self.count_error("fallback" if local else "passed")
         if local and self.fallback:
             local = await self.reader.charges(plan, self.fallback, asked)
+            refused = self._refused_beforehand(local)
+            if refused is not None:
+                return refused
         return self._take(local, state) if local else None
 
     async def peek(self, charges: list[Charge], asked: Asked) -> Outcome | None:
         """What would be decided about these charges, of which none is taken; None when they would not be looked at."""
-        refused = self._refused_without_key(charges)
+        refused = self._refused_beforehand(charges)
         if refused is not None:
             return refused
         foreign = self.foreign_counter()
@@ -131,9 +134,10 @@ class Counting:
 
         return beside_carried(charges, self._policy_of, answer) if is_carrying(charges) else answer()
 
-    def _refused_without_key(self, charges: Sequence[Charge]) -> Outcome | None:
-        charge = next((each for each in charges if not each.key), None)
-        if charge is None or self.reader.on_missing_key != "refuse":
+    def _refused_beforehand(self, charges: Sequence[Charge]) -> Outcome | None:
+        needs_key = self.reader.on_missing_key == "refuse"
+        charge = next((each for each in charges if each.limit.refuses_all or (needs_key and not each.key)), None)
+        if charge is None:
             return None
         window_ns = charge.limit.limit.get_expiry() * NS_PER_S
         return charge, (False, 0, 0, window_ns, window_ns)

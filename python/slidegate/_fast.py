@@ -126,7 +126,7 @@ def _is_plain(group: LimitGroup) -> bool:
         or group.read_scope
         or group.read_deduct
         or group.is_shadow
-        or any(limit.previous for limit in group.limits)
+        or any(limit.previous or limit.refuses_all for limit in group.limits)
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from ._core import Quota
 from ._identity import nobody
 from .errors import ConfigurationError
+from .notation import warn_of_amounts
 from .wrappers import Limit, LimitGroup
 
 Mode: TypeAlias = Literal["enforce", "shadow", "off"]
@@ -122,6 +123,7 @@ class NamedLimits:
         with self._lock:
             if text is not None:
                 group.reads(text, where)
+                warn_of_amounts(text, where, group.strategy)
                 if before is not None and before.limits and not _is_same(before.limits, group.reads(text, where)):
                     earlier = [each for each in self._previous.get(name, ()) if not _is_same(each, before.limits)]
                     self._previous[name] = (before.limits, *earlier)[:_MOST_PREVIOUS]
@@ -185,10 +187,11 @@ def _read(value: object, where: str) -> Setting:
 def _check_notation(text: object, where: str) -> None:
     # By a strategy that counts what the others do; what the limiter's own cannot is found when it is declared.
     LimitGroup(text, nobody, None, False, None, None, None, 1, False, where=where)  # type: ignore[arg-type]
+    warn_of_amounts(text, where, "moving-window")
 
 
 def _is_same(one: tuple[Limit, ...], other: tuple[Limit, ...]) -> bool:
-    return [each.quota for each in one] == [each.quota for each in other]
+    return [(each.refuses_all, each.quota) for each in one] == [(each.refuses_all, each.quota) for each in other]
 
 
 def _mode_in(value: object, where: str) -> Mode:
@@ -199,7 +202,8 @@ def _mode_in(value: object, where: str) -> Mode:
 
 def _counterpart(limit: Limit, now: tuple[Limit, ...], before: tuple[Limit, ...]) -> Quota | None:
     """The quota that the limit has taken the place of: the one of its window, or the only one."""
+    counted = [each for each in before if not each.refuses_all]
     if len(now) == len(before) == 1:
-        return before[0].quota
+        return counted[0].quota if counted else None
     window_s = limit.limit.get_expiry()
-    return next((each.quota for each in before if each.limit.get_expiry() == window_s), None)
+    return next((each.quota for each in counted if each.limit.get_expiry() == window_s), None)

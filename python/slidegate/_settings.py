@@ -12,6 +12,7 @@ from starlette.config import Config
 from ._header_styles import styles_named
 from ._headers import HeaderFormat
 from .errors import ConfigurationError
+from .notation import warn_of_amounts
 from .strategies import Strategy
 from .wrappers import LimitGroup, StrOrCallableStr
 
@@ -111,6 +112,8 @@ def declared_limits(
     if not entries and (text := environment.text(variable)):
         entries, what = [text], variable
     options: tuple[Any, ...] = (scope, False, None, None, None, 1, False)
+    for each in entries:
+        warn_of_amounts(each, what, strategy)
     return [LimitGroup(each, key_function, *options, strategy=strategy, where=what) for each in entries]
 
 

@@ -59,6 +59,8 @@ class Counter:
 
     def hit(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
         """Takes `cost`, if there is as much left, and says whether there was."""
+        if item.amount < 1:
+            return False
         policy, key = self._locate(item, identifiers)
         return policy.hit(key, cost)[0]
 
@@ -73,6 +75,9 @@ class Counter:
 
     def peek(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> Essentials:
         """What a hit would come to. Changes nothing."""
+        if item.amount < 1:
+            window_ns = item.get_expiry() * NS_PER_S
+            return False, 0, 0, window_ns, window_ns
         policy, key = self._locate(item, identifiers)
         return policy.peek(key, cost)
 

@@ -19,6 +19,7 @@ from ._start_up import watch_start_up
 from ._views import state_of
 from .decision import Decision
 from .errors import ConfigurationError, RateLimitExceeded, StorageOut, as_of_websocket
+from .notation import warn_of_amounts
 from .storage import OnError
 from .wrappers import LimitGroup, StrOrCallableStr
 
@@ -106,6 +107,7 @@ class RateLimit:
         if self._limits is not None:
             # By any strategy: what is wrong by all of them is an error here, not when the application starts.
             self._group(self._limits, self._key or nobody, "moving-window", self._cost)
+            warn_of_amounts(self._limits, self.where, "moving-window")
         if type(self).__call__ is RateLimit.__call__:
             self.__signature__ = _signature(HTTPConnection, self._depends)
         else:

@@ -40,6 +40,7 @@ from .counter import Counter
 from .decision import NS_PER_S
 from .errors import ConfigurationError, StorageError
 from .health import Health
+from .notation import warn_of_amounts
 from .report import Report, report_of
 from .storage import OnError, OnFull, Storage
 from .wrappers import Limit, LimitGroup, StrOrCallableStr
@@ -281,7 +282,9 @@ class Limiter(ByHand, Replaceable):
         Several on one endpoint are decided together: all take, or none. Every callable may be asynchronous.
 
         - `limit_value`: such as "10/minute" or "2/second; 100/day"; or a callable of `request`, `key` or nothing that
-          returns that. When it fails, the default limits apply, and without any the request is an error.
+          returns that. When it fails, the default limits apply and what it last returned for the same key; without
+          any of them the request is an error. None and "" are no limit: then the default limits apply, unless another
+          limit overrides them.
         - `key_func`: instead of the limiter's.
         - `per_method`: count every HTTP method apart. `methods`: limit these only.
         - `error_message`: instead of the notation in the error; or a callable of the request, or of nothing.
@@ -409,6 +412,7 @@ class Limiter(ByHand, Replaceable):
                 name=name,
                 is_shadow=shadow,
             )
+            warn_of_amounts(limit_value, endpoint.name, self._strategy)
             self._named.declare(group, endpoint.name)
             self._named.applied(group)
             endpoint.groups.append(group)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Iterator
+
 from limits import RateLimitItem, parse_many
 
 from ._core import InvalidQuota, Quota
@@ -10,24 +14,67 @@ from .errors import ConfigurationError
 from .strategies import Strategy
 
 _EXAMPLES = 'write for example "10/minute", "5 per 2 hours" or "2/second; 100/day"'
+_INFINITE = re.compile(r"(?<![\w.])inf(?:inity)?(?!\w)(?P<window>\s*(?:/|per\b))?", re.IGNORECASE)
+_ABOVE_ANY = 1 << 64
+_MOST = (1 << 23) - 1
+_MOST_SLIDING = (1 << 20) - 1
+_GCRA_UNIT_NS = 64
 
 
-def parse_limits(text: object, where: str) -> tuple[RateLimitItem, ...]:
-    """The limits that `text` names, in its order.
+def parse_limits(text: object, where: str, strategy: Strategy) -> tuple[RateLimitItem, ...]:
+    """The limits that `text` names, in its order: with the amount that is the most a strategy counts, if it is higher.
 
-    `where` says in an error whose limit it is. Raises ConfigurationError when `text` is not in the notation.
+    An amount of "inf" is that most, too. `where` says in an error whose limit it is. Raises ConfigurationError when
+    `text` is not in the notation.
     """
+    return tuple(_countable(item, strategy) for item in _parsed(text, where))
+
+
+def warn_of_amounts(text: object, where: str, strategy: Strategy) -> None:
+    """Logs what is odd about the amounts of limits that somebody has declared; nothing about callables.
+
+    Raises ConfigurationError when `text` is not in the notation.
+    """
+    if not callable(text):
+        for told in _oddities(text, where, strategy):
+            logging.getLogger("slidegate").warning("%s: %s", where, told)
+
+
+def quota_of(item: RateLimitItem, strategy: Strategy, where: str) -> Quota:
+    """The engine's form of a limit: of the nearest amount that it can count.
+
+    A limit of zero, of which the engine has none, is for the caller to refuse. Raises ConfigurationError for a window
+    that the engine cannot count.
+    """
+    try:
+        return Quota(max(1, _countable(item, strategy).amount), item.get_expiry() * NS_PER_S, strategy)
+    except InvalidQuota as error:
+        raise ConfigurationError(f'{where}: the limit "{item}" cannot be counted: {error}') from error
+
+
+def _parsed(text: object, where: str) -> list[RateLimitItem]:
     if not isinstance(text, str):
         raise ConfigurationError(f"{where}: {text!r} is not a limit; {_EXAMPLES}")
     try:
-        return tuple(parse_many(text))
+        return parse_many(_INFINITE.sub(lambda found: f"{_ABOVE_ANY}{found['window'] or '/second'}", text))
     except ValueError as error:
         raise ConfigurationError(f"{where}: cannot read the limit {text!r}; {_EXAMPLES}") from error
 
 
-def quota_of(item: RateLimitItem, strategy: Strategy, where: str) -> Quota:
-    """The engine's form of a limit. Raises ConfigurationError when the engine cannot count it."""
-    try:
-        return Quota(item.amount, item.get_expiry() * NS_PER_S, strategy)
-    except InvalidQuota as error:
-        raise ConfigurationError(f'{where}: the limit "{item}" cannot be counted: {error}') from error
+def _countable(item: RateLimitItem, strategy: Strategy) -> RateLimitItem:
+    most = _most(item, strategy)
+    return item if item.amount <= most else type(item)(most, item.multiples, item.namespace)
+
+
+def _most(item: RateLimitItem, strategy: Strategy) -> int:
+    if strategy == "gcra":
+        return min(_MOST, item.get_expiry() * NS_PER_S // _GCRA_UNIT_NS)
+    return _MOST_SLIDING if strategy == "sliding-window-counter" else _MOST
+
+
+def _oddities(text: object, where: str, strategy: Strategy) -> Iterator[str]:
+    for item in _parsed(text, where):
+        if item.amount < 1:
+            yield f'the limit "{item}" refuses every request'
+        elif item.amount > (most := _most(item, strategy)):
+            yield f'the limit {text!r} is counted as "{_countable(item, strategy)}": {most} is the most there is'

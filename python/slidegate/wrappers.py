@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 from limits import RateLimitItem
 from starlette.requests import HTTPConnection
 
-from ._callables import adapt, is_async
+from ._callables import adapt, is_async, takes_nothing
 from ._core import Quota
+from ._remembered import Remembered
 from .errors import ConfigurationError
 from .notation import parse_limits, quota_of
 from .storage import OnError
@@ -58,6 +59,11 @@ class Limit:
         self.override_defaults = override_defaults
         self._scope = scope
         self._is_exempt = exempt_when and adapt(exempt_when, ("request",), "exempt_when", "request")
+
+    @property
+    def refuses_all(self) -> bool:
+        """Whether it is a limit of zero."""
+        return self.limit.amount < 1
 
     def is_exempt(self, request: HTTPConnection | None = None) -> Any:
         """What `exempt_when` says; False without one. The result of an asynchronous one is to be awaited."""
@@ -111,7 +117,7 @@ class LimitGroup:
         self.override_defaults = override_defaults
         self.request: HTTPConnection | None = None
         self._where = where
-        self._strategy = strategy
+        self.strategy = strategy
         self.provider = limit_provider
 
         def take(function: Any, what: str, offer: str = "request") -> Callable[[Any], Any]:
@@ -133,6 +139,8 @@ class LimitGroup:
         self._named = lru_cache(_DYNAMIC_LIMITS_KEPT)(self._parse)
         self.read_limits: Callable[[HTTPConnection, Any], Any] | None = None
         self.limits: tuple[Limit, ...] | None = None
+        self._remembered = Remembered()
+        self._has_one_answer = callable(limit_provider) and takes_nothing(limit_provider)
         if callable(limit_provider):
             self.read_limits = adapt(limit_provider, ("request", "key"), f"{where}: the limit", None)
         else:
@@ -140,9 +148,30 @@ class LimitGroup:
         users = (key_function, exempt_when, error_message, cost, scope, limit_provider, deduct_when)
         self.is_async = any(callable(each) and is_async(each) for each in users)
 
-    def limits_named(self, text: object) -> tuple[Limit, ...]:
-        """The limits of this notation; remembered. Raises ConfigurationError when it is nonsense."""
+    def limits_named(self, given: object) -> tuple[Limit, ...]:
+        """The limits that a callable has returned: none for None and for what is empty, the most there is for infinity.
+
+        Raises ConfigurationError when it is nonsense.
+        """
+        if given is None or (isinstance(given, str) and not given.strip()):
+            return ()
+        text = "inf" if isinstance(given, float) and given == math.inf else given
         return self._named(text) if isinstance(text, str) else self._parse(text)
+
+    def remember(self, key: str, limits: tuple[Limit, ...]) -> None:
+        """Keeps what the callable has said of a key; copies of this group know it too."""
+        self._remembered.put("" if self._has_one_answer else key, limits)
+        if not limits:
+            self._remembered.was_none = True
+
+    def last_limits(self, key: str) -> tuple[Limit, ...]:
+        """What the callable has said of a key last; nothing when that is not known any more."""
+        return self._remembered.last("" if self._has_one_answer else key)
+
+    @property
+    def was_none(self) -> bool:
+        """Whether the callable has ever said that there is no limit."""
+        return self._remembered.was_none
 
     @classmethod
     def of(cls, limit: Limit, strategy: Strategy, where: str) -> LimitGroup:
@@ -201,7 +230,7 @@ class LimitGroup:
         return iter(self.limits_named(self.read_limits(self.request, self.read_key(self.request))))
 
     def _parse(self, text: object) -> tuple[Limit, ...]:
-        items = parse_limits(text, self._where)
+        items = parse_limits(text, self._where, self.strategy)
         limits = tuple(
             Limit(
                 item,
@@ -213,7 +242,7 @@ class LimitGroup:
                 self.exempt_when,
                 self.cost,
                 self.override_defaults,
-                quota=quota_of(item, self._strategy, self._where),
+                quota=quota_of(item, self.strategy, self._where),
             )
             for item in items
         )

@@ -177,15 +177,12 @@ def test_what_is_awaited_may_take_its_time_without_holding_up_others(
     assert asyncio.run(all_at_once()) == [200] * 5 + [429] * 5
 
 
+NONE: list[Callable[[], Any]] = [lambda: None, lambda: ""]
 FAILURES: list[Callable[[], Any]] = [
     lambda: 1 / 0,
-    lambda: None,
-    lambda: "",
     lambda: "5 per fortnight",
     lambda: 5,
     lambda: ["5/minute"],
-    lambda: "0/minute",
-    lambda: "99999999999/minute",
     lambda: "5/1000 years",
 ]
 
@@ -210,7 +207,7 @@ def test_as_many_threads_as_there_are_may_wait_for_what_needs_one(app: FastAPI, 
     assert asyncio.run(asyncio.wait_for(all_at_once(), 30)) == [200] * 3 + [429] * 5
 
 
-@pytest.mark.parametrize("fail", FAILURES)
+@pytest.mark.parametrize("fail", [*FAILURES, *NONE])
 @on_both_kinds
 def test_a26_a_dynamic_limit_that_fails_gives_way_to_the_default_limits(
     fail: Callable[[], Any],

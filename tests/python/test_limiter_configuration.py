@@ -21,7 +21,7 @@ MakeApp = Callable[[Limiter], FastAPI]
 MakeLimiter = Callable[..., Limiter]
 
 NONSENSE = ["10/fortnight", "10", "", "ten/minute", "10/minute;", "10 per", None, 10, ["10/minute"]]
-UNCOUNTABLE = ["0/minute", "8388608/minute", "99999999999999999999999/minute", "1/6 years", "1/99999999999 years"]
+UNCOUNTABLE = ["1/6 years", "0/6 years", "99999999999999999999999/6 years", "1/99999999999 years"]
 
 
 @pytest.mark.parametrize("method", ["__init__", "limit", "shared_limit", "exempt", "reset"])

@@ -75,7 +75,7 @@ def test_the_environment_has_a_say_about_limits_by_their_names(
     ("variables", "told"),
     [
         ({"LLM_RATE_CHAT": "20/hourr"}, "LLM_RATE_CHAT: cannot read the limit '20/hourr'; write for example"),
-        ({"LLM_RATE_OTHER": "0/hour"}, 'LLM_RATE_OTHER: the limit "0 per 1 hour" cannot be counted'),
+        ({"LLM_RATE_OTHER": "1/6 years"}, 'LLM_RATE_OTHER: the limit "1 per 6 year" cannot be counted'),
         ({"LLM_RATE_CHAT_MODE": "of"}, "LLM_RATE_CHAT_MODE='of' is none of enforce, shadow, off"),
         ({"LLM_RATE_ENABLED": "yep"}, "LLM_RATE_ENABLED='yep' is none of true, false"),
     ],

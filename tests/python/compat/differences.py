@@ -68,7 +68,8 @@ APPLYING = {
     "dynamic-limits-apart": Difference("two requests at once may get each other's dynamic limit", "never"),
     "no-limit-is-lost": Difference(
         "a dynamic limit that raises `ValueError` or is nonsense is dropped",
-        "`default_limits` apply; without any, the request is an error",
+        "what it last was for the key, `default_limits` and the route's other limits apply; without any, the request is"
+        " an error",
     ),
     "typos-are-errors": Difference(
         "a limit that cannot be read is logged, or an error of every request",
