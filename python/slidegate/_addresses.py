@@ -16,8 +16,10 @@ Network: TypeAlias = IPv4Network | IPv6Network
 _MOST_CHARACTERS = 128
 _NODE = re.compile(r"(?:\[(?P<bracketed>[^\[\]]*)\]|(?P<four>[0-9.]+))(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?", re.ASCII)
 _MAPPED = IPv6Network("::ffff:0:0/96")
+_NAT64 = IPv6Network("64:ff9b::/96")
 _ANYBODY = "*"
-_SOCKET = "unix"
+SOCKET = "unix"
+"""A peer without an address."""
 
 
 def address_of(text: str) -> Address | None:
@@ -39,7 +41,13 @@ def address_of(text: str) -> Address | None:
 
 
 def counted_as(address: Address, ipv6_prefix: int) -> str:
-    """The key of an address: itself, or the network of that prefix that an IPv6 address is in."""
+    """The key of an address: itself, or the network of that prefix that an IPv6 address is in.
+
+    What NAT64 makes of an IPv4 address (64:ff9b::/96) counts as that. It is not believed as that: who is trusted by an
+    IPv4 address comes from it.
+    """
+    if isinstance(address, IPv6Address) and address in _NAT64:
+        address = IPv4Address(int(address) & 0xFFFFFFFF)
     if isinstance(address, IPv4Address) or ipv6_prefix == address.max_prefixlen:
         return str(address)
     kept = int(address) >> (address.max_prefixlen - ipv6_prefix) << (address.max_prefixlen - ipv6_prefix)
@@ -55,8 +63,8 @@ class TrustedProxies:
     def __init__(self, proxies: str | Iterable[str]) -> None:
         names = [proxies] if isinstance(proxies, str) else list(proxies)
         self.named = tuple(map(str, names))
-        self._has_socket = _SOCKET in names
-        self._networks = [_network(name) for name in names if name not in (_ANYBODY, _SOCKET)]
+        self._has_socket = SOCKET in names
+        self._networks = [_network(name) for name in names if name not in (_ANYBODY, SOCKET)]
         self.is_anybody = _ANYBODY in names or any(network.prefixlen == 0 for network in self._networks)
 
     def trust(self, peer: Address | None) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import Any
@@ -18,6 +20,7 @@ from .errors import ConfigurationError
 
 _MOST_CHARACTERS = 16_384
 _MOST_OF_SUBJECT = 1024
+_PLAIN_CLAIM = re.compile(r"[\w.-]+", re.ASCII)
 _MOST_THREADS = 4
 _PAUSE_S = 10
 
@@ -46,7 +49,9 @@ def jwt_subject(
     - `leeway_s`: by how much clocks may differ. `claim`: instead of the subject.
     - `header`, `scheme`: where the token is. With an empty scheme it is the whole header.
 
-    Keys are "<claim>:<subject>". Nothing that a client sends raises. Raises ConfigurationError for what cannot work.
+    Keys are "token:<claim>:<subject>", and 'token:<claim>@"<issuer>":<subject>' for a token that names its issuer: the
+    same subject of another issuer is somebody else. Nothing that a client sends raises. Raises ConfigurationError for
+    what cannot work.
     """
     options = {"audience": audience, "issuer": issuer, "leeway": leeway_s}
     known = _BySomebody if callable(key) or hasattr(key, "get_signing_key_from_jwt") else _ByKey
@@ -64,6 +69,9 @@ class _Token(Identity):
         self._header = header.lower()
         self._scheme = scheme.lower()
         self._key = key
+        # A claim may be called by a URL, with colons in it.
+        self._lead = f"token:{claim if _PLAIN_CLAIM.fullmatch(claim) else json.dumps(claim)}"
+        self.kinds = frozenset({self._lead})
         self.told = f"the {claim} of a verified token"
 
     def _token(self, request: HTTPConnection) -> str:
@@ -78,14 +86,15 @@ class _Token(Identity):
         required = {"require": [self._claim]}
         try:
             claims = self._jwt.decode(token, key, algorithms=self._algorithms, options=required, **self._options)
+            issuer = f"@{json.dumps(claims['iss'])}" if claims.get("iss") is not None else ""
         except Exception:
             # Whatever a client may have put together; keys are looked at beforehand.
             return ""
         subject = claims.get(self._claim)
         if isinstance(subject, int) and not isinstance(subject, bool):
             subject = str(subject)
-        is_right = isinstance(subject, str) and 0 < len(subject) <= _MOST_OF_SUBJECT
-        return f"{self._claim}:{subject}" if is_right else ""
+        is_right = isinstance(subject, str) and 0 < len(subject) <= _MOST_OF_SUBJECT - len(issuer)
+        return f"{self._lead}{issuer}:{subject}" if is_right else ""
 
 
 class _ByKey(_Token):

@@ -13,10 +13,10 @@ from typing import Literal
 from starlette.authentication import SimpleUser
 from starlette.requests import HTTPConnection
 
-from ._addresses import Address, TrustedProxies, address_of, counted_as
-from ._composed import combine, first_of, with_fallback
+from ._addresses import SOCKET, Address, TrustedProxies, address_of, counted_as
+from ._composed import combine, first_of, text_of, with_fallback
 from ._forwarded import READERS, client_behind
-from ._identity import Identity, KeyFunction
+from ._identity import Identity, KeyFunction, of_kinds
 from ._jwt import jwt_subject
 from ._settings import require
 from .errors import ConfigurationError
@@ -33,6 +33,10 @@ __all__ = [
 ]
 
 _MOST_CHARACTERS = 1024
+_ADDRESS = "address"
+_PEER_KIND = "peer"
+_UNKNOWN = "unknown behind"
+_USER = "user"
 
 
 def remote_address(
@@ -47,10 +51,11 @@ def remote_address(
       "*" for anybody, who then can choose an address. None: the peer itself.
     - `header`: the one that your proxies write. Never both, as they pass on the other as the client sent it.
     - `ipv6_prefix`: what of an IPv6 address counts: who has one has a whole /64 of them. IPv4 addresses count whole,
-      also those that are mapped into IPv6.
+      also those that are mapped into IPv6, or that NAT64 has made IPv6 addresses of (64:ff9b::/96).
 
-    What a proxy says that is no address ("unknown", a name) counts as that proxy. A peer that is no address counts by
-    its name; without one the key is empty, and `on_missing_key` applies. Raises ConfigurationError.
+    Keys are addresses and networks as they are usually written. Whoever a proxy calls something else than an address
+    ("unknown", a name) has the key "unknown behind 10.0.0.1". A peer that is no address is "peer:<name>"; without a
+    name the key is empty, and `on_missing_key` applies. Raises ConfigurationError.
     """
     return _RemoteAddress(trusted_proxies, header, ipv6_prefix)
 
@@ -60,27 +65,32 @@ def header(name: str, *, trusted_proxies: str | Iterable[str], fallback: KeyFunc
 
     That proxy has to remove what clients send under this name. `trusted_proxies` as in `remote_address`. The fallback,
     such as `remote_address(...)`, counts requests from other peers, without the header, or with several of it; without
-    one their key is empty, and `on_missing_key` applies. Keys are "<name>:<value>", the name in lower case. Raises
-    ConfigurationError.
+    one their key is empty, and `on_missing_key` applies. Keys are "header:<name>:<value>", the name in lower case.
+    Raises ConfigurationError.
     """
     return with_fallback(_Header(name, trusted_proxies), fallback)
 
 
+@of_kinds(_USER)
 def authenticated_user(request: HTTPConnection) -> str:
     """The user that Starlette's AuthenticationMiddleware has found, as "user:<identity>"; empty when it is nobody.
 
-    Raises TypeError for a user without an `identity`: a mere `display_name` may be anybody's.
+    Raises TypeError for a user without an `identity`, as a mere `display_name` may be anybody's, and for one whose
+    identity is no text, bytes or number.
     """
     user = request.scope.get("user")
-    if user is None or not user.is_authenticated:
+    if user is None:
         return ""
     try:
+        if not user.is_authenticated:
+            return ""
         identity = user.username if isinstance(user, SimpleUser) else user.identity
     except (AttributeError, NotImplementedError) as error:
         raise TypeError(f"{type(user).__name__} has no identity; give it that property, as of BaseUser") from error
-    return f"user:{identity}" if identity not in (None, "") else ""
+    return f"{_USER}:{text_of(identity)}" if identity not in (None, "", b"") else ""
 
 
+@of_kinds(_USER, _ADDRESS, _PEER_KIND)
 def user_or_ip(request: HTTPConnection) -> str:
     """The authenticated user, else the address of the peer. Behind proxies:
     `first_of(authenticated_user, remote_address([...]))`.
@@ -89,6 +99,8 @@ def user_or_ip(request: HTTPConnection) -> str:
 
 
 class _RemoteAddress(Identity):
+    kinds = frozenset({_ADDRESS, _PEER_KIND, _UNKNOWN})
+
     def __init__(self, trusted_proxies: str | Iterable[str], header: str, ipv6_prefix: int) -> None:
         if isinstance(trusted_proxies, HTTPConnection):
             raise ConfigurationError("remote_address makes a key function; write key_func=remote_address()")
@@ -106,9 +118,11 @@ class _RemoteAddress(Identity):
     def __call__(self, request: HTTPConnection) -> str:
         host, peer = _peer_of(request)
         if host and peer is None:
-            return host
+            return f"{_PEER_KIND}:{host}"
         lines = request.headers.getlist(self._header) if self._trusted.trust(peer) else ()
-        address = client_behind(peer, lines, self._read, self._trusted)
+        address, is_known = client_behind(peer, lines, self._read, self._trusted)
+        if not is_known:
+            return f"{_UNKNOWN} {address or SOCKET}"
         return "" if address is None else counted_as(address, self._prefix)
 
 
@@ -122,6 +136,8 @@ class _Header(Identity):
             raise ConfigurationError(
                 f'header({name!r}): trusted_proxies is empty, so nobody is believed; name your proxies, as "10.0.0.0/8"'
             )
+        self._lead = f"header:{self._name}"
+        self.kinds = frozenset({self._lead})
         self.told = f"header {name}"
         if self._trusted.is_anybody:
             self.chosen_by_client = f"anybody can send the header {name}"
@@ -132,7 +148,7 @@ class _Header(Identity):
             return ""
         values = request.headers.getlist(self._name)
         value = values[0].strip() if len(values) == 1 else ""
-        return f"{self._name}:{value}" if 0 < len(value) <= _MOST_CHARACTERS else ""
+        return f"{self._lead}:{value}" if 0 < len(value) <= _MOST_CHARACTERS else ""
 
 
 def _peer_of(request: HTTPConnection) -> tuple[str, Address | None]:

@@ -96,20 +96,20 @@ def test_a32_forged_tokens_do_not_escape_the_limit_of_their_address(app: FastAPI
 
 def test_the_subject_of_a_right_token_is_the_key_wherever_it_comes_from() -> None:
     key = jwt_subject(SECRET, ["HS256", "HS512"])
-    assert key(bearing(signed({"sub": "ada", "exp": time.time() + 60}))) == "sub:ada"
-    assert key(bearing(signed({"sub": "ada"}, algorithm="HS512"), scheme="bearer")) == "sub:ada"
+    assert key(bearing(signed({"sub": "ada", "exp": time.time() + 60}))) == "token:sub:ada"
+    assert key(bearing(signed({"sub": "ada"}, algorithm="HS512"), scheme="bearer")) == "token:sub:ada"
     assert key(bearing(signed({"sub": "ada"}), scheme="Basic")) == ""
     twice = (("Authorization", "Bearer " + signed({"sub": "ada"})),) * 2
     assert key(request_from("192.0.2.1", *twice)) == ""
     plain = jwt_subject(SECRET, ["HS256"], header="X-Token", scheme="", claim="uid")
-    assert plain(request_from("192.0.2.1", ("X-Token", signed({"uid": 42})))) == "uid:42"
-    assert jwt_subject(PUBLIC, ["ES256"])(bearing(signed({"sub": "ada"}, PRIVATE, "ES256"))) == "sub:ada"
+    assert plain(request_from("192.0.2.1", ("X-Token", signed({"uid": 42})))) == "token:uid:42"
+    assert jwt_subject(PUBLIC, ["ES256"])(bearing(signed({"sub": "ada"}, PRIVATE, "ES256"))) == "token:sub:ada"
 
 
 def test_audience_issuer_and_leeway_are_what_the_token_has_to_be_right_about() -> None:
     key = jwt_subject(SECRET, ["HS256"], audience="api", issuer="https://id.example", leeway_s=120)
     right = {"sub": "ada", "aud": ["api", "web"], "iss": "https://id.example", "exp": time.time() - 60}
-    assert key(bearing(signed(right))) == "sub:ada"
+    assert key(bearing(signed(right))) == 'token:sub@"https://id.example":ada'
     assert key(bearing(signed({**right, "aud": "web"}))) == ""
     assert key(bearing(signed({**right, "iss": "https://evil.example"}))) == ""
     assert key(bearing(signed({**right, "exp": time.time() - 180}))) == ""
@@ -120,7 +120,7 @@ def test_keys_may_be_looked_up_by_what_the_token_says(caplog: pytest.LogCaptureF
         return {"1": SECRET, "2": OTHER}[jwt.get_unverified_header(token)["kid"]]
 
     key = jwt_subject(by_id, ["HS256"], fallback=remote_address())
-    assert asyncio.run(key(bearing(signed({"sub": "ada"}, OTHER, kid="2")))) == "sub:ada"
+    assert asyncio.run(key(bearing(signed({"sub": "ada"}, OTHER, kid="2")))) == "token:sub:ada"
     assert asyncio.run(key(bearing(signed({"sub": "ada"}, OTHER, kid="1")))) == "192.0.2.1"
     assert asyncio.run(key(bearing(signed({"sub": "ada"}, OTHER, kid="3")))) == "192.0.2.1"
     assert asyncio.run(key(bearing("no token"))) == "192.0.2.1"
@@ -142,7 +142,7 @@ class _Client:
 
 def test_keys_may_be_those_of_a_key_set() -> None:
     key = jwt_subject(_Client(), ["ES256"])
-    assert asyncio.run(key(bearing(signed({"sub": "ada"}, PRIVATE, "ES256", kid="1")))) == "sub:ada"
+    assert asyncio.run(key(bearing(signed({"sub": "ada"}, PRIVATE, "ES256", kid="1")))) == "token:sub:ada"
     stranger = ec.generate_private_key(ec.SECP256R1())
     assert asyncio.run(key(bearing(signed({"sub": "ada"}, stranger, "ES256", kid="1")))) == ""
 

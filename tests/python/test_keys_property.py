@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from test_keys import request_from
 
@@ -13,6 +13,7 @@ from slidegate._forwarded import READERS
 from slidegate.keys import remote_address
 
 PROXY = IPv4Network("10.0.0.0/8")
+NAT64 = IPv6Network("64:ff9b::/96")
 proxies = st.ip_addresses(network=PROXY)
 strangers = st.ip_addresses().filter(lambda each: not TrustedProxies([str(PROXY)]).trust(address_of(str(each))))
 # Header values that a server lets pass: no line ends, no NUL.
@@ -50,12 +51,12 @@ def test_whatever_a_client_sends_it_counts_by_the_address_that_its_proxy_saw(
 
 
 @given(header_names, sent | odd, strangers)
-def test_what_a_client_sends_can_at_most_move_it_to_its_proxys_own_count(
+def test_what_a_client_sends_before_what_its_proxy_adds_to_the_line_changes_nothing(
     name: str, made_up: str, client: IPv4Address | IPv6Address
 ) -> None:
     line = f"{made_up}, {written(name, client, None)}"
     key = remote_address([str(PROXY)], header=name)(request_from("10.0.0.1", (name, line)))  # type: ignore[arg-type]
-    assert key in (folded(client), "10.0.0.1")
+    assert key == folded(client)
 
 
 @given(header_names, sent | odd, strangers)
@@ -75,5 +76,6 @@ def test_a_node_is_an_address_or_none(text: str) -> None:
 def test_all_addresses_of_a_network_count_as_one(address: IPv6Address, prefix: int) -> None:
     network = f"{address}/{prefix}"
     first = IPv6Address(int(address) >> (128 - prefix) << (128 - prefix))
+    assume(address not in NAT64 and first not in NAT64)
     assert counted_as(address, prefix) == counted_as(first, prefix)
     assert counted_as(address, prefix) == (str(address) if prefix == 128 else f"{first}/{prefix}"), network
