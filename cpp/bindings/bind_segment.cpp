@@ -97,6 +97,10 @@ void bind_segment(py::module_& module) {
     module.def("remove_leftovers", &remove_leftovers);
     module.def(
         "process_start", [](std::uint64_t pid) { return ProcessId::of(pid).start; }, py::arg("pid"), py::pos_only());
+    module.def("launch_secret", [] {
+        const std::span<const char> secret = launch_secret();
+        return py::bytes(secret.data(), secret.size());
+    });
 }
 
 }  // namespace slidegate::bindings

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <string_view>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 namespace slidegate {
@@ -42,6 +43,8 @@ ProcessId ProcessId::of(std::uint64_t pid) noexcept {
     return std::from_chars(rest.data(), rest.data() + rest.size(), start).ec == std::errc() ? ProcessId{pid, start}
                                                                                             : ProcessId{};
 }
+
+std::span<const char> launch_secret() noexcept { return {reinterpret_cast<const char*>(getauxval(AT_RANDOM)), 16}; }
 
 ProcessId ProcessId::self() noexcept { return of(static_cast<std::uint64_t>(getpid())); }
 

@@ -8,23 +8,29 @@ import os
 import socket
 import sys
 from collections import Counter
+from types import FrameType
 from typing import Any
 
 from ._core import Segment, SegmentError, process_start, remove_leftovers
 from ._keeper import claim, keep_names
-from ._server import Server, find_server
+from ._server import Server, find_server, is_starting
 
 _PACKAGE = __name__.partition(".")[0]
 _PREFIX = "server."
+_LOGGER = logging.getLogger("slidegate")
 
 # Tells the limiters of one place of a program apart, the same in every worker. No limiter could hold it.
 _made: Counter[str] = Counter()
+# What this process has said for all workers of its server, who do not say it again as long as it lives.
+_said: list[socket.socket] = []
 
 
-def common_segment(size: int | None) -> Segment | None:
+def common_segment(size: int | None, name: str | None, *, is_beside: bool = False) -> Segment | None:
     """What all workers of the server count in that this process belongs to. None when there is no such server.
 
-    Every limiter of a program has one of its own, known by the place where it is made.
+    Every limiter of a program has one of its own. It is known by its name; without one by the place where it is made,
+    while the server starts. After that there is no telling which it is: None, with a warning, unless it `is_beside`
+    another storage, in which it is counted as a rule.
     """
     server = find_server()
     if server is None:
@@ -32,51 +38,93 @@ def common_segment(size: int | None) -> Segment | None:
     try:
         if server.is_this:
             return Segment.inherited(size or Segment.default_size)
-        return _named(server, size or 0)
+        which = _which(name)
+        if which is None:
+            if not is_beside:
+                _warn_of_lateness(server)
+            return None
+        return _named(server, which, size or 0)
     except (SegmentError, OSError) as error:
-        logging.getLogger("slidegate").warning(
-            "every worker counts alone, so that clients get the limits once for each: %s; storage_uri can name a file"
-            " (file:///var/lib/my-api/limits) or Redis instead",
-            error,
+        _warn_once(
+            server,
+            "alone",
+            f"every worker counts alone, so that clients get the limits once for each: {error}; storage_uri can name"
+            " another place: a file in a directory of this user's own (file:///var/lib/my-api/limits), or Redis",
         )
         return None
 
 
-def warn_of_memory() -> socket.socket | None:
-    """Logs that the workers of a server count apart, once for all of them as long as what it returns is kept."""
+def warn_of_memory() -> None:
+    """Logs that the workers of a server count apart, once for all of them."""
     server = find_server()
-    claimed = None if server is None else claim(_server_prefix(server) + "memory")
-    if claimed is not None:
-        logging.getLogger("slidegate").warning(
+    if server is not None:
+        _warn_once(
+            server,
+            "memory",
             'storage_uri="memory://" makes every worker count alone, so that clients get the limits once for each;'
-            " leave it out to have the workers of this server count together"
+            " leave it out to have the workers of this server count together",
         )
-    return claimed
 
 
-def _named(server: Server, size: int) -> Segment:
+def _warn_of_lateness(server: Server) -> None:
+    place = _place_of(_maker())
+    _warn_once(
+        server,
+        f"late.{_digest(place)}",
+        f"a Limiter that {place} makes after the start counts alone in every worker, so that clients get its limits"
+        ' once for each: nothing tells the workers which one it is; say Limiter(name="...") with a name of its own that'
+        ' is the same in all workers, or storage_uri="shared://..."',
+    )
+
+
+def _warn_once(server: Server, topic: str, text: str) -> None:
+    try:
+        claimed = claim(_server_prefix(server) + topic)
+    except OSError:
+        _LOGGER.warning(text)
+        return
+    if claimed is not None:
+        _said.append(claimed)
+        _LOGGER.warning(text)
+
+
+def _named(server: Server, which: str, size: int) -> Segment:
     prefix = _server_prefix(server)
     remove_leftovers()
-    segment = Segment.shared(prefix + _digest(_place()), size=size, owner_pid=server.pid)
+    segment = Segment.shared(prefix + _digest(which), size=size, owner_pid=server.pid)
     if segment.is_new:
         keep_names(server.pid, f"{Segment.shared_directory}/{Segment.shared_prefix}{prefix}")
     return segment
 
 
 def _server_prefix(server: Server) -> str:
+    # Everybody may make files and sockets of these names, so nobody else may know them before they are there.
     # Numbers of processes are given again, and are others in every container.
     container = os.stat("/proc/self/ns/pid").st_ino
-    return f"{_PREFIX}{server.pid}.{_digest(container, server.pid, process_start(server.pid), os.geteuid())}."
+    server_id = _digest(server.secret, container, server.pid, process_start(server.pid), os.geteuid())
+    return f"{_PREFIX}{server.pid}.{server_id}."
 
 
-def _place() -> str:
-    frame = sys._getframe()
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
-        frame = frame.f_back
-    place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+def _which(name: str | None) -> str | None:
+    if name is not None:
+        return f"name {name}"
+    if not is_starting():
+        return None
+    place = _place_of(_maker())
     _made[place] += 1
     return f"{place} {_made[place]}"
 
 
+def _maker() -> FrameType:
+    frame = sys._getframe()
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
+        frame = frame.f_back
+    return frame
+
+
+def _place_of(frame: FrameType) -> str:
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
 def _digest(*parts: Any) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]

@@ -85,6 +85,11 @@ def remove_leftovers() -> list[str]:
 def process_start(pid: int, /) -> int:
     """When it began, in clock ticks since boot. 0 for processes that there are not."""
 
+def launch_secret() -> bytes:
+    """Sixteen random bytes that this program was started with: the same in all that was forked from it since, and
+    nothing that other users can know.
+    """
+
 @final
 class Quota:
     def __init__(self, amount: int, window_ns: int, strategy: _Strategy = "moving-window") -> None: ...

@@ -6,6 +6,7 @@ and a name cannot go before, as workers are started again. So one small process 
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -21,18 +22,26 @@ poll.register(server, select.POLLIN)
 poll.poll()
 for name in os.listdir(directory):
     if name.startswith(prefix):
-        os.unlink(os.path.join(directory, name))
+        try:
+            os.unlink(os.path.join(directory, name))
+        except OSError:
+            pass
 """
 
 
 def claim(word: str) -> socket.socket | None:
-    """A word that nobody else has until the socket, and all that inherit it, are closed. None when somebody has."""
+    """A word that nobody else has until the socket, and all that inherit it, are closed. None when somebody has.
+
+    Anybody of this host can take one that can be guessed. Raises OSError where there are no such words.
+    """
     claimed = socket.socket(socket.AF_UNIX)
     try:
         claimed.bind("\0slidegate." + word)
-    except OSError:
+    except OSError as error:
         claimed.close()
-        return None
+        if error.errno == errno.EADDRINUSE:
+            return None
+        raise
     return claimed
 
 
@@ -45,7 +54,10 @@ def keep_names(server_pid: int, path_prefix: str) -> None:
     if not os.path.basename(sys.executable or "").startswith("python"):
         return
     directory, prefix = os.path.split(path_prefix)
-    claimed = claim(prefix + "keeper")
+    try:
+        claimed = claim(prefix + "keeper")
+    except OSError:
+        return
     if claimed is None:
         return
     with claimed:

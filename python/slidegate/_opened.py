@@ -31,6 +31,7 @@ def open_storages(
     *,
     strategy: str | None,
     key_prefix: str,
+    name: str | None,
     size: int | None,
     on_full: OnFull,
     clock: Clock | None,
@@ -40,7 +41,8 @@ def open_storages(
 ) -> Opened:
     """What the settings of a limiter name. Connects to no Redis.
 
-    What counts instead of another storage, and for metrics, is common to the workers of a server. `has_policy` says
+    What counts instead of another storage, and for metrics, is common to the workers of a server, which know it by
+    `name`. `has_policy` says
     whether errors of a storage of `limits` are anything else than errors of the requests.
 
     Raises ConfigurationError, and StorageError for what cannot be opened.
@@ -66,6 +68,8 @@ def open_storages(
         on_full=on_full,
         clock=clock,
         on_damage=None if is_elsewhere else options.get("on_damage"),
+        name=name,
+        is_beside=is_elsewhere,
         record_keys=record_keys,
     )
     return Opened(local, remote, bridge, chosen)

@@ -94,6 +94,10 @@ class Limiter(ByHand, Replaceable):
     - `structured_log`: whether all refusals are logged as those of `RateLimit` are, in `name=value` pairs with a hash
       of the key, which is the same in all processes that have the same `log_salt`.
 
+    - `name`: what the workers of a server know this limiter by, so that those of one name count together. Without one
+      they know it by the line that makes it while the server starts; one that is made later, such as one for each
+      tenant at its first request, has to have a name, or counts alone in every worker, with a warning.
+
     `enabled` may be set at any time. Everything is thread-safe. Raises ConfigurationError for what cannot work.
     """
 
@@ -132,6 +136,7 @@ class Limiter(ByHand, Replaceable):
         structured_log: bool = False,
         log_salt: str | None = None,
         record_keys: bool = False,
+        name: str | None = None,
     ) -> None:
         # None is for limits that each have a function of their own.
         if key_func is not None and not callable(key_func):
@@ -139,6 +144,8 @@ class Limiter(ByHand, Replaceable):
         require("key_style", key_style, ("url", "endpoint"))
         require_on_error("on_error", on_error)
         require_share(local_share)
+        if name is not None and not (isinstance(name, str) and name):
+            raise ConfigurationError(f"name={name!r} is no name; it is text that is the same in all workers")
         require("on_missing_key", on_missing_key, ("shared", "refuse", "skip"))
         self.logger = logging.getLogger("slidegate")
         environment = Environment(config_filename)
@@ -173,6 +180,7 @@ class Limiter(ByHand, Replaceable):
             self._storage_options,
             strategy=strategy or environment.text(C.STRATEGY),
             key_prefix=self._key_prefix,
+            name=name,
             size=size,
             on_full=on_full,
             clock=clock,

@@ -111,8 +111,6 @@ class MemoryStorage(FlatReads):
         options: dict[str, Any] = {} if size is None else {"size": size}
         self._engine = Limiter(on_full=on_full, clock=clock, segment=segment, record_keys=record_keys, **options)
         self.segment = segment
-        self.claimed: object = None
-        """What is held as long as this storage lives."""
         self.policy = lru_cache(_POLICIES_KEPT)(self._policy)
 
     def reset(self) -> None:
@@ -146,10 +144,12 @@ def open_storage(
     on_full: OnFull,
     clock: Clock | None,
     on_damage: str | None = None,
-    is_common: bool = True,
+    name: str | None = None,
+    is_beside: bool = False,
     record_keys: bool = False,
 ) -> MemoryStorage:
-    """The storage that `uri` names. When it is None, memory; `is_common`: of all workers of the server.
+    """The storage that `uri` names. When it is None, memory, of all workers of a server, which know it by `name`; it
+    may be `is_beside` another storage, and be used when that is out.
 
     Raises ConfigurationError for what cannot be, and StorageError for what cannot be opened.
     """
@@ -162,7 +162,7 @@ def open_storage(
         if place is not None:
             segment = _segment_of(place, bytes_asked, on_damage)
         else:
-            segment = common_segment(bytes_asked) if is_common else None
+            segment = common_segment(bytes_asked, name, is_beside=is_beside)
         storage = MemoryStorage(
             size=bytes_asked, on_full=on_full, clock=clock, segment=segment, record_keys=record_keys
         )
@@ -173,7 +173,7 @@ def open_storage(
     except (ValueError, TypeError, RuntimeError) as error:
         raise ConfigurationError(f"storage_uri={uri!r}, size={size!r}, on_full={on_full!r}: {error}") from error
     if place is not None and place.scheme == "memory":
-        storage.claimed = warn_of_memory()
+        warn_of_memory()
     return storage
 
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -119,9 +119,19 @@ def wait_until(condition: object) -> bool:
 
 @contextlib.contextmanager
 def running(
-    kind: str, directory: Path, *, workers: int, limit: str = "5/hour", options: str = "", program: str = PROGRAM
+    kind: str,
+    directory: Path,
+    *,
+    workers: int,
+    limit: str = "5/hour",
+    options: str = "",
+    program: str = PROGRAM,
+    meanwhile: Callable[[Server], None] = lambda server: None,
 ) -> Iterator[Server]:
-    """A server whose application counts with `options` of Limiter. Ends it, and all of its workers."""
+    """A server whose application counts with `options` of Limiter. Ends it, and all of its workers.
+
+    `meanwhile` is called when it has been started, and may not answer yet.
+    """
     directory.mkdir(exist_ok=True)
     (directory / "app.py").write_text(program.replace("{limit}", limit).replace("{options}", options))
     with socket.socket() as free:
@@ -140,6 +150,7 @@ def running(
         )
     server = Server(process, port, directory)
     try:
+        meanwhile(server)
         assert wait_until(lambda: process.poll() is not None or server.get("/pid")[0] == 200)
         assert process.poll() is None, server.log
         yield server

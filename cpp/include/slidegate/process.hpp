@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 namespace slidegate {
 
@@ -21,5 +22,9 @@ struct ProcessId {
 
     friend bool operator==(const ProcessId&, const ProcessId&) = default;
 };
+
+/// The 16 random bytes that the kernel gave this program when it was started (AT_RANDOM): processes that are forked from it
+/// have the same, and other users cannot know them. The C library makes its own secrets of them: to be hashed, not shown.
+[[nodiscard]] std::span<const char> launch_secret() noexcept;
 
 }  // namespace slidegate
