@@ -16,7 +16,7 @@ struct Latest {
     Owned lead;
 };
 
-enum Part : Py_ssize_t { kHit, kCost, kItems, kLabels, kView, kDone, kPrefix, kEndpoint, kExempt, kLatest, kParts };
+enum Part : Py_ssize_t { kHit, kCost, kItems, kLabels, kView, kDone, kPrefix, kEndpoint, kExempt, kLatest, kClient, kParts };
 
 PyObject* part(PyObject* memory, Part which) noexcept { return PyTuple_GET_ITEM(memory, which); }
 
@@ -24,6 +24,16 @@ PyObject* part(PyObject* memory, Part which) noexcept { return PyTuple_GET_ITEM(
 PyObject* undone() noexcept { return PyTuple_New(0); }
 
 bool is_text(PyObject* object) noexcept { return object != nullptr && PyUnicode_CheckExact(object); }
+
+// The scope itself, or that of a request whose class has this very property for its client, which then says what the
+// scope says; null, perhaps with an error, for others.
+Owned scope_of(PyObject* asked, PyObject* client) noexcept {
+    static PyObject* const kScope = PyUnicode_InternFromString("scope");
+    if (PyDict_CheckExact(asked)) {
+        return Owned(Py_NewRef(asked));
+    }
+    return Owned(_PyType_Lookup(Py_TYPE(asked), names().client) == client ? PyObject_GetAttr(asked, kScope) : nullptr);
+}
 
 // The host of the peer, borrowed; null when it is not told in the usual way.
 PyObject* peer(PyObject* scope) noexcept {
@@ -110,11 +120,16 @@ bool is_exempt(PyObject* memory) noexcept {
 }
 
 PyObject* take(PyObject* memory, PyObject* const* arguments, Py_ssize_t count) noexcept {
-    if (count < 1 || count > 2 || !PyDict_CheckExact(arguments[0]) || is_exempt(memory)) {
+    if (count < 1 || count > 2 || is_exempt(memory)) {
         return undone();
     }
     const Names& known = names();
-    PyObject* scope = arguments[0];
+    const Owned own_scope(scope_of(arguments[0], part(memory, kClient)));
+    PyObject* scope = own_scope.get();
+    if (scope == nullptr || !PyDict_CheckExact(scope)) {
+        PyErr_Clear();
+        return undone();
+    }
     // Owned: the hit runs what fakes the time, and other threads meanwhile, who may empty the scope.
     Owned state(Py_XNewRef(PyDict_GetItemWithError(scope, known.state)));
     const Owned own_path(Py_XNewRef(PyDict_GetItemWithError(scope, known.path)));
@@ -163,7 +178,7 @@ PyObject* take(PyObject* memory, PyObject* const* arguments, Py_ssize_t count) n
 
 py::object taker(const py::object& hit, const py::object& cost, const py::tuple& items, const py::object& labels,
                  const py::object& view, const py::object& done, const py::object& prefix, const py::object& endpoint,
-                 const py::set& exempt) {
+                 const py::set& exempt, const py::object& client) {
     static PyMethodDef method = {"take", fast(&take), METH_FASTCALL, "Counts a request."};
     const bool is_view =
         view.is_none() ||
@@ -173,14 +188,15 @@ py::object taker(const py::object& hit, const py::object& cost, const py::tuple&
     }
     static_cast<void>(names());
     return closure(method, py::make_tuple(hit, cost, items, labels, view, done, prefix, endpoint, exempt,
-                                          capsule_of(std::make_unique<Latest>())));
+                                          capsule_of(std::make_unique<Latest>()), client));
 }
 
 }  // namespace
 
 void bind_take(py::module_& module) {
     module.def("taker", &taker, py::arg("hit"), py::arg("cost"), py::arg("items"), py::arg("labels"), py::arg("view"),
-               py::arg("done"), py::arg("prefix"), py::arg("endpoint"), py::arg("exempt"), py::pos_only());
+               py::arg("done"), py::arg("prefix"), py::arg("endpoint"), py::arg("exempt"), py::arg("client") = py::none(),
+               py::pos_only());
 }
 
 }  // namespace slidegate::bindings

@@ -246,9 +246,12 @@ def taker(
     prefix: str | None,
     endpoint: str | None,
     exempt: set[Any],
+    client: object = None,
     /,
 ) -> Callable[..., tuple[_Essentials, str, str] | tuple[()] | None]:
     """A function of an ASGI scope, and perhaps a key instead of the peer's host, that counts the request.
+
+    Or of a request whose class has `client`, a property that says what the scope says, under that name.
 
     It leaves in the scope's state what `slidegate._check` would, and returns None. Of a refused request it returns the
     essentials, the key and the label; and () when it has done nothing, as the request is exempt, counted, or unusual.

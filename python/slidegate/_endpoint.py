@@ -26,7 +26,8 @@ from ._callables import (
 from ._check import Check
 from ._holds import LEFT_TO_MIDDLEWARE, response_of, response_to
 from ._parameters import ADDED_REQUEST, Slot, request_slot, resolved_signature, response_slot, with_parameter
-from ._views import COMPLETE, VIEW, state_of
+from ._stand_ins import standing, state_in
+from ._views import COMPLETE, VIEW
 
 if TYPE_CHECKING:
     from .extension import Limiter
@@ -217,7 +218,7 @@ class Endpoint:
 
     def replaced_check(self, request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None] | None:
         """The check of somebody who has replaced the limiter's own, as slowapi would call it."""
-        state = state_of(request.scope)
+        state = state_in(request)
         if not self.limiter._auto_check or state.get(COMPLETE):
             return None
         check: Callable[..., Any] = self.limiter._check_request_limit
@@ -236,6 +237,7 @@ class Endpoint:
         kwargs: dict[str, Any],
     ) -> Any:
         """Calls the function, and settles what depends on the response that comes of it."""
+        request = standing(request)
         try:
             result = function(*args, **kwargs)
             result = await result if inspect.iscoroutine(result) else result
@@ -246,14 +248,14 @@ class Endpoint:
         return result
 
     async def _settle(self, request: HTTPConnection, settle: Settle, response: Response | None) -> None:
-        state = state_of(request.scope)
+        state = state_in(request)
         if LEFT_TO_MIDDLEWARE not in state:
             await self.limiter._checker.settle(state, response, settle)
 
     def _write_headers(self, request: HTTPConnection | None, result: Any, response: Response | None) -> None:
         response = result if isinstance(result, Response) else response
         if request is not None and response is not None:
-            self.limiter._inject_headers(response, state_of(request.scope).get(VIEW))
+            self.limiter._inject_headers(response, state_in(request).get(VIEW))
 
     def _no_request(self) -> NoReturn:
         raise TypeError(f"{self.name} is rate limited and was called without a request to count")

@@ -6,12 +6,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, TypeAlias
 
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 
 from ._callables import Settle
 from ._charges import Charge, Plan
 from ._check import Check, Checker
 from ._core import taker
+from ._stand_ins import STOCK_CLIENT, standing
 from ._views import COMPLETE, VIEW, CurrentLimit, state_of
 from .decision import Essentials
 from .util import get_remote_address
@@ -36,14 +37,14 @@ class Quick(NamedTuple):
 
 def quick_of(check: Check | None) -> Quick | None:
     """The form of a check that needs no request, if it has one."""
-    return getattr(check, _QUICK, None)
+    return getattr(check, _QUICK, None) if Request.client is STOCK_CLIENT else None
 
 
 def compile_check(checker: Checker, plan: Plan) -> Check:
     """The quickest check that decides requests as `Checker.check` does for this plan."""
 
     def check_in_general(request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None]:
-        return checker.check(plan, request, settle, {})
+        return checker.check(plan, standing(request), settle, {})
 
     # Other headers tell all limits of a request, also those that matter less.
     is_plain = not checker.swallows_errors and (not checker.headers_enabled or checker.headers.is_plain)
@@ -71,6 +72,7 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
         key_prefix or None,
         plan.exempt_name,
         checker.exempt_routes,
+        STOCK_CLIENT,
     )
 
     def resume(request: HTTPConnection, settle: Settle, answer: Answer) -> Coroutine[Any, Any, None]:
@@ -86,7 +88,7 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
     if key_function is get_remote_address:
         # The peer's address takes less time to read than a call.
         def check(request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None] | None:
-            answer = take(request.scope)
+            answer = take(request)
             return None if answer is None else resume(request, settle, answer)
 
         setattr(check, _QUICK, Quick(take, resume))
@@ -95,7 +97,9 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
     read_key, exempt_name, exempt_routes = plan.groups[0].read_key, plan.exempt_name, checker.exempt_routes
 
     def check_key(request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None] | None:
-        scope = request.scope
+        scope = getattr(request, "scope", None)
+        if type(scope) is not dict:
+            return check_in_general(request, settle)
         state = scope.get("state")
         if (exempt_routes and exempt_name in exempt_routes) or (state is not None and COMPLETE in state):
             return check_in_general(request, settle)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 from starlette.types import Message, Scope
 
 from ._check import Check
@@ -15,6 +16,7 @@ from ._endpoint import wrapped_chain
 from ._fast import quick_of
 from ._routes import Found, Kind, RouteFinder
 from ._shortcut import Known, Memory, Shortcut, Watched
+from ._stand_ins import STOCK_CLIENT
 from ._views import VIEW, CurrentLimit, state_of
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ class Guard:
         if self._is_limiter_of_app:
             entries += [(vars(self.app), "state", self._state), (self._values, "limiter", limiter)]
         kind = type(limiter)
-        attributes = [(kind, name, getattr(kind, name)) for name in _METHODS]
+        attributes = [(kind, name, getattr(kind, name)) for name in _METHODS] + [(Request, "client", STOCK_CLIENT)]
         if all(names.get(name) is value for names, name, value in entries):
             self.shortcut.renew(self.app, Watched(tuple(entries), tuple(attributes), lists), uses)
         else:
@@ -117,6 +119,7 @@ class Guard:
         is_stock = limiter._is_inject_stock() and not limiter._is_replaced() and not self._plans.is_holding
         is_stock = is_stock and not self._is_of_route
         is_quick = limiter._headers.is_plain and not limiter._headers.is_retry_after_on_success
+        is_stock = is_stock and Request.client is STOCK_CLIENT
         return is_stock and (is_quick or not limiter._headers_enabled)
 
     def _serving(self, scope: Scope) -> Found | None:

@@ -18,6 +18,7 @@ from ._dependants import is_overriding
 from ._endpoint import Endpoint, endpoint_behind, endpoints_over, wrapped_chain
 from ._fast import compile_check
 from ._route_candidate import Found, Kind
+from ._stand_ins import standing
 from .wrappers import LimitGroup
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Plans:
         if not limiter._auto_check:
             return lambda request, settle: None
         if limiter._foreign_counter() is not None or limiter._remote is not None:
-            return lambda request, settle: limiter._checker.check(plan, request, settle, {})
+            return lambda request, settle: limiter._checker.check(plan, standing(request), settle, {})
         return compile_check(limiter._checker, plan)
 
     def by_hand(self, function: Callable[..., Any] | None, in_middleware: bool) -> Plan:

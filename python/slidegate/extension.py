@@ -32,6 +32,7 @@ from ._plans import Plans
 from ._refusal_log import RefusalLog
 from ._replaceable import Replaceable
 from ._settings import C, Environment, declared_limits, header_format, require
+from ._stand_ins import standing
 from ._start_up import watch_start_up
 from ._uris import SUPPORTED
 from ._views import CurrentLimit, CurrentLimitLike
@@ -448,7 +449,7 @@ class Limiter(ByHand, Replaceable):
         """
         if self.enabled:
             plan = self._plans.by_hand(endpoint_func, in_middleware)
-            run_blocking(self._checker.check(plan, request, settle_blocking, {}, is_marked=False))
+            run_blocking(self._checker.check(plan, standing(request), settle_blocking, {}, is_marked=False))
 
     def _foreign_counter(self) -> Counter | Bridge | None:
         counter = self._limiter
@@ -472,7 +473,7 @@ class Limiter(ByHand, Replaceable):
 
     def _inject_asgi_headers(self, headers: MutableHeaders, current_limit: CurrentLimitLike | None) -> MutableHeaders:
         """The same for the headers alone."""
-        if self.enabled and self._headers_enabled and current_limit is not None:
+        if self.enabled and self._headers_enabled and isinstance(current_limit, (tuple, list)):
             item, identifiers = current_limit
             if isinstance(current_limit, CurrentLimit):
                 essentials = current_limit.essentials

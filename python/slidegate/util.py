@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from starlette.requests import HTTPConnection
 
+from ._stand_ins import is_stock
+
 
 def get_remote_address(request: HTTPConnection) -> str:
     """The address of the peer; empty when the server does not tell one, for which `on_missing_key` then decides.
@@ -11,8 +13,11 @@ def get_remote_address(request: HTTPConnection) -> str:
     Behind a proxy that is the proxy's address, unless the server rewrites it (uvicorn: --proxy-headers with
     --forwarded-allow-ips).
     """
-    client = request.scope.get("client")
-    return (client[0] or "") if client else ""
+    if is_stock(request):
+        peer = request.scope.get("client")
+        return (peer[0] or "") if peer else ""
+    client = request.client
+    return (client.host or "") if client else ""
 
 
 def get_ipaddr(request: HTTPConnection) -> str:
