@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
+import os
+import select
 import socket
 import ssl
 from collections import deque
@@ -14,18 +17,20 @@ from typing import Any, TypeAlias
 from ._core import RedisProtocolError, RedisReader, RedisReplyError, redis_command
 from ._redis_answers import (
     Redirected,
+    check_greetings,
     code_of,
-    greeting_error,
+    greetings_for,
     is_of_the_connection,
-    require_master,
     storage_error,
 )
+from ._redis_deadline import LoopDeadline
 from ._redis_script import Script
 from ._redis_uri import Address, RedisTarget
 from .errors import StorageError, StorageTimeout, StorageUnavailable
 
 _CHUNK = 65536
 _CHUNKS_AT_ONCE = 8
+_RETRY_S = 0.005
 
 Answer: TypeAlias = "asyncio.Future[Any]"
 
@@ -69,8 +74,12 @@ class AioConnection:
         self._sent = 0  # commands written
         self._answered = 0
         self._last_eval = 0
-        self._batches: deque[tuple[float, int]] = deque()  # deadlines of all commands up to a number
-        self._timer: asyncio.TimerHandle | None = loop.call_later(target.connect_timeout_s, self._give_up_connecting)
+        self._batches: deque[tuple[int, int]] = deque()  # since when all commands up to a number are waited for
+        self._awaits = 0  # what the socket is to be ready for while it connects
+        self._has_heard = False  # anything, since it was last looked at while it connects
+        self._has_more = False  # in the socket, than was read at once
+        self._deadline = LoopDeadline(loop, target.connect_timeout_s, self._look_at_opening)
+        self._deadline.start()
         self._opening = loop.create_task(self._open())
 
     def can_ask(self) -> bool:
@@ -104,8 +113,7 @@ class AioConnection:
         was_ready = self._is_ready
         self._is_ended, self._is_ready = True, False
         self._opening.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deadline.stop()
         self._close_socket()
         failed = [answer for answer, *_ in self._asked] + [answer for answer, _ in self._waiting]
         self._asked.clear()
@@ -130,16 +138,11 @@ class AioConnection:
 
     async def _open(self) -> None:
         try:
-            connection = self._socket = await self._connect()
+            connection = await self._connect()
             if self._target.tls is not None:
-                connection = self._socket = await self._shake_hands(connection, self._target.tls)
+                connection = await self._shake_hands(connection, self._target.tls)
             self._loop.add_reader(connection, self._on_readable)
-            for command in self._target.greetings:
-                reply = await self._greet(command)
-                if reply != b"OK":
-                    raise greeting_error(self._target.name, command, reply)
-            if self._locate is not None:
-                require_master(self._target.name, await self._greet((b"ROLE",)))
+            await self._greet(greetings_for(self._target, is_master=self._locate is not None))
         except StorageError as error:
             self.end(error)
         except OSError as error:
@@ -155,9 +158,8 @@ class AioConnection:
         if self._is_ended:
             return
         self._is_ready = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline.stop()
+        self._deadline = LoopDeadline(self._loop, self._target.command_timeout_s, self._look_at_answers)
         waiting, self._waiting = self._waiting, []
         for answer, ask in waiting:
             if not answer.done():
@@ -188,8 +190,16 @@ class AioConnection:
 
     async def _connect_to(self, family: int, place: Any) -> socket.socket:
         connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        self._socket = connection
         try:
-            await self._loop.sock_connect(connection, place)
+            while (code := connection.connect_ex(place)) == errno.EAGAIN:
+                # So says a unix socket whose server has not taken up those before.
+                await asyncio.sleep(_RETRY_S)
+            if code == errno.EINPROGRESS:
+                await self._until(connection, select.POLLOUT)
+                code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                raise OSError(code, os.strerror(code))
         except BaseException:
             connection.close()
             raise
@@ -197,37 +207,51 @@ class AioConnection:
 
     async def _shake_hands(self, plain: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
         connection = tls.wrap_socket(plain, server_hostname=self._target.host, do_handshake_on_connect=False)
+        self._socket = connection
         try:
             while True:
                 try:
                     connection.do_handshake()
                 except ssl.SSLWantReadError:
-                    await self._until(connection, self._loop.add_reader, self._loop.remove_reader)
+                    await self._until(connection, select.POLLIN)
                 except ssl.SSLWantWriteError:
-                    await self._until(connection, self._loop.add_writer, self._loop.remove_writer)
+                    await self._until(connection, select.POLLOUT)
                 else:
                     return connection
         except BaseException:
             connection.close()
             raise
 
-    async def _until(self, connection: socket.socket, add: Callable[..., Any], remove: Callable[..., Any]) -> None:
+    async def _until(self, connection: socket.socket, event: int) -> None:
         ready = self._loop.create_future()
-        add(connection, _set_done, ready)
+        is_reading = event == select.POLLIN
+        (self._loop.add_reader if is_reading else self._loop.add_writer)(connection, self._set_heard, ready)
+        self._awaits = event
         try:
             await ready
         finally:
-            remove(connection)
+            self._awaits = 0
+            if connection.fileno() >= 0:
+                (self._loop.remove_reader if is_reading else self._loop.remove_writer)(connection)
 
-    async def _greet(self, command: tuple[bytes, ...]) -> Any:
-        answer: Answer = self._loop.create_future()
-        self._asked.append((answer, (), 0))
-        self._unwritten.append(redis_command(*command))
+    def _set_heard(self, future: asyncio.Future[None]) -> None:
+        self._has_heard = True
+        if not future.done():
+            future.set_result(None)
+
+    async def _greet(self, commands: list[tuple[bytes, ...]]) -> None:
+        if not commands:
+            return
+        answers: list[Answer] = [self._loop.create_future() for _ in commands]
+        self._asked.extend((answer, (), 0) for answer in answers)
+        self._unwritten += [redis_command(*command) for command in commands]
         self._flush()
-        try:
-            return await answer
-        except RedisReplyError as error:
-            return error
+        self._awaits = select.POLLIN
+        replies = await asyncio.gather(*answers, return_exceptions=True)
+        for reply in replies:
+            if isinstance(reply, BaseException) and not isinstance(reply, RedisReplyError):
+                raise reply
+        check_greetings(self._target.name, commands, replies)
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -268,10 +292,8 @@ class AioConnection:
         self._unwritten.clear()
         if self._is_ready:
             # From here on it is the server that is waited for; a loop that was busy before has lost no time.
-            deadline_s = self._loop.time() + self._target.command_timeout_s
-            self._batches.append((deadline_s, self._sent))
-            if self._timer is None:
-                self._timer = self._loop.call_at(deadline_s, self._on_deadline)
+            self._batches.append((self._deadline.parts, self._sent))
+            self._deadline.start()
         if self._rest:
             self._rest += data
         else:
@@ -299,6 +321,8 @@ class AioConnection:
 
     def _on_readable(self) -> None:
         assert self._socket is not None
+        self._has_heard = True
+        self._has_more = False
         # TLS holds back what the selector does not see any more: all of it is taken, but not without end.
         for _ in range(_CHUNKS_AT_ONCE):
             try:
@@ -330,6 +354,8 @@ class AioConnection:
                 self._answered = number or self._answered
             if len(data) < _CHUNK and self._target.tls is None:
                 break
+        else:
+            self._has_more = True
 
     def _settle_error(self, answer: Answer, tail: tuple[bytes, ...], number: int, reply: RedisReplyError) -> None:
         if number == 0 or not tail:
@@ -351,26 +377,33 @@ class AioConnection:
 
     # --- deadlines and ends -------------------------------------------------------------------------------------------
 
-    def _on_deadline(self) -> None:
-        self._timer = None
-        # Answers may have come while the loop was busy; uvloop looks at timers before it looks at sockets.
-        if not self._is_ended:
+    def _look_at_opening(self) -> bool:
+        is_moving, self._has_heard = self._has_heard or self._is_awaited(), False
+        if not self._deadline.is_over(0, is_moving=is_moving):
+            return True
+        self.end(self._timeout(self._target.connect_timeout_s))
+        return False
+
+    def _is_awaited(self) -> bool:
+        # The loop may not have looked yet: uvloop looks at timers before it looks at sockets.
+        if self._socket is None or self._socket.fileno() < 0 or not self._awaits:
+            return False
+        socket_alone = select.poll()
+        socket_alone.register(self._socket, self._awaits)
+        return bool(socket_alone.poll(0))
+
+    def _look_at_answers(self) -> bool:
+        if self._is_timed_out():
+            # Answers may have come while the loop was busy.
             self._on_readable()
-        if self._is_ended:
-            return
+            if not self._is_ended and self._is_timed_out():
+                self.end(self._timeout(self._target.command_timeout_s))
+        return bool(self._batches) and not self._is_ended
+
+    def _is_timed_out(self) -> bool:
         while self._batches and self._batches[0][1] <= self._answered:
             self._batches.popleft()
-        if not self._batches:
-            return
-        deadline_s = self._batches[0][0]
-        if deadline_s <= self._loop.time():
-            self.end(self._timeout(self._target.command_timeout_s))
-        else:
-            self._timer = self._loop.call_at(deadline_s, self._on_deadline)
-
-    def _give_up_connecting(self) -> None:
-        self._timer = None
-        self.end(self._timeout(self._target.connect_timeout_s))
+        return bool(self._batches) and self._deadline.is_over(self._batches[0][0], is_moving=self._has_more)
 
     def _timeout(self, limit_s: float) -> StorageTimeout:
         return StorageTimeout(f"{self._target.name} has not answered within {limit_s * 1000:.0f} ms")
@@ -382,11 +415,6 @@ class AioConnection:
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
         self._socket.close()
-
-
-def _set_done(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _look_at(answer: Answer) -> None:

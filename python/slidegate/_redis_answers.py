@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
 from ._core import RedisReplyError
 from .errors import StorageError, StorageFull, StorageUnavailable
+
+if TYPE_CHECKING:
+    from ._redis_uri import RedisTarget
 
 # What a server says that cannot count now, or not here, and may later.
 _PASSING = {
@@ -50,15 +56,24 @@ def storage_error(name: str, error: RedisReplyError) -> StorageError:
     return StorageError(f"{name} failed: {error}")
 
 
-def greeting_error(name: str, command: tuple[bytes, ...], reply: object) -> StorageError:
-    """The error for a connection whose first commands were not answered OK."""
-    what = "AUTH" if command[0] == b"AUTH" else " ".join(map(repr, command)).replace("b'", "'")
-    answer = code_of(reply) if isinstance(reply, RedisReplyError) else "something else than OK"
-    return StorageUnavailable(f"{name} answered {what} with {answer}")
+def greetings_for(target: RedisTarget, *, is_master: bool) -> list[tuple[bytes, ...]]:
+    """What a new connection begins with; with `is_master` it is asked whether it leads to one."""
+    return [*target.greetings, *([(b"ROLE",)] if is_master else [])]
 
 
-def require_master(name: str, role: object) -> None:
-    """Raises StorageUnavailable for what answered ROLE and is no master: of two sentinels one may be late."""
+def check_greetings(name: str, commands: Sequence[tuple[bytes, ...]], replies: Iterable[object]) -> None:
+    """Raises StorageUnavailable when one of them was not answered as it has to be."""
+    for command, reply in zip(commands, replies, strict=True):
+        if command == (b"ROLE",):
+            _require_master(name, reply)
+        elif reply != b"OK":
+            what = "AUTH" if command[0] == b"AUTH" else " ".join(map(repr, command)).replace("b'", "'")
+            answer = code_of(reply) if isinstance(reply, RedisReplyError) else "something else than OK"
+            raise StorageUnavailable(f"{name} answered {what} with {answer}")
+
+
+def _require_master(name: str, role: object) -> None:
+    # Of two sentinels one may be late.
     if not (isinstance(role, list) and role and role[0] == b"master"):
         raise StorageUnavailable(f"{name} is no master, or not yet")
 

@@ -8,11 +8,11 @@ import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
-from time import monotonic
 from typing import Any, NamedTuple
 
 from ._core import RedisReplyError
 from ._redis_aio import AioConnection
+from ._redis_deadline import LoopDeadline
 from ._redis_script import Script
 from ._redis_sync import SyncConnection
 from ._redis_uri import Address, RedisTarget
@@ -24,7 +24,7 @@ _NO_SCRIPT = Script(b"", b"")
 
 def connected(target: RedisTarget) -> SyncConnection:
     """A new connection to the server, or to the master that its sentinels name. Raises StorageError."""
-    return SyncConnection(target, (lambda deadline_s: find_master(target, deadline_s)) if target.sentinels else None)
+    return SyncConnection(target, (lambda within_s: find_master(target, within_s)) if target.sentinels else None)
 
 
 class Opinion(NamedTuple):
@@ -35,17 +35,16 @@ class Opinion(NamedTuple):
     place: tuple[str, int]
 
 
-def find_master(target: RedisTarget, deadline_s: float) -> Address:
+def find_master(target: RedisTarget, within_s: float) -> Address:
     """The address of the master, of all that is said the latest. Blocks; raises StorageError.
 
-    Sentinels that do not answer have a share of half the time each.
+    Sentinels that do not answer have a share of the time each.
     """
     opinions: list[Opinion] = []
     failure: StorageError | None = None
-    half_s = (deadline_s - monotonic()) / 2
     for sentinel in target.sentinels:
         try:
-            opinions.append(_asked(target, sentinel, max(0.001, half_s / len(target.sentinels))))
+            opinions.append(_asked(target, sentinel, within_s / len(target.sentinels)))
         except StorageError as error:
             failure = failure or error
     return _latest(target, opinions, failure)
@@ -67,9 +66,20 @@ def master_locator(target: RedisTarget) -> Callable[[asyncio.AbstractEventLoop],
 
     async def locate(loop: asyncio.AbstractEventLoop) -> Address:
         asked = [loop.create_task(ask(sentinel, loop)) for sentinel in target.sentinels]
+
+        def look() -> bool:
+            if not deadline.is_over(0):
+                return True
+            for task in asked:
+                task.cancel()
+            return False
+
+        deadline = LoopDeadline(loop, target.connect_timeout_s / 2, look)
+        deadline.start()
         try:
-            await asyncio.wait(asked, timeout=target.connect_timeout_s / 2)
+            await asyncio.wait(asked)
         finally:
+            deadline.stop()
             for task in asked:
                 task.cancel()
             answers = await asyncio.gather(*asked, return_exceptions=True)

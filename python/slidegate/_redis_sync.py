@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import select
 import socket
 import ssl
+import time
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 from ._core import RedisProtocolError, RedisReader, RedisReplyError, redis_command
-from ._redis_answers import code_of, greeting_error, is_of_the_connection, require_master, storage_error
+from ._redis_answers import check_greetings, code_of, greetings_for, is_of_the_connection, storage_error
+from ._redis_deadline import ThreadDeadline
 from ._redis_script import Script
 from ._redis_uri import Address, RedisTarget
 from .errors import StorageTimeout, StorageUnavailable
 
 _CHUNK = 65536
+_MOST_CHUNKS = 4096
+_RETRY_S = 0.005
 
 
 class SyncConnection:
@@ -26,36 +31,30 @@ class SyncConnection:
     """
 
     def __init__(self, target: RedisTarget, locate: Callable[[float], Address] | None = None) -> None:
-        """Connects to where `locate` says by a deadline, if that is given.
+        """Connects to where `locate` says within some seconds, if that is given.
 
         Raises StorageUnavailable or StorageTimeout. Resolving a name may take longer than the deadline.
         """
         self._target = target
         self._reader = RedisReader()
-        self._deadline_s = monotonic() + target.connect_timeout_s
-        self._limit_s = target.connect_timeout_s
-        self.place = target.address if locate is None else locate(self._deadline_s)
+        self._deadline = ThreadDeadline(target.connect_timeout_s)
+        self.place = target.address if locate is None else self._located(locate)
         self._socket = self._connect(self.place)
-        # From here on this waits by itself: a socket with a time-out asks the system twice as often.
-        self._socket.setblocking(False)
-        self._readable, self._writable = select.poll(), select.poll()
-        self._readable.register(self._socket, select.POLLIN)
-        self._writable.register(self._socket, select.POLLOUT)
-        commands = [*target.greetings, *([(b"ROLE",)] if locate is not None else [])]
+        commands = greetings_for(target, is_master=locate is not None)
         if commands:
             replies = self._exchange(b"".join(redis_command(*command) for command in commands), len(commands))
             try:
-                self._check(commands, replies)
+                check_greetings(target.name, commands, replies)
             except StorageUnavailable:
                 self.close()
                 raise
 
-    def _check(self, commands: list[tuple[bytes, ...]], replies: list[Any]) -> None:
-        for command, reply in zip(commands, replies, strict=True):
-            if command == (b"ROLE",):
-                require_master(self._target.name, reply)
-            elif reply != b"OK":
-                raise greeting_error(self._target.name, command, reply)
+    def _located(self, locate: Callable[[float], Address]) -> Address:
+        half_s = self._target.connect_timeout_s / 2
+        before_s = time.monotonic()
+        place = locate(half_s)
+        self._deadline.spend(min(time.monotonic() - before_s, half_s))
+        return place
 
     @property
     def is_usable(self) -> bool:
@@ -97,8 +96,7 @@ class SyncConnection:
         return self._execute_all(arguments)[0]
 
     def _execute_all(self, *commands: tuple[bytes, ...]) -> list[Any]:
-        self._limit_s = self._target.command_timeout_s
-        self._deadline_s = monotonic() + self._limit_s
+        self._deadline = ThreadDeadline(self._target.command_timeout_s)
         return self._exchange(b"".join(redis_command(*each) for each in commands), len(commands))
 
     def close(self) -> None:
@@ -118,7 +116,9 @@ class SyncConnection:
             for family, _, _, _, place in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
                 try:
                     plain = self._connect_to(family, place)
-                except ConnectionError as error:
+                except TimeoutError:
+                    raise
+                except OSError as error:
                     failure = failure or error
                     continue
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -130,28 +130,46 @@ class SyncConnection:
             raise StorageUnavailable(f"{target.name} cannot be reached: {error}") from error
 
     def _connect_to(self, family: int, place: Any) -> socket.socket:
-        connection = socket.socket(family, socket.SOCK_STREAM)
+        connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
-            connection.settimeout(self._rest_s())
-            connection.connect(place)
+            self._readable, self._writable = select.poll(), select.poll()
+            self._readable.register(connection, select.POLLIN)
+            self._writable.register(connection, select.POLLOUT)
+            while (code := connection.connect_ex(place)) == errno.EAGAIN:
+                # So says a unix socket whose server has not taken up those before.
+                self._deadline.spend(_RETRY_S)
+                time.sleep(_RETRY_S)
+            if code == errno.EINPROGRESS:
+                self._deadline.wait(self._writable)
+                code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                raise OSError(code, os.strerror(code))
         except BaseException:
             connection.close()
             raise
         return connection
 
     def _shake_hands(self, plain: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
+        connection = tls.wrap_socket(plain, server_hostname=self._target.host, do_handshake_on_connect=False)
         try:
-            plain.settimeout(self._rest_s())
-            return tls.wrap_socket(plain, server_hostname=self._target.host)
+            while True:
+                try:
+                    connection.do_handshake()
+                except ssl.SSLWantReadError:
+                    self._deadline.wait(self._readable)
+                except ssl.SSLWantWriteError:
+                    self._deadline.wait(self._writable)
+                else:
+                    return connection
         except BaseException:
-            plain.close()
+            connection.close()
             raise
 
     def _exchange(self, data: bytes, count: int) -> list[Any]:
         replies: list[Any] = []
         try:
             self._send(data)
-            while True:
+            for _ in range(_MOST_CHUNKS):
                 chunk = self._receive()
                 if not chunk:
                     raise StorageUnavailable(f"{self._target.name} has closed the connection")
@@ -160,6 +178,7 @@ class SyncConnection:
                     raise StorageUnavailable(f"{self._target.name} answers what was not asked")
                 if len(replies) == count:
                     return replies
+            raise StorageUnavailable(f"{self._target.name} answers without end")
         except BaseException as error:
             # An interrupt leaves an answer behind, too.
             self.close()
@@ -176,31 +195,21 @@ class SyncConnection:
             try:
                 data = data[self._socket.send(data) :]
             except (BlockingIOError, ssl.SSLWantWriteError):
-                self._wait(self._writable)
+                self._deadline.wait(self._writable)
             except ssl.SSLWantReadError:
-                self._wait(self._readable)
+                self._deadline.wait(self._readable)
 
     def _receive(self) -> bytes:
         # TLS may hold what the system does not see any more, so it is asked first.
         if self._target.tls is None:
-            self._wait(self._readable)
+            self._deadline.wait(self._readable)
         while True:
             try:
                 return self._socket.recv(_CHUNK)
             except (BlockingIOError, ssl.SSLWantReadError):
-                self._wait(self._readable)
+                self._deadline.wait(self._readable)
             except ssl.SSLWantWriteError:
-                self._wait(self._writable)
-
-    def _wait(self, until: select.poll) -> None:
-        if not until.poll(self._rest_s() * 1000 + 1):
-            raise TimeoutError
-
-    def _rest_s(self) -> float:
-        rest_s = self._deadline_s - monotonic()
-        if rest_s <= 0:
-            raise TimeoutError
-        return rest_s
+                self._deadline.wait(self._writable)
 
     def _timeout(self) -> StorageTimeout:
-        return StorageTimeout(f"{self._target.name} has not answered within {self._limit_s * 1000:.0f} ms")
+        return StorageTimeout(f"{self._target.name} has not answered within {self._deadline.limit_s * 1000:.0f} ms")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 from redis_servers import RedisServer, free_port
+from redis_tls import make_certificates, serve
 
 from slidegate._core import Quota
 from slidegate._redis_storage import RedisStorage
@@ -20,33 +20,9 @@ from slidegate.errors import StorageTimeout, StorageUnavailable
 RULES = ((Quota(1_000_000, 60_000_000_000), "tls"),)
 
 
-def openssl(directory: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority, what it has signed for "gate.test", and what it has signed for a client."""
-    directory = tmp_path_factory.mktemp("certificates")
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl(
-        directory, "req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test CA"
-    )
-    (directory / "server.ext").write_text("subjectAltName=DNS:gate.test\n")
-    (directory / "client.ext").write_text("extendedKeyUsage=clientAuth\n")
-    for name in ("server", "client"):
-        openssl(directory, "req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", f"{name}.ext")
-        openssl(directory, "x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signing)
-    return directory
-
-
-def serve(certificates: Path, directory: Path, auth_clients: str) -> tuple[RedisServer, int]:
-    port = free_port()
-    files = ("--tls-cert-file", "server.pem", "--tls-key-file", "server.key", "--tls-ca-cert-file", "ca.pem")
-    options = [str(certificates / each) if not each.startswith("--") else each for each in files]
-    server = RedisServer(directory, "--tls-port", str(port), "--tls-auth-clients", auth_clients, *options)
-    return server, port
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="module")
