@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import logging
 import re
-import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -80,12 +79,6 @@ class Bridge:
             return self._tally.peek_all(charges)
         return await anyio.to_thread.run_sync(self._tally.peek_all, charges, limiter=self._threads.own())
 
-    def reset(self) -> None:
-        """Forgets all hits. Raises NotImplementedError where the storage cannot, as `limits` has it."""
-        if self._tally.is_async:
-            raise NotImplementedError("the storage is asynchronous; await limiter._storage.reset()")
-        self.storage.reset()
-
     async def _count(self, charges: Sequence[Charge], asked: Asked) -> Outcome:
         if self._tally.is_async:
             counted: Outcome = await asked.settle(self._tally.hit_all_async(charges))
@@ -95,18 +88,33 @@ class Bridge:
         return await anyio.to_thread.run_sync(self._tally.hit_all, charges, limiter=self._threads.own())
 
     async def _probe(self, asked: Asked, outage: Outage) -> None:
-        # Nobody waits for it: a storage that answers nobody may take its time.
         if self._tally.is_async:
             await asked.settle(self._probe_later(outage))
             return
-        threading.Thread(
-            target=outage.probe, args=(self.storage.check,), name="slidegate storage probe", daemon=True
-        ).start()
+        outage.probe_apart(self.storage.check)
 
     async def _probe_later(self, outage: Outage) -> None:
         task = asyncio.ensure_future(outage.probe_async(self.storage.check))
         self._probes.add(task)
         task.add_done_callback(self._probes.discard)
+
+
+def strategy_on(storage: Any, name: str, logger: logging.Logger) -> Any:
+    """The strategy of `limits` that has this name, on a storage of it, or on what has the methods of one.
+
+    Raises ConfigurationError when there is none of that name.
+    """
+    module = limits.aio if isinstance(storage, limits.aio.storage.Storage) else limits
+    known: Mapping[str, Any] = vars(module.strategies)["STRATEGIES"]
+    if name not in known:
+        raise ConfigurationError(f"strategy={name!r} is none that `limits` has, so its storages cannot count by it")
+    if name == "moving-window" and not hasattr(storage, "acquire_entry"):
+        logger.warning('%s has no moving windows, so "fixed-window" is used', type(storage).__name__)
+        name = "fixed-window"
+    strategy = known[name].__new__(known[name])
+    # Not by its constructor, which wants a storage by its type.
+    strategy.storage = storage
+    return strategy
 
 
 def is_strategy_of_limits(counter: object) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from starlette.exceptions import HTTPException
+
 from ._bridge import Bridge
 from ._callables import Settle
 from ._carry import beside_carried, is_carrying
@@ -14,6 +16,7 @@ from ._charges import Asked, Charge, ChargeReader, Plan, costs_of, held_parts, k
 from ._core import Quota
 from ._holds import HOLDS, Hold
 from ._on_error import left_to_count
+from ._outage import Outage
 from ._redis_storage import RedisPolicy, RedisStorage
 from ._remote import peek_remotely, take_remotely
 from ._views import VIEW, CurrentLimit
@@ -36,6 +39,8 @@ class Counting:
     other cannot be asked, `on_error` decides for limits that do not say themselves, and `local_share` is the part of
     limits that the engine then counts; or it counts `fallback`.
 
+    `outage` is where there is anything to fall back on: while it is on, nothing is asked but this.
+
     `count_error` is told "passed" of what went on unchecked, and "fallback" where other limits or another storage stood
     in.
     """
@@ -47,6 +52,7 @@ class Counting:
     on_error: OnError
     fallback: tuple[LimitGroup, ...] = ()
     remote: RedisStorage | None = None
+    outage: Outage | None = None
     local_share: float = 1
     carrying: threading.Lock = field(default_factory=threading.Lock)
 
@@ -77,8 +83,16 @@ class Counting:
             if there and outcome is not None:
                 self._tally(there, *outcome)
             return outcome
+        if self._is_out():
+            return await self._fall_back(plan, charges, asked, state)
         if foreign is not None:
-            return await self._count_by(foreign, charges, asked)
+            try:
+                return await self._count_by(foreign, charges, asked)
+            except Exception as error:
+                if self.outage is None or isinstance(error, HTTPException):
+                    raise
+                self.outage.begin(error)
+                return await self._fall_back(plan, charges, asked, state)
         if self.remote is None:
             return self._take(charges, state)
         try:
@@ -90,6 +104,17 @@ class Counting:
                 raise out from error
         self._tally(charges, *decided)
         return decided
+
+    def _is_out(self) -> bool:
+        outage = self.outage
+        if outage is None or not outage.is_on:
+            return False
+        if outage.is_to_be_probed():
+            if self.remote is None:
+                outage.probe(self.storage.check)
+            else:
+                outage.probe_apart(self.remote.check)
+        return outage.is_on
 
     def _tally(self, charges: Sequence[Charge], decisive: Charge, essentials: Essentials) -> None:
         # What others have decided is told by metrics as what the engine has.
@@ -118,7 +143,7 @@ class Counting:
         try:
             if isinstance(foreign, Bridge) and foreign.health().is_available:
                 return await foreign.peek(charges, asked)
-            if foreign is None and self.remote is not None:
+            if foreign is None and self.remote is not None and not (self.outage is not None and self.outage.is_on):
                 return await peek_remotely(self.remote, charges, asked.settle)
         except StorageError as error:
             try:

@@ -35,15 +35,14 @@ def open_storages(
     size: int | None,
     on_full: OnFull,
     clock: Clock | None,
-    has_policy: bool,
+    outage: Outage | None,
     record_keys: bool,
     logger: logging.Logger,
 ) -> Opened:
     """What the settings of a limiter name. Connects to no Redis.
 
     What counts instead of another storage, and for metrics, is common to the workers of a server, which know it by
-    `name`. `has_policy` says
-    whether errors of a storage of `limits` are anything else than errors of the requests.
+    `name`. Errors of a storage of `limits` are errors of the requests, unless there is an `outage` to begin.
 
     Raises ConfigurationError, and StorageError for what cannot be opened.
     """
@@ -52,9 +51,9 @@ def open_storages(
     if uri is not None and is_redis(uri):
         remote = RedisStorage(parse_redis_uri(uri, options, logger), logger=logger)
     elif uri is not None and is_bridged(uri):
-        name, counting = opened_strategy(uri, options, strategy, logger)
-        chosen = strategy_named(name)
-        bridge = Bridge(counting, key_prefix, Outage(logger) if has_policy else None)
+        counted_by, counting = opened_strategy(uri, options, strategy, logger)
+        chosen = strategy_named(counted_by)
+        bridge = Bridge(counting, key_prefix, outage)
     is_elsewhere = remote is not None or bridge is not None
     unknown = set() if is_elsewhere else options.keys() - {"size", "on_damage"}
     if unknown:

@@ -13,11 +13,15 @@ _LONGEST_REST_S = 32
 
 
 class Outage:
-    """Whether a storage is out of reach, and when to ask again: after 1, 2, 4, ... seconds. Thread-safe."""
+    """Whether a storage is out of reach, and when to ask again: after 1, 2, 4, ... seconds. Thread-safe.
 
-    def __init__(self, logger: logging.Logger) -> None:
+    Calls `on_end` when it is back.
+    """
+
+    def __init__(self, logger: logging.Logger, on_end: Callable[[], None] = lambda: None) -> None:
         self.is_on = False
         self._logger = logger
+        self._on_end = on_end
         self._lock = threading.Lock()
         self._rest_s = 1
         self._asks_at_s = 0.0
@@ -63,7 +67,11 @@ class Outage:
             is_back = bool(check())
         except Exception:
             is_back = False
-        self._end() if is_back else self.rest()
+        self.end() if is_back else self.rest()
+
+    def probe_apart(self, check: Callable[[], object]) -> None:
+        """The same, and nobody waits for it: a storage that answers nobody may take its time."""
+        threading.Thread(target=self.probe, args=(check,), name="slidegate storage probe", daemon=True).start()
 
     async def probe_async(self, check: Callable[[], Awaitable[object]]) -> None:
         """The same for an asynchronous one."""
@@ -71,10 +79,14 @@ class Outage:
             is_back = bool(await check())
         except Exception:
             is_back = False
-        self._end() if is_back else self.rest()
+        self.end() if is_back else self.rest()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """The storage is to be asked again."""
         with self._lock:
-            self.is_on = False
-            self._since_s = monotonic()
-        self._logger.info("Rate limit storage recovered")
+            was_on, self.is_on = self.is_on, False
+            if was_on:
+                self._since_s = monotonic()
+        if was_on:
+            self._logger.info("Rate limit storage recovered")
+            self._on_end()

@@ -113,7 +113,7 @@ class Plans:
         limiter = self._limiter
         if not limiter._auto_check:
             return lambda request, settle: None
-        if limiter._foreign_counter() is not None or limiter._remote is not None:
+        if limiter._foreign_counter() is not None or limiter._remote is not None or limiter._is_out():
             return lambda request, settle: limiter._checker.check(plan, standing(request), settle, {})
         return compile_check(limiter._checker, plan)
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from limits import RateLimitItem, WindowStats
 
+from ._bridge import strategy_on
 from ._core import Quota
 from ._flat_keys import readings
 from ._places import KeyStyle, Place, joined, place_of
 from ._wall import wall_time_s
 from .decision import NS_PER_S, Essentials
 from .errors import ConfigurationError
-from .notation import quota_of
+from .notation import countable, quota_of
 from .storage import Bucket, Policy, Storage
 from .strategies import Strategy
 
@@ -27,8 +29,11 @@ class Counter:
     after the prefix where the limiter has one. `shared` holds the places of shared limits by their names. Any others
     name a bucket of their own. Thread-safe.
 
-    Its methods may be replaced, as tests do that want a refusal: requests are then counted with those.
+    Its methods may be replaced, as tests do that want a refusal, and its `storage`, by another or by one of `limits`:
+    requests are then counted with those. Raises ConfigurationError where a storage of `limits` has no such strategy.
     """
+
+    _foreign: Any = None
 
     def __init__(
         self,
@@ -39,7 +44,8 @@ class Counter:
         shared: Mapping[str, Place],
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        self.storage = storage
+        self._own_storage = storage
+        self.storage: Any = storage
         self._strategy: Strategy = strategy
         self._key_prefix = key_prefix
         self._key_style: KeyStyle = key_style
@@ -48,8 +54,10 @@ class Counter:
         storage.know_keys(self.find)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "storage" and "storage" in vars(self):
+            self._put_on(value)
         super().__setattr__(name, value)
-        if name == "hit":
+        if name in ("hit", "storage") and "_on_change" in vars(self):
             self._on_change()
 
     def __delattr__(self, name: str) -> None:
@@ -57,8 +65,28 @@ class Counter:
         if name == "hit":
             self._on_change()
 
+    @property
+    def foreign(self) -> Any:
+        """The strategy of `limits` on the storage that somebody has put in the place of ours; else None."""
+        return self._foreign
+
+    @property
+    def is_stock(self) -> bool:
+        """Whether nobody has replaced what hits, or where."""
+        return "hit" not in vars(self) and self.storage is self._own_storage
+
+    def _put_on(self, storage: Any) -> None:
+        if hasattr(storage, "policy"):
+            storage.know_keys(self.find)
+            self._foreign = None
+        else:
+            self._foreign = strategy_on(storage, self._strategy, logging.getLogger("slidegate"))
+
     def hit(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
         """Takes `cost`, if there is as much left, and says whether there was."""
+        if self._foreign is not None:
+            taken: bool = self._foreign.hit(item, *identifiers, cost=cost)
+            return taken
         if item.amount < 1:
             return False
         policy, key = self._locate(item, identifiers)
@@ -66,10 +94,16 @@ class Counter:
 
     def test(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
         """Whether `cost` is left. Changes nothing."""
+        if self._foreign is not None:
+            left: bool = self._foreign.test(item, *identifiers, cost=cost)
+            return left
         return self.peek(item, *identifiers, cost=cost)[0]
 
     def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
         """When all will be left again, in seconds since the epoch, and how much is left now."""
+        if self._foreign is not None:
+            stats: WindowStats = self._foreign.get_window_stats(item, *identifiers)
+            return stats
         _, _, remaining, reset_after_ns, _ = self.peek(item, *identifiers)
         return WindowStats(wall_time_s() + reset_after_ns / NS_PER_S, remaining)
 
@@ -83,12 +117,18 @@ class Counter:
 
     def clear(self, item: RateLimitItem, *identifiers: str) -> None:
         """Forgets the hits."""
+        if self._foreign is not None:
+            self._foreign.clear(item, *identifiers)
+            return
         policy, key = self._locate(item, identifiers)
         policy.reset(key)
 
     def find(self, flat_key: str) -> Bucket | None:
         """The bucket that `limits` would keep under a key such as "LIMITER/192.0.2.1//items/10/1/minute", if used."""
         for item, identifiers in readings(flat_key, self._key_prefix):
+            if countable(item, self._strategy) is not item:
+                # Nobody counts under that name.
+                return None
             try:
                 policy, key = self._locate(item, identifiers)
             except ConfigurationError:
@@ -100,6 +140,7 @@ class Counter:
         return None
 
     def _locate(self, item: RateLimitItem, identifiers: tuple[str, ...]) -> tuple[Policy, str]:
+        item = countable(item, self._strategy)
         quota = quota_of(item, self._strategy, "a limit")
         own = identifiers[1:] if self._key_prefix and identifiers[:1] == (self._key_prefix,) else identifiers
         if len(own) != 2:

@@ -27,6 +27,7 @@ from ._headers import HEADERS
 from ._named import NamedLimits
 from ._on_error import require_on_error, require_share
 from ._opened import open_storages
+from ._outage import Outage
 from ._places import KeyStyle, place_of
 from ._plans import Plans
 from ._refusal_log import RefusalLog
@@ -176,6 +177,8 @@ class Limiter(ByHand, Replaceable):
             or environment.flag(C.IN_MEMORY_FALLBACK_ENABLED, False)
         )
         self._on_error: OnError | None = on_error or ("local" if self._in_memory_fallback_enabled else None)
+        self._outage = Outage(self.logger, lambda: self._plans.renew()) if self._on_error is not None else None
+        self._is_told_dead = False
         local, self._remote, self._bridge, self._strategy = open_storages(
             self._storage_uri,
             self._storage_options,
@@ -185,11 +188,12 @@ class Limiter(ByHand, Replaceable):
             size=size,
             on_full=on_full,
             clock=clock,
-            has_policy=self._on_error is not None,
+            outage=self._outage,
             record_keys=record_keys,
             logger=self.logger,
         )
         self._bridge_by_hand: Bridge | None = None
+        self._local = local
         self._storage: Any = self._bridge.storage if self._bridge is not None else self._remote or local
 
         def declared(limits: _Limits, variable: str, what: str, scope: str | None = None) -> list[LimitGroup]:
@@ -225,6 +229,7 @@ class Limiter(ByHand, Replaceable):
                 on_error=self._on_error or ("open" if self._swallow_errors else "closed"),
                 fallback=tuple(self._in_memory_fallback),
                 remote=self._remote,
+                outage=self._outage,
                 local_share=local_share,
             ),
             headers=self._headers,
@@ -246,14 +251,30 @@ class Limiter(ByHand, Replaceable):
 
     @property
     def _storage_dead(self) -> bool:
-        """Whether the storage is out of reach, and not asked until it is back."""
-        return not self.health().is_available
+        """Whether the storage is out of reach, and not asked until it is back.
+
+        Setting it begins or ends that, where there is an `on_error` or a fallback. As in slowapi, nothing comes of it
+        where there is none.
+        """
+        return self._is_told_dead or not self.health().is_available
+
+    @_storage_dead.setter
+    def _storage_dead(self, is_dead: bool) -> None:
+        if self._outage is None:
+            self._is_told_dead = is_dead
+        elif is_dead:
+            self._outage.begin(StorageError("_storage_dead was set"))
+            self._plans.renew()
+        else:
+            self._outage.end()
 
     def health(self) -> Health:
         """Whether the storage is asked now, and why it is not. Asks nobody; what is in memory is always available.
 
         A storage of `limits` is known to be out of reach only where there is an `on_error`, or a fallback.
         """
+        if self._is_out() and self._outage is not None:
+            return self._outage.health()
         if self._remote is not None:
             return self._remote.health()
         return self._bridge.health() if self._bridge is not None else Health(True, 0, 0, None)
@@ -364,16 +385,21 @@ class Limiter(ByHand, Replaceable):
         return obj
 
     def reset(self) -> None:
-        """Forgets all hits; in Redis those of all programs that count in its database, and blocks meanwhile.
+        """Forgets all hits, wherever they are counted now; in Redis those of all programs that count in its database,
+        and blocks meanwhile.
 
         Logs a warning when the storage is one of `limits` that cannot. Raises StorageError.
         """
-        self._local_counter.storage.reset()
-        if self._remote is not None:
-            self._remote.reset()
-        if self._bridge is not None:
+        counting = self._foreign_counter()
+        now = self._remote if counting is None else getattr(counting, "storage", None)
+        found: list[Any] = [self._local, self._storage, now]
+        for storage in {id(each): each for each in found}.values():
+            if not hasattr(storage, "reset"):
+                continue
             try:
-                self._bridge.reset()
+                if inspect.iscoroutinefunction(storage.reset):
+                    raise NotImplementedError("the storage is asynchronous; await limiter._storage.reset()")
+                storage.reset()
             except NotImplementedError as error:
                 self.logger.warning("This storage type does not support being reset %s", error)
 
@@ -453,16 +479,21 @@ class Limiter(ByHand, Replaceable):
 
     def _foreign_counter(self) -> Counter | Bridge | None:
         counter = self._limiter
-        if counter is self._native_counter or counter is self._local_counter:
-            return counter if "hit" in vars(counter) else None
+        if isinstance(counter, Counter):
+            if "hit" in vars(counter) or counter.foreign is None:
+                is_own = counter is self._native_counter or counter is self._local_counter
+                return None if is_own and counter.is_stock else counter
+            counter = counter.foreign
         if not is_strategy_of_limits(counter):
             return cast(Counter, counter)
-        if self._bridge is not None and counter is self._bridge.strategy:
-            return self._bridge
-        bridge = self._bridge_by_hand
-        if bridge is None or bridge.strategy is not counter:
-            bridge = self._bridge_by_hand = Bridge(counter, self._key_prefix)
-        return bridge
+        for bridge in (self._bridge, self._bridge_by_hand):
+            if bridge is not None and bridge.strategy is counter and bridge.storage is counter.storage:
+                return bridge
+        self._bridge_by_hand = Bridge(counter, self._key_prefix, self._outage)
+        return self._bridge_by_hand
+
+    def _is_out(self) -> bool:
+        return self._outage is not None and self._outage.is_on
 
     def _inject_headers(self, response: Response, current_limit: CurrentLimitLike | None) -> Response:
         """Writes the headers of `request.state.view_rate_limit`, when headers are enabled."""

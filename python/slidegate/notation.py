@@ -27,7 +27,7 @@ def parse_limits(text: object, where: str, strategy: Strategy) -> tuple[RateLimi
     An amount of "inf" is that most, too. `where` says in an error whose limit it is. Raises ConfigurationError when
     `text` is not in the notation.
     """
-    return tuple(_countable(item, strategy) for item in _parsed(text, where))
+    return tuple(countable(item, strategy) for item in _parsed(text, where))
 
 
 def warn_of_amounts(text: object, where: str, strategy: Strategy) -> None:
@@ -47,7 +47,7 @@ def quota_of(item: RateLimitItem, strategy: Strategy, where: str) -> Quota:
     that the engine cannot count.
     """
     try:
-        return Quota(max(1, _countable(item, strategy).amount), item.get_expiry() * NS_PER_S, strategy)
+        return Quota(max(1, countable(item, strategy).amount), item.get_expiry() * NS_PER_S, strategy)
     except InvalidQuota as error:
         raise ConfigurationError(f'{where}: the limit "{item}" cannot be counted: {error}') from error
 
@@ -61,7 +61,8 @@ def _parsed(text: object, where: str) -> list[RateLimitItem]:
         raise ConfigurationError(f"{where}: cannot read the limit {text!r}; {_EXAMPLES}") from error
 
 
-def _countable(item: RateLimitItem, strategy: Strategy) -> RateLimitItem:
+def countable(item: RateLimitItem, strategy: Strategy) -> RateLimitItem:
+    """The item, or one of the highest amount that the strategy counts, if that is less."""
     most = _most(item, strategy)
     return item if item.amount <= most else type(item)(most, item.multiples, item.namespace)
 
@@ -77,4 +78,4 @@ def _oddities(text: object, where: str, strategy: Strategy) -> Iterator[str]:
         if item.amount < 1:
             yield f'the limit "{item}" refuses every request'
         elif item.amount > (most := _most(item, strategy)):
-            yield f'the limit {text!r} is counted as "{_countable(item, strategy)}": {most} is the most there is'
+            yield f'the limit {text!r} is counted as "{countable(item, strategy)}": {most} is the most there is'

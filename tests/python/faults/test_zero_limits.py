@@ -136,6 +136,11 @@ def test_fault_37_checks_by_hand_refuse_at_zero(limiter: Limiter) -> None:
     assert not limiter.limiter.test(nothing, "ada", "/")
     assert limiter.limiter.get_window_stats(nothing, "ada", "/").remaining == 0
     limiter.limiter.clear(nothing, "ada", "/")
+    huge = parse("99999999999/minute")
+    assert limiter.limiter.hit(huge, "ada", "/mail:GET")
+    assert limiter.limiter.get_window_stats(huge, "ada", "/mail:GET").remaining == 8_388_606
+    assert limiter._storage.get("LIMITER/ada//mail:GET/8388607/1/minute") == 1
+    assert limiter._storage.get("LIMITER/ada//mail:GET/99999999999/1/minute") == 0
 
 
 def test_fault_37_named_limits_may_be_set_to_zero_and_back(
