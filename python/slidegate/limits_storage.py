@@ -18,7 +18,7 @@ import limits.aio.storage.base
 import limits.storage.base
 from limits.limits import GRANULARITIES
 
-from ._core import Limiter, Policy, Quota, SegmentError
+from ._core import Limiter, Policy, PythonClock, Quota, SegmentError
 from ._uris import bytes_in
 from ._wall import wall_time_s
 from .decision import NS_PER_S
@@ -27,11 +27,12 @@ from .strategies import Strategy
 
 if TYPE_CHECKING:
     from limits.aio.storage.base import SlidingWindowCounterSupport as AsyncSlidingWindowCounterSupport
-    from limits.storage.base import SlidingWindowCounterSupport
+    from limits.storage.base import SlidingWindowCounterSupport, TimestampedSlidingWindow
 else:
     # The strategy came with limits 4.1, and asks for the methods only.
     SlidingWindowCounterSupport = getattr(limits.storage.base, "SlidingWindowCounterSupport", object)
     AsyncSlidingWindowCounterSupport = getattr(limits.aio.storage.base, "SlidingWindowCounterSupport", object)
+    TimestampedSlidingWindow = getattr(limits.storage.base, "TimestampedSlidingWindow", type("Nothing", (), {}))
 
 __all__ = ["AsyncSlidegateStorage", "SlidegateStorage"]
 
@@ -39,11 +40,16 @@ _MOST = (1 << 23) - 1
 """The highest count of a fixed window."""
 _BEYOND_ANY_LIMIT = (1 << 63) - 1
 """What a fixed window answers that cannot count further: whoever compares it with a limit refuses."""
+_LONGEST_NS = (1 << 27) * NS_PER_S
+"""The longest window of the engine."""
 _RULES_KEPT = 256
 
 
 class SlidegateStorage(
-    limits.storage.base.Storage, limits.storage.base.MovingWindowSupport, SlidingWindowCounterSupport
+    limits.storage.base.Storage,
+    limits.storage.base.MovingWindowSupport,
+    TimestampedSlidingWindow,
+    SlidingWindowCounterSupport,
 ):
     """Counts in the memory of this process; each instance apart. Thread-safe, and nothing waits for another thread.
 
@@ -51,7 +57,7 @@ class SlidegateStorage(
     or like "64MiB"; `on_full`, "evict" (default), "refuse" or "admit"; and, as a keyword only, `clock`.
 
     Raises ConfigurationError for other options, and when it is asked to count a limit or a window that the engine
-    cannot: amounts above 8,388,607 (1,048,575 for the sliding-window counter), windows outside 10 ms to 1,553 days.
+    cannot: amounts above 8,388,607, windows outside 10 ms to 1,553 days.
     """
 
     STORAGE_SCHEME = ["slidegate"]  # noqa: RUF012 - declared so by `limits`
@@ -59,9 +65,10 @@ class SlidegateStorage(
     def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **options: Any) -> None:
         super().__init__(uri, wrap_exceptions=wrap_exceptions)
         self._engine = _open_engine(uri, options)
+        self._clock = self._engine.clock
         self._fixed = _Rules(self._engine, "fixed-window")
         self._moving = _Rules(self._engine, "moving-window")
-        self._sliding = _Rules(self._engine, "sliding-window-counter")
+        self._sliding = _SlidingRules(self._engine)
 
     @property
     def base_exceptions(self) -> type[Exception] | tuple[type[Exception], ...]:
@@ -110,10 +117,12 @@ class SlidegateStorage(
             with suppress(ConfigurationError):
                 self._fixed.policy(_MOST, expiry).reset(key)
                 self._moving.policy(limit, expiry).reset(key)
-                self._sliding.policy(limit, expiry).reset(key)
-        for rules in (self._fixed, self._moving, self._sliding):
+        for rules in (self._fixed, self._moving):
             for _, _, policy in rules:
                 policy.reset(key)
+        expiries: set[float] = {expiry for _, expiry in _limit_told_by(key)}
+        for length in expiries.union(expiry for _, expiry, _ in self._sliding):
+            self._clear_windows(key, length)
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Takes `amount` from the moving window, if it has as much left, and says whether it had.
@@ -131,21 +140,53 @@ class SlidegateStorage(
         return (now - expiry + wait_ns / NS_PER_S if used else now), used
 
     def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """As `acquire_entry`, of the sliding-window counter."""
-        return self._acquire(self._sliding, key, limit, expiry, amount)
+        """As `acquire_entry`, of two windows that begin at multiples of `expiry` on the wall's clock.
+
+        What the window before has counted weighs by how much of it lies less than `expiry` ago.
+        """
+        cost = _whole(amount)
+        if cost > limit or cost < 1:
+            return cost <= limit
+        policy = self._sliding.policy(limit, expiry)
+        windows = self._windows(key, expiry)
+        previous = _taken(policy, windows.previous, limit)
+        if not previous:
+            return policy.hit(windows.current, cost)[0]
+        if windows.weighted(previous, _taken(policy, windows.current, limit)) + cost > limit:
+            return False
+        (allowed, _, remaining, reset_after_ns, _), ticket = policy.reserve(windows.current, cost)
+        # What was admitted without being counted (on_full="admit") has nothing to reset.
+        if ticket is not None and reset_after_ns and windows.weighted(previous, limit - remaining) > limit:
+            # Others came between.
+            policy.refund(ticket)
+            return False
+        return allowed
 
     def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """`(0, 0.0, used, seconds)`: the previous window's weighted hits and the current ones as one number.
+        """`(previous, seconds, current, seconds)`: what two windows have counted, and until when they weigh.
 
-        It is what a hit is judged by. The seconds are those until a unit comes back, always less than `expiry`.
+        That is until the end of the current window for the one before, and of the next one for the current.
         """
-        used, wait_ns = self._sliding_window(key, expiry)
-        # `limits` reads the time modulo the expiry, and a unit can take a nanosecond longer than that.
-        return 0, 0.0, used, min(wait_ns / NS_PER_S, math.nextafter(expiry, 0))
+        windows = self._windows(key, expiry)
+        previous, current = self._sliding_counts(windows, key, expiry)
+        # `limits` reads the time modulo the expiry: a window that has just begun would be over now.
+        current_left_s = min(windows.current_left_s, math.nextafter(2 * expiry, 0))
+        return previous, windows.previous_left_s if previous else 0.0, current, current_left_s
 
     def clear_sliding_window(self, key: str, expiry: int) -> None:
-        """Forgets the hits of the key."""
-        self.clear(key)
+        """Forgets the hits of the key in the windows of the sliding-window counter."""
+        self._clear_windows(key, expiry)
+
+    def _clear_windows(self, key: str, expiry: float) -> None:
+        windows = self._windows(key, expiry)
+        for limit in _limits_told_by(key, expiry):
+            # What cannot be counted has no hits.
+            with suppress(ConfigurationError):
+                self._sliding.policy(limit, expiry)
+        for _, kept_expiry, policy in self._sliding:
+            if kept_expiry == expiry:
+                policy.reset(windows.previous)
+                policy.reset(windows.current)
 
     def _fixed_window(self, key: str) -> tuple[int, int]:
         """Count, and nanoseconds until the window ends."""
@@ -156,15 +197,20 @@ class SlidegateStorage(
         peeks = (policy.peek(key) for _, _, policy in self._fixed)
         return max(((_count(peek[2]), peek[3]) for peek in peeks), default=(0, 0))
 
-    def _sliding_window(self, key: str, expiry: int) -> tuple[int, int]:
-        """Units in use, and nanoseconds until the first of them comes back."""
-        for limit, told_expiry in _limit_told_by(key):
-            if limit > 0 and told_expiry == expiry:
-                usage = _usage(self._sliding.policy(limit, expiry), key, limit)
-                if usage[0]:
-                    return usage
-        rules = [(limit, policy) for limit, kept_expiry, policy in self._sliding if kept_expiry == expiry]
-        return max((_usage(policy, key, limit) for limit, policy in rules), default=(0, 0))
+    def _windows(self, key: str, expiry: float) -> _Windows:
+        # Where a test moves the clock by hand, windows begin by that.
+        is_moved_by_hand = not isinstance(self._clock, PythonClock) or self._clock.is_held
+        return _Windows(key, expiry, self._engine.now() / NS_PER_S if is_moved_by_hand else wall_time_s())
+
+    def _sliding_counts(self, windows: _Windows, key: str, expiry: int) -> tuple[int, int]:
+        """What the window before and the current one have come to."""
+        for limit in _limits_told_by(key, expiry):
+            counts = windows.counts(self._sliding.policy(limit, expiry), limit)
+            if any(counts):
+                return counts
+        rules = [(policy, limit) for limit, kept_expiry, policy in self._sliding if kept_expiry == expiry]
+        every = [windows.counts(policy, limit) for policy, limit in rules]
+        return max(every, key=lambda counts: windows.weighted(*counts), default=(0, 0))
 
     @staticmethod
     def _acquire(rules: _Rules, key: str, limit: int, expiry: int, amount: int) -> bool:
@@ -175,7 +221,10 @@ class SlidegateStorage(
 
 
 class AsyncSlidegateStorage(
-    limits.aio.storage.base.Storage, limits.aio.storage.base.MovingWindowSupport, AsyncSlidingWindowCounterSupport
+    limits.aio.storage.base.Storage,
+    limits.aio.storage.base.MovingWindowSupport,
+    TimestampedSlidingWindow,
+    AsyncSlidingWindowCounterSupport,
 ):
     """`SlidegateStorage` for the strategies of `limits.aio`. Nothing is awaited: nothing takes long enough to be."""
 
@@ -232,9 +281,10 @@ class _Rules:
     The oldest is dropped when there are too many, and made again when it is used: its counts are the engine's.
     """
 
-    def __init__(self, engine: Limiter, strategy: Strategy) -> None:
+    def __init__(self, engine: Limiter, strategy: Strategy, scope: str = "limits") -> None:
         self._engine = engine
         self._strategy = strategy
+        self._scope = scope
         self._policies: dict[tuple[int, float], Policy] = {}
         self._making = threading.Lock()
 
@@ -248,17 +298,58 @@ class _Rules:
 
     def _make(self, limit: int, expiry: float) -> Policy:
         try:
-            quota = Quota(limit, round(expiry * NS_PER_S), self._strategy)
+            quota = self._quota(limit, round(expiry * NS_PER_S))
         except (ValueError, OverflowError, TypeError) as error:
             raise ConfigurationError(
                 f"slidegate:// cannot count {limit!r} per {expiry!r} seconds ({self._strategy}): {error}"
             ) from error
-        policy = self._engine.policy([(quota, "limits")])
+        policy = self._engine.policy([(quota, self._scope)])
         with self._making:
             if len(self._policies) >= _RULES_KEPT:
                 del self._policies[next(iter(self._policies))]
             self._policies[limit, expiry] = policy
         return policy
+
+    def _quota(self, limit: int, window_ns: int) -> Quota:
+        return Quota(limit, window_ns, self._strategy)
+
+
+class _SlidingRules(_Rules):
+    """Those of the sliding-window counter: each window of a key is a fixed one, kept until the next one is over."""
+
+    def __init__(self, engine: Limiter) -> None:
+        super().__init__(engine, "sliding-window-counter", "limits: windows")
+
+    def _quota(self, limit: int, window_ns: int) -> Quota:
+        window_ns = Quota(limit, window_ns, "fixed-window").window_ns
+        # An engine that follows a faked clock goes up to 1/6,553 faster, and begins with a whole second.
+        kept_ns = 2 * window_ns + window_ns // 1024 + NS_PER_S
+        return Quota(limit, min(kept_ns, _LONGEST_NS), "fixed-window")
+
+
+class _Windows:
+    """Two windows of a key that begin at multiples of the expiry since 1970, in the arithmetic of `limits`."""
+
+    __slots__ = ("_expiry", "current", "current_left_s", "previous", "previous_left_s")
+
+    def __init__(self, key: str, expiry: float, now_s: float) -> None:
+        self.previous = f"{key}/{int((now_s - expiry) / expiry)}"
+        self.current = f"{key}/{int(now_s / expiry)}"
+        self.previous_left_s = (1 - (now_s - expiry) / expiry % 1) * expiry
+        self.current_left_s = (1 - now_s / expiry % 1) * expiry + expiry
+        self._expiry = expiry
+
+    def weighted(self, previous: int, current: int) -> int:
+        """What counts now."""
+        return math.floor(previous * self.previous_left_s / self._expiry + current)
+
+    def counts(self, policy: Policy, limit: int) -> tuple[int, int]:
+        """What the previous and the current window have come to."""
+        return _taken(policy, self.previous, limit), _taken(policy, self.current, limit)
+
+
+def _taken(policy: Policy, key: str, limit: int) -> int:
+    return limit - policy.peek(key)[2]
 
 
 def _usage(policy: Policy, key: str, limit: int) -> tuple[int, int]:
@@ -296,6 +387,10 @@ def _limit_told_by(key: str) -> list[tuple[int, int]]:
     except (ValueError, KeyError):
         return []
     return [(limit, expiry)] if expiry > 0 else []
+
+
+def _limits_told_by(key: str, expiry: float) -> list[int]:
+    return [limit for limit, told_expiry in _limit_told_by(key) if limit > 0 and told_expiry == expiry]
 
 
 def _open_engine(uri: str | None, keywords: Mapping[str, Any]) -> Limiter:

@@ -100,7 +100,8 @@ def test_a_full_storage_refuses_or_admits_as_it_was_told(scheme: str) -> None:
         ("incr", ("free", float("nan")), r"per nan seconds"),
         ("incr", ("free", RateLimitItemPerYear(1, 10).get_expiry()), r"1553 days"),
         ("acquire_entry", ("free", 8_388_608, 60), r"must be from 1 to 8388607, not 8388608"),
-        ("acquire_sliding_window_entry", ("free", 1_048_576, 60), r"must be from 1 to 1048575, not 1048576"),
+        ("acquire_sliding_window_entry", ("free", 8_388_608, 60), r"must be from 1 to 8388607, not 8388608"),
+        ("acquire_sliding_window_entry", ("free", 1, 135_000_000), r"per 135000000 seconds .*1553 days"),
     ],
 )
 def test_a_limit_that_cannot_be_counted_is_a_configuration_error(
