@@ -8,6 +8,7 @@
 
 #include "bindings.hpp"
 #include "closure.hpp"
+#include "record.hpp"
 #include "wall_time.hpp"
 
 namespace py = pybind11;
@@ -119,12 +120,14 @@ PyObject* with_quota(PyObject*, PyObject* const* arguments, Py_ssize_t count) no
 enum TellerPart : Py_ssize_t { kNames, kView, kOtherwise, kWall };
 enum SendPart : Py_ssize_t { kSend, kScope, kTeller };
 
-// The limit that a scope's state tells of, borrowed; null when it is not as the engine has left it.
+// The limit that was decided for the request with this scope, borrowed; null when its state tells of something else.
 PyObject* view_in(PyObject* scope, PyObject* kind) noexcept {
     PyObject* state = PyDict_CheckExact(scope) ? PyDict_GetItemWithError(scope, names().state) : nullptr;
     PyObject* view =
         state != nullptr && PyDict_CheckExact(state) ? PyDict_GetItemWithError(state, names().view) : nullptr;
-    return view != nullptr && reinterpret_cast<PyObject*>(Py_TYPE(view)) == kind ? view : nullptr;
+    const Record* record = view != nullptr ? record_in(scope) : nullptr;
+    return record != nullptr && record->view == view && reinterpret_cast<PyObject*>(Py_TYPE(view)) == kind ? view
+                                                                                                           : nullptr;
 }
 
 // Puts headers into the message that begins a response. False with an error set.

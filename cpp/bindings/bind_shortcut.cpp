@@ -3,6 +3,7 @@
 
 #include "bindings.hpp"
 #include "closure.hpp"
+#include "record.hpp"
 
 namespace py = pybind11;
 
@@ -58,6 +59,10 @@ PyObject* look_up(PyObject* memory, PyObject* scope) noexcept {
     }
     if (!equals(PyDict_GetItemWithError(scope, known.type), known.http) ||
         PyDict_GetItemWithError(scope, known.app) != PyTuple_GET_ITEM(memory, kApp)) {
+        return none();
+    }
+    // What is known of another scope may be known of the same request, which takes longer to find out.
+    if (const Record* record = record_in(scope); record != nullptr && record->scope != scope) {
         return none();
     }
     PyObject* root_path = PyDict_GetItemWithError(scope, known.root_path);

@@ -3,6 +3,7 @@
 
 #include "bindings.hpp"
 #include "closure.hpp"
+#include "record.hpp"
 
 namespace py = pybind11;
 
@@ -16,7 +17,21 @@ struct Latest {
     Owned lead;
 };
 
-enum Part : Py_ssize_t { kHit, kCost, kItems, kLabels, kView, kDone, kPrefix, kEndpoint, kExempt, kLatest, kClient, kParts };
+enum Part : Py_ssize_t {
+    kHit,
+    kCost,
+    kItems,
+    kLabels,
+    kView,
+    kDone,
+    kPrefix,
+    kEndpoint,
+    kExempt,
+    kReached,
+    kLatest,
+    kClient,
+    kParts
+};
 
 PyObject* part(PyObject* memory, Part which) noexcept { return PyTuple_GET_ITEM(memory, which); }
 
@@ -25,14 +40,15 @@ PyObject* undone() noexcept { return PyTuple_New(0); }
 
 bool is_text(PyObject* object) noexcept { return object != nullptr && PyUnicode_CheckExact(object); }
 
-// The scope itself, or that of a request whose class has this very property for its client, which then says what the
-// scope says; null, perhaps with an error, for others.
+// The scope itself, or that of a request whose class has this very property for its client, if one is given, which then
+// says what the scope says; null, perhaps with an error, for others.
 Owned scope_of(PyObject* asked, PyObject* client) noexcept {
     static PyObject* const kScope = PyUnicode_InternFromString("scope");
     if (PyDict_CheckExact(asked)) {
         return Owned(Py_NewRef(asked));
     }
-    return Owned(_PyType_Lookup(Py_TYPE(asked), names().client) == client ? PyObject_GetAttr(asked, kScope) : nullptr);
+    const bool is_stock = client == nullptr || _PyType_Lookup(Py_TYPE(asked), names().client) == client;
+    return Owned(is_stock ? PyObject_GetAttr(asked, kScope) : nullptr);
 }
 
 // The host of the peer, borrowed; null when it is not told in the usual way.
@@ -119,24 +135,55 @@ bool is_exempt(PyObject* memory) noexcept {
     return PySet_GET_SIZE(exempt) != 0 && PySet_Contains(exempt, part(memory, kEndpoint)) == 1;
 }
 
+// Writes down that the request was counted, in the record that is there, or in a new one, which holds the scope itself
+// where there is no holder: the caller is to close it. False with an error set.
+bool note(PyObject* memory, PyObject* scope, PyObject* holder, PyObject* view, Owned& record) noexcept {
+    if (!record) {
+        record = Owned(reinterpret_cast<PyObject*>(new_record()));
+        if (!record) {
+            return false;
+        }
+        auto& fresh = *reinterpret_cast<Record*>(record.get());
+        fresh.holder = holder == Py_None ? nullptr : PyWeakref_NewRef(holder, nullptr);
+        if (fresh.holder == nullptr) {
+            // Also of what stands in for a request and cannot be referred to weakly.
+            PyErr_Clear();
+            fresh.scope = Py_NewRef(scope);
+        }
+        if (PyDict_SetItem(scope, names().record, record.get()) != 0) {
+            return false;
+        }
+    }
+    auto& own = *reinterpret_cast<Record*>(record.get());
+    put(own.done, Py_NewRef(part(memory, kDone)));
+    put(own.view, Py_NewRef(view));
+    put(own.reached, Py_NewRef(part(memory, kReached)));
+    return true;
+}
+
 PyObject* take(PyObject* memory, PyObject* const* arguments, Py_ssize_t count) noexcept {
     if (count < 1 || count > 2 || is_exempt(memory)) {
         return undone();
     }
     const Names& known = names();
-    const Owned own_scope(scope_of(arguments[0], part(memory, kClient)));
+    // Whoever has a key need not be asked for the client.
+    const Owned own_scope(scope_of(arguments[0], count == 2 ? nullptr : part(memory, kClient)));
     PyObject* scope = own_scope.get();
     if (scope == nullptr || !PyDict_CheckExact(scope)) {
         PyErr_Clear();
         return undone();
     }
+    PyObject* holder = scope == arguments[0] ? Py_None : arguments[0];
     // Owned: the hit runs what fakes the time, and other threads meanwhile, who may empty the scope.
     Owned state(Py_XNewRef(PyDict_GetItemWithError(scope, known.state)));
     const Owned own_path(Py_XNewRef(PyDict_GetItemWithError(scope, known.path)));
     const Owned own_key(Py_XNewRef(count == 2 ? arguments[1] : peer(scope)));
     PyObject* path = own_path.get();
     PyObject* key = own_key.get();
-    if ((state && (!PyDict_CheckExact(state.get()) || PyDict_Contains(state.get(), known.complete) != 0)) ||
+    Owned record(Py_XNewRef(PyDict_GetItemWithError(scope, known.record)));
+    if ((record &&
+         (Py_TYPE(record.get()) != record_type() || !reinterpret_cast<Record*>(record.get())->is_fresh(scope))) ||
+        (state && (!PyDict_CheckExact(state.get()) || PyDict_Contains(state.get(), known.complete) != 0)) ||
         !is_text(path) || ends_with_line_feed(path) || !is_below_root(scope, path) || !is_text(key) ||
         PyUnicode_GET_LENGTH(key) == 0) {
         PyErr_Clear();
@@ -170,10 +217,11 @@ PyObject* take(PyObject* memory, PyObject* const* arguments, Py_ssize_t count) n
     }
     if (!view || !state || PyDict_SetItem(state.get(), known.view, view.get()) != 0 ||
         PyDict_SetItem(state.get(), known.complete, part(memory, kDone)) != 0 ||
-        (is_made && PyDict_SetItem(scope, known.state, state.get()) != 0)) {
+        (is_made && PyDict_SetItem(scope, known.state, state.get()) != 0) ||
+        !note(memory, scope, holder, view.get(), record)) {
         return nullptr;
     }
-    return Py_NewRef(Py_None);
+    return holder == Py_None ? record.release() : Py_NewRef(Py_None);
 }
 
 py::object taker(const py::object& hit, const py::object& cost, const py::tuple& items, const py::object& labels,
@@ -187,16 +235,17 @@ py::object taker(const py::object& hit, const py::object& cost, const py::tuple&
         throw py::type_error("a view is a kind of tuple, and labels are one for each item");
     }
     static_cast<void>(names());
+    // What is done for good was decided where the request was to go, and not on its way there.
     return closure(method, py::make_tuple(hit, cost, items, labels, view, done, prefix, endpoint, exempt,
-                                          capsule_of(std::make_unique<Latest>()), client));
+                                          py::bool_(done), capsule_of(std::make_unique<Latest>()), client));
 }
 
 }  // namespace
 
 void bind_take(py::module_& module) {
     module.def("taker", &taker, py::arg("hit"), py::arg("cost"), py::arg("items"), py::arg("labels"), py::arg("view"),
-               py::arg("done"), py::arg("prefix"), py::arg("endpoint"), py::arg("exempt"), py::arg("client") = py::none(),
-               py::pos_only());
+               py::arg("done"), py::arg("prefix"), py::arg("endpoint"), py::arg("exempt"),
+               py::arg("client") = py::none(), py::pos_only());
 }
 
 }  // namespace slidegate::bindings

@@ -12,6 +12,7 @@ void bind_limiter(pybind11::module_& module);
 void bind_headers(pybind11::module_& module);
 void bind_shortcut(pybind11::module_& module);
 void bind_take(pybind11::module_& module);
+void bind_record(pybind11::module_& module);
 void bind_redis(pybind11::module_& module);
 
 /// For a class whose objects only the engine makes: without this, __new__ alone would make one around no engine object at all.

@@ -80,6 +80,7 @@ struct Names {
     PyObject* view = PyUnicode_InternFromString("view_rate_limit");
     PyObject* complete = PyUnicode_InternFromString("_rate_limiting_complete");
     PyObject* essentials = PyUnicode_InternFromString("essentials");
+    PyObject* record = PyUnicode_InternFromString("_slidegate");
 };
 
 /// Whether an object, which may be null, is this text.

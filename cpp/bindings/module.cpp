@@ -10,6 +10,7 @@ PYBIND11_MODULE(_core, module) {
     slidegate::bindings::bind_quota(module);
     slidegate::bindings::bind_segment(module);
     slidegate::bindings::bind_limiter(module);
+    slidegate::bindings::bind_record(module);
     slidegate::bindings::bind_headers(module);
     slidegate::bindings::bind_shortcut(module);
     slidegate::bindings::bind_take(module);

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -18,9 +18,10 @@ from ._callables import Settle, qualified_name
 from ._charges import Asked, Charge, Plan
 from ._counting import Counting
 from ._headers import HeaderFormat
-from ._holds import HOLDS, settle_holds
+from ._holds import settle_holds
+from ._record import COMPLETE, VIEW, Mark, Record, done_of, mark, record_of, see
 from ._refusal_log import RefusalLog
-from ._views import COMPLETE, TAKEN, TOLD_BY, VIEW, Ahead, CurrentLimit, Policy, state_of, told_of
+from ._views import Ahead, CurrentLimit, Policy, told_of
 from .counter import Counter
 from .decision import Decision, Essentials
 from .errors import ConfigurationError, RateLimitExceeded, StorageOut
@@ -35,7 +36,7 @@ class _Swallowed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Mark):
     """What `_rate_limiting_complete` is when a plan of this limiter was checked."""
 
     owner: object
@@ -88,20 +89,23 @@ class Checker:
         to check. `known_keys` holds what key functions, by their id, have returned already. Raises RateLimitExceeded,
         and whatever `ChargeReader.charges` does.
         """
-        state = state_of(request.scope)
-        state.setdefault(VIEW, None)
-        if self.is_settled(plan, request.scope, state):
+        record = record_of(request)
+        record.state.setdefault(VIEW, None)
+        done = done_of(record)
+        if not plan.is_ahead:
+            record.reached = True
+        if self._is_settled(plan, request.scope, done):
             return
         asked = Asked(request, settle, dict(known_keys))
-        groups = self._left_of(plan, state)
+        groups = self._left_of(plan, done)
         try:
-            outcome = await self._decided(plan, groups, asked, state, state.get(TAKEN, {}).get(id(self.owner)))
+            outcome = await self._decided(plan, groups, asked, record, (record.taken or {}).get(id(self.owner)))
         except _Swallowed:
             return
         if is_marked:
-            state[COMPLETE] = self.mark_of(plan, state.get(COMPLETE))
+            mark(record, self.mark_of(plan, done_of(record)))
         if outcome is not None:
-            await self._tell(plan, outcome, asked, state)
+            await self._tell(plan, outcome, asked, record)
 
     async def take(
         self,
@@ -118,28 +122,32 @@ class Checker:
         Where it `is_once`, limits that were taken for the request count no second time, here or in a decorator that
         follows. What is told of the request is the decision with the least left. Raises as `check` does.
         """
-        state = state_of(request.scope)
+        record = record_of(request)
+        record.reached = True
         asked = Asked(request, settle, dict(known_keys))
-        taken = state.setdefault(TAKEN, {}).setdefault(id(self.owner), {}) if is_once else None
+        taken: dict[object, int] | None = None
+        if is_once:
+            record.taken = record.taken or {}
+            taken = record.taken.setdefault(id(self.owner), {})
         # To decorators that follow: there is something to look at, and nothing that is complete.
-        state.setdefault(COMPLETE, Ahead(()))
-        state.setdefault(VIEW, None)
+        record.state.setdefault(COMPLETE, Ahead(()))
+        record.state.setdefault(VIEW, None)
         try:
-            outcome = await self._decided(plan, plan.own, asked, state, taken)
+            outcome = await self._decided(plan, plan.own, asked, record, taken)
         except _Swallowed:
             return None
         if outcome is None:
             return None
         if headers:
-            state[TOLD_BY] = self.owner
-        return await self._tell(plan, outcome, asked, state, is_told=headers)
+            record.told_by = self.owner
+        return await self._tell(plan, outcome, asked, record, is_told=headers)
 
     async def _decided(
         self,
         plan: Plan,
         groups: Sequence[LimitGroup],
         asked: Asked,
-        state: MutableMapping[str, Any],
+        record: Record,
         taken: dict[object, int] | None,
     ) -> _Outcome | None:
         """What came of a request; None when there was nothing to decide.
@@ -152,10 +160,10 @@ class Checker:
             if taken:
                 charges = [charge for charge in (each.beyond(taken.get(each.same, 0)) for each in charges) if charge]
             enforced = [charge for charge in charges if not charge.group.is_shadow]
-            outcome = await self.counting.decide(plan, enforced, asked, state, foreign) if enforced else None
+            outcome = await self.counting.decide(plan, enforced, asked, record, foreign) if enforced else None
             paid = list(enforced)
             if outcome is None or outcome[1][0]:
-                paid += await self._shadow(plan, charges, asked, state, foreign)
+                paid += await self._shadow(plan, charges, asked, record, foreign)
         except HTTPException as error:
             if isinstance(error, StorageOut):
                 self.counting.count_error("raised")
@@ -180,7 +188,7 @@ class Checker:
         plan: Plan,
         charges: Sequence[Charge],
         asked: Asked,
-        state: MutableMapping[str, Any],
+        record: Record,
         foreign: Counter | Bridge | None,
     ) -> list[Charge]:
         """Those that were taken: one that would have been refused leaves it to others to refuse."""
@@ -190,7 +198,7 @@ class Checker:
             if charge.group.is_shadow:
                 outcome = None
                 with suppress(StorageOut):
-                    outcome = await self.counting.decide(plan, [charge], asked, state, foreign)
+                    outcome = await self.counting.decide(plan, [charge], asked, record, foreign)
                 if outcome is not None and outcome[1][0]:
                     paid.append(charge)
                 elif outcome is not None:
@@ -200,7 +208,7 @@ class Checker:
         return paid
 
     async def _tell(
-        self, plan: Plan, outcome: _Outcome, asked: Asked, state: MutableMapping[str, Any], *, is_told: bool = True
+        self, plan: Plan, outcome: _Outcome, asked: Asked, record: Record, *, is_told: bool = True
     ) -> CurrentLimit:
         charge, essentials = outcome.charge, outcome.essentials
         view = self.counting.view(essentials, charge)
@@ -209,7 +217,7 @@ class Checker:
             for each in outcome.charges
         )
         if is_told:
-            state[VIEW] = told_of(state, self.owner, view) if outcome.is_known else tuple(view)
+            see(record, told_of(record, self.owner, view) if outcome.is_known else tuple(view))
         if not essentials[0]:
             detail = None
             if charge.group.read_message is not None:
@@ -217,33 +225,32 @@ class Checker:
             raise self.refusal(charge.limit, view.decision, detail, plan=plan, policies=view.policies)
         return view
 
-    def is_settled(self, plan: Plan, scope: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
+    def _is_settled(self, plan: Plan, scope: Mapping[str, Any], done: object) -> bool:
         """Whether nothing is left to decide: this limiter has done it, or somebody has said so.
 
         A dependency of the endpoint, which has limits of its own, has decided nothing about those of the endpoint.
         """
-        done = state.get(COMPLETE)
-        if done is True or plan.exempt_name in self.exempt_routes:
+        if plan.exempt_name in self.exempt_routes or (done and not isinstance(done, Mark)):
             return True
         if isinstance(done, Checked) and done.owner is self.owner:
             return done.plan.endpoint == plan.endpoint or plan.is_ahead or not _is_served_by(scope, plan)
-        return plan.is_ahead and self._is_ahead(state)
+        return plan.is_ahead and self._is_ahead(done)
 
-    def mark_of(self, plan: Plan, before: object = None) -> object:
-        """What a request's state remembers as `_rate_limiting_complete` when the plan was checked."""
+    def mark_of(self, plan: Plan, before: object = None) -> Mark:
+        """What is remembered when the plan was checked, after what was checked `before`."""
         if not plan.is_ahead:
             return Checked(self.owner, plan)
-        return Ahead((*before.owners, self.owner)) if isinstance(before, Ahead) else before or Ahead((self.owner,))
+        if isinstance(before, Ahead):
+            return Ahead((*before.owners, self.owner))
+        return before if isinstance(before, Mark) else Ahead((self.owner,))
 
-    def _left_of(self, plan: Plan, state: Mapping[str, Any]) -> Sequence[LimitGroup]:
-        done = state.get(COMPLETE)
+    def _left_of(self, plan: Plan, done: object) -> Sequence[LimitGroup]:
         if isinstance(done, Checked) and done.owner is self.owner:
             return [group for group in plan.groups if group not in done.plan.common]
-        return plan.own if self._is_ahead(state) else plan.groups
+        return plan.own if self._is_ahead(done) else plan.groups
 
-    def _is_ahead(self, state: Mapping[str, Any]) -> bool:
-        before = state.get(COMPLETE)
-        return isinstance(before, Ahead) and any(owner is self.owner for owner in before.owners)
+    def _is_ahead(self, done: object) -> bool:
+        return isinstance(done, Ahead) and any(owner is self.owner for owner in done.owners)
 
     def refusal(
         self,
@@ -265,10 +272,10 @@ class Checker:
         headers = self.headers.of_refusal(decision, policies, is_retry_only=not self.headers_enabled)
         return RateLimitExceeded(limit, detail=detail, decision=decision, headers=headers)
 
-    async def settle(self, state: MutableMapping[str, Any], response: Response | None, settle: Settle) -> None:
+    async def settle(self, record: Record, response: Response | None, settle: Settle) -> None:
         """Keeps what the response says is to be kept of the limits that depend on it, and gives back the rest."""
-        if HOLDS in state:
-            await settle_holds(state, response, settle, self.logger)
+        if record.holds:
+            await settle_holds(record, response, settle, self.logger)
 
 
 def _is_served_by(scope: Mapping[str, Any], plan: Plan) -> bool:

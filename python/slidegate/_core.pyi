@@ -221,6 +221,24 @@ class RedisReader:
 _Scope: TypeAlias = MutableMapping[str, Any]
 _Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+@final
+class Record:
+    """What is known of one request; `slidegate._record` says what the members mean. None is what was never set."""
+
+    scope: Any
+    holder: Any
+    state: Any
+    entered: Any
+    reached: Any
+    done: Any
+    view: Any
+    told_by: Any
+    taken: Any
+    decided: Any
+    injected: Any
+    holds: Any
+    is_held_by_middleware: Any
+
 def shortcut(
     app: object,
     entries: Sequence[tuple[dict[str, Any], str, object]],
@@ -231,7 +249,8 @@ def shortcut(
     /,
 ) -> Callable[[_Scope], Any]:
     """A function of the ASGI scope of an HTTP request for the application, without a root path: what `memo` has for its
-    method and path, as long as the node is at that position of the first list. None when there is nothing.
+    method and path, as long as the node is at that position of the first list. None when there is nothing, or the scope
+    has the record of another one.
 
     False when an entry or an attribute is another object than here, a list is of another length, or after so many uses.
     """
@@ -248,13 +267,13 @@ def taker(
     exempt: set[Any],
     client: object = None,
     /,
-) -> Callable[..., tuple[_Essentials, str, str] | tuple[()] | None]:
-    """A function of an ASGI scope, and perhaps a key instead of the peer's host, that counts the request.
+) -> Callable[..., Record | tuple[_Essentials, str, str] | tuple[()] | None]:
+    """A function of a request or its ASGI scope, and perhaps a key instead of the peer's host, that counts the request.
 
-    Or of a request whose class has `client`, a property that says what the scope says, under that name.
-
-    It leaves in the scope's state what `slidegate._check` would, and returns None. Of a refused request it returns the
-    essentials, the key and the label; and () when it has done nothing, as the request is exempt, counted, or unusual.
+    A request's class has to have `client`, a property that says what the scope says, under that name, unless there is a
+    key. It leaves in the scope and its state what `slidegate._check` would, and returns None, or the record, if it was
+    given the scope, which that holds until somebody closes it. Of a refused request it returns the essentials, the key
+    and the label; and () when it has done nothing, as the request is exempt, counted, or unusual.
     """
 
 def teller(
@@ -262,5 +281,6 @@ def teller(
 ) -> Callable[[_Send, _Scope], _Send]:
     """A function that makes the `send` of one request, which adds headers to the message that begins the response.
 
-    They are what `with_quota` adds for a limit of this kind in the scope's state. `otherwise` adds those of any other.
+    They are what `with_quota` adds for a limit of this kind, if the scope has it in its record and its state.
+    `otherwise` adds those of any other.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -14,12 +14,13 @@ from ._callables import Settle
 from ._carry import beside_carried, is_carrying
 from ._charges import Asked, Charge, ChargeReader, Plan, costs_of, held_parts, keys_of
 from ._core import Quota
-from ._holds import HOLDS, Hold
+from ._holds import Hold
 from ._on_error import left_to_count
 from ._outage import Outage
+from ._record import Record, see
 from ._redis_storage import RedisPolicy, RedisStorage
 from ._remote import peek_remotely, take_remotely
-from ._views import VIEW, CurrentLimit
+from ._views import CurrentLimit, view_of
 from .counter import Counter
 from .decision import NS_PER_S, Essentials
 from .errors import StorageError, StorageOut
@@ -61,13 +62,13 @@ class Counting:
         plan: Plan,
         charges: list[Charge],
         asked: Asked,
-        state: MutableMapping[str, Any],
+        record: Record,
         foreign: Counter | Bridge | None,
     ) -> Outcome | None:
         """Takes all of the charges or none, and says about which there is least, or too little; None when they pass
         uncounted.
 
-        What depends on the response is held in the state. Raises StorageOut, and whatever the storage does.
+        What depends on the response is held in the record. Raises StorageOut, and whatever the storage does.
         """
         refused = self._refused_beforehand(charges)
         if refused is not None:
@@ -77,14 +78,14 @@ class Counting:
 
             async def count_here() -> Outcome | None:
                 there.clear()
-                return await self._fall_back(plan, charges, asked, state)
+                return await self._fall_back(plan, charges, asked, record)
 
             outcome = await foreign.count(charges, asked, count_here)
             if there and outcome is not None:
                 self._tally(there, *outcome)
             return outcome
         if self._is_out():
-            return await self._fall_back(plan, charges, asked, state)
+            return await self._fall_back(plan, charges, asked, record)
         if foreign is not None:
             try:
                 return await self._count_by(foreign, charges, asked)
@@ -92,14 +93,14 @@ class Counting:
                 if self.outage is None or isinstance(error, HTTPException):
                     raise
                 self.outage.begin(error)
-                return await self._fall_back(plan, charges, asked, state)
+                return await self._fall_back(plan, charges, asked, record)
         if self.remote is None:
-            return self._take(charges, state)
+            return self._take(charges, record)
         try:
-            decided = await take_remotely(self.remote, charges, asked.settle, state, self._refresh)
+            decided = await take_remotely(self.remote, charges, asked.settle, record, self._refresh)
         except StorageError as error:
             try:
-                return await self._fall_back(plan, charges, asked, state)
+                return await self._fall_back(plan, charges, asked, record)
             except StorageOut as out:
                 raise out from error
         self._tally(charges, *decided)
@@ -121,9 +122,7 @@ class Counting:
         at = next((at for at, each in enumerate(charges) if each is decisive), 0)
         self._policy(charges).tally(essentials[0], at)
 
-    async def _fall_back(
-        self, plan: Plan, charges: list[Charge], asked: Asked, state: MutableMapping[str, Any]
-    ) -> Outcome | None:
+    async def _fall_back(self, plan: Plan, charges: list[Charge], asked: Asked, record: Record) -> Outcome | None:
         """What is done about a request while the storage cannot be asked. Raises StorageOut."""
         local = left_to_count(charges, self.on_error, self.local_share)
         self.count_error("fallback" if local else "passed")
@@ -132,7 +131,7 @@ class Counting:
             refused = self._refused_beforehand(local)
             if refused is not None:
                 return refused
-        return self._take(local, state) if local else None
+        return self._take(local, record) if local else None
 
     async def peek(self, charges: list[Charge], asked: Asked) -> Outcome | None:
         """What would be decided about these charges, of which none is taken; None when they would not be looked at."""
@@ -167,23 +166,23 @@ class Counting:
         window_ns = charge.limit.limit.get_expiry() * NS_PER_S
         return charge, (False, 0, 0, window_ns, window_ns)
 
-    def _take(self, charges: list[Charge], state: MutableMapping[str, Any]) -> Outcome:
+    def _take(self, charges: list[Charge], record: Record) -> Outcome:
         if not is_carrying(charges):
-            return self._take_now(charges, state)
+            return self._take_now(charges, record)
         with self.carrying:
-            return beside_carried(charges, self._policy_of, lambda: self._take_now(charges, state))
+            return beside_carried(charges, self._policy_of, lambda: self._take_now(charges, record))
 
     def _policy_of(self, quota: Quota, charge: Charge) -> Any:
         return self.storage.policy(((quota, *charge.rule[1:]),))
 
-    def _take_now(self, charges: list[Charge], state: MutableMapping[str, Any]) -> Outcome:
+    def _take_now(self, charges: list[Charge], record: Record) -> Outcome:
         certain = [charge for charge in charges if charge.group.read_deduct is None]
         if len(certain) == len(charges):
             essentials = self._policy(charges).hit(keys_of(charges), costs_of(charges))
             return charges[essentials[1]], essentials
-        return self._decide_on_hold(certain, charges, state)
+        return self._decide_on_hold(certain, charges, record)
 
-    def _decide_on_hold(self, certain: list[Charge], charges: list[Charge], state: MutableMapping[str, Any]) -> Outcome:
+    def _decide_on_hold(self, certain: list[Charge], charges: list[Charge], record: Record) -> Outcome:
         held = [[charges[at] for at in part] for part in held_parts(charges)]
         holds: list[Hold] = []
         outcomes: list[Outcome] = []
@@ -200,7 +199,7 @@ class Counting:
                 for hold in reversed(holds):
                     hold.policy.refund(hold.ticket)
                 return outcomes[-1]
-        state.setdefault(HOLDS, []).extend(holds)
+        record.holds = [*(record.holds or ()), *holds]
         return min(outcomes, key=lambda outcome: outcome[1][2])
 
     async def _count_by(self, counter: Counter, charges: list[Charge], asked: Asked) -> Outcome:
@@ -220,8 +219,8 @@ class Counting:
     def _policy(self, charges: Sequence[Charge]) -> Any:
         return self.storage.policy(tuple(each.rule for each in charges))
 
-    async def _refresh(self, state: MutableMapping[str, Any], hold: Hold, settle: Settle) -> None:
-        view = state.get(VIEW)
+    async def _refresh(self, record: Record, hold: Hold, settle: Settle) -> None:
+        view = view_of(record)
         if not isinstance(view, CurrentLimit) or not view.essentials[0]:
             return
         for charge, key in zip(hold.charges, hold.keys, strict=True):
@@ -231,7 +230,7 @@ class Counting:
                 _, (_, _, remaining, reset_after_ns, _) = await peek_remotely(self.remote, [charge], settle)
             else:
                 _, _, remaining, reset_after_ns, _ = self._policy([charge]).peek(key)
-            state[VIEW] = self.view((True, 0, remaining, reset_after_ns, 0), charge)
+            see(record, self.view((True, 0, remaining, reset_after_ns, 0), charge))
 
     def view(self, essentials: Essentials, charge: Charge) -> CurrentLimit:
         """What a request's state keeps of an answer."""

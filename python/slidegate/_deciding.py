@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +12,8 @@ from starlette.types import Scope
 from ._callables import Settle, settle
 from ._charges import Plan
 from ._dependants import Routes, Served, followers_of, limiter_for, route_in
-from ._views import VIEW, CurrentLimit, state_of, untouched
+from ._record import record_of
+from ._views import CurrentLimit, untouched, view_of
 from .decision import Decision
 from .errors import ConfigurationError
 from .wrappers import LimitGroup
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from .dependencies import RateLimit
     from .extension import Limiter
 
-_DECIDED = "_slidegate_decided"
 _MOST_KEPT = 65_536
 _MOST_GROUPS = 512
 
@@ -53,13 +53,15 @@ class Deciding:
         limiter = self._limiter
         if not limiter.enabled:
             return _untouched(self._plan(rate_limit, connection.scope, given)[0])
-        decided: MutableMapping[int, Decision | None] = state_of(connection.scope).setdefault(_DECIDED, {})
+        record = record_of(connection)
+        decided: dict[int, Decision | None] = record.decided or {}
+        record.decided = decided
         if id(rate_limit) not in decided:
             plan, followers = self._plan(rate_limit, connection.scope, given)
             view = await limiter._checker.take(plan, connection, settle, is_once=True)
             if view is None:
                 # Paid for already, or let through: what is known of the request, or that all is left.
-                told = state_of(connection.scope).get(VIEW)
+                told = view_of(record)
                 decision = told.decision if isinstance(told, CurrentLimit) else _untouched(plan)
             else:
                 decision = view.decision

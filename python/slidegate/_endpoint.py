@@ -24,10 +24,11 @@ from ._callables import (
     settle_blocking,
 )
 from ._check import Check
-from ._holds import LEFT_TO_MIDDLEWARE, response_of, response_to
+from ._holds import response_of, response_to
 from ._parameters import ADDED_REQUEST, Slot, request_slot, resolved_signature, response_slot, with_parameter
-from ._stand_ins import standing, state_in
-from ._views import COMPLETE, VIEW
+from ._record import VIEW, Mark, done_of, mark, record_of
+from ._stand_ins import standing
+from ._views import view_in
 
 if TYPE_CHECKING:
     from .extension import Limiter
@@ -218,13 +219,14 @@ class Endpoint:
 
     def replaced_check(self, request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None] | None:
         """The check of somebody who has replaced the limiter's own, as slowapi would call it."""
-        state = state_in(request)
-        if not self.limiter._auto_check or state.get(COMPLETE):
+        record = record_of(standing(request))
+        if not self.limiter._auto_check or done_of(record):
             return None
         check: Callable[..., Any] = self.limiter._check_request_limit
         pending = check(request, self.function, False)
-        state.setdefault(VIEW, None)
-        state[COMPLETE] = True
+        record.state.setdefault(VIEW, None)
+        record.reached = True
+        mark(record, Mark())
         return _awaited(pending) if inspect.isawaitable(pending) else None
 
     async def _held(
@@ -248,14 +250,14 @@ class Endpoint:
         return result
 
     async def _settle(self, request: HTTPConnection, settle: Settle, response: Response | None) -> None:
-        state = state_in(request)
-        if LEFT_TO_MIDDLEWARE not in state:
-            await self.limiter._checker.settle(state, response, settle)
+        record = record_of(standing(request))
+        if not record.is_held_by_middleware:
+            await self.limiter._checker.settle(record, response, settle)
 
     def _write_headers(self, request: HTTPConnection | None, result: Any, response: Response | None) -> None:
         response = result if isinstance(result, Response) else response
         if request is not None and response is not None:
-            self.limiter._inject_headers(response, state_in(request).get(VIEW))
+            self.limiter._inject_headers(response, view_in(standing(request).scope))
 
     def _no_request(self) -> NoReturn:
         raise TypeError(f"{self.name} is rate limited and was called without a request to count")

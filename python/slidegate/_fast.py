@@ -12,8 +12,9 @@ from ._callables import Settle
 from ._charges import Charge, Plan
 from ._check import Check, Checker
 from ._core import taker
+from ._record import COMPLETE, mark, record_of, see
 from ._stand_ins import STOCK_CLIENT, standing
-from ._views import COMPLETE, VIEW, CurrentLimit, state_of
+from ._views import CurrentLimit
 from .decision import Essentials
 from .util import get_remote_address
 from .wrappers import LimitGroup
@@ -27,11 +28,11 @@ _QUICK = "__slidegate_quick__"
 class Quick(NamedTuple):
     """A check that needs no request.
 
-    `take` counts one by its ASGI scope, and returns None when that is all there is to do; what it returns otherwise is
-    for `resume`.
+    `take` counts one by its ASGI scope, and returns a `Record` to be closed when that is all there is to do; what it
+    returns otherwise is for `resume`.
     """
 
-    take: Callable[..., Answer | None]
+    take: Callable[..., Any]
     resume: Callable[[HTTPConnection, Settle, Answer], Coroutine[Any, Any, None]]
 
 
@@ -62,7 +63,7 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
     key_prefix = checker.counting.reader.key_prefix
     is_bare = not checker.headers_enabled and not key_prefix
     items = tuple(each.limit.limit for each in charges)
-    take = taker(
+    take: Callable[..., Any] = taker(
         policy.hit,
         costs[0] if len(set(costs)) == 1 else costs,
         items,
@@ -80,9 +81,10 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
             return check_in_general(request, settle)
         essentials, key, label = answer
         rule = essentials[1]
-        state = state_of(request.scope)
-        state[VIEW] = view = CurrentLimit.of(essentials, items[rule], key, label, key_prefix)
-        state[COMPLETE] = checker.mark_of(plan)
+        record, view = record_of(request), CurrentLimit.of(essentials, items[rule], key, label, key_prefix)
+        see(record, view)
+        mark(record, checker.mark_of(plan))
+        record.reached = not plan.is_ahead
         raise checker.refusal(charges[rule].limit, view.decision)
 
     if key_function is get_remote_address:
@@ -110,7 +112,7 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
         except Exception:
             checker.counting.count_error("raised")
             raise
-        answer = take(scope, key)
+        answer = take(request, key)
         if answer == ():
             return checker.check(plan, request, settle, {id(key_function): key})
         return None if answer is None else resume(request, settle, answer)

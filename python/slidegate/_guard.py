@@ -17,7 +17,7 @@ from ._fast import quick_of
 from ._routes import Found, Kind, RouteFinder
 from ._shortcut import Known, Memory, Shortcut, Watched
 from ._stand_ins import STOCK_CLIENT
-from ._views import VIEW, CurrentLimit, state_of
+from ._views import CurrentLimit, view_in
 
 if TYPE_CHECKING:
     from .extension import Limiter
@@ -106,8 +106,8 @@ class Guard:
             memory.put(scope, known, settled.position, settled.node)
 
     def add_headers(self, scope: Scope, message: Message) -> None:
-        """Adds what a request's state tells of a limit to the message that begins a response."""
-        limiter, view, raw = self.limiter, state_of(scope).get(VIEW), message.get("headers", ())
+        """Adds what is to be told of a request's limits to the message that begins a response."""
+        limiter, view, raw = self.limiter, view_in(scope), message.get("headers", ())
         if type(view) is CurrentLimit and limiter._is_inject_stock():
             message["headers"] = limiter._headers.written(raw, view[0], view.essentials, view.policies)
         else:

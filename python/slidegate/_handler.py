@@ -7,8 +7,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ._stand_ins import state_in
-from ._views import TOLD_BY, VIEW
+from ._record import known_of
+from ._stand_ins import standing
+from ._views import view_in
 from .errors import RateLimitExceeded
 
 # The type that draft-ietf-httpapi-ratelimit-headers-10 has registered, with the member `violated-policies`.
@@ -23,12 +24,13 @@ def _rate_limit_exceeded_handler(request: Request, exc: Exception) -> Response:
     """
     detail = exc.detail if isinstance(exc, RateLimitExceeded) else str(exc)
     response = JSONResponse({"error": f"Rate limit exceeded: {detail}"}, status_code=429)
-    state = state_in(request)
-    limiter = state.get(TOLD_BY) or getattr(request.app.state, "limiter", None)
+    scope = standing(request).scope
+    record = known_of(scope)
+    limiter = (record.told_by if record is not None else None) or getattr(request.app.state, "limiter", None)
     if getattr(limiter, "problem_details_enabled", False):
         response = _problem(detail, exc)
     if limiter is not None:
-        response = limiter._inject_headers(response, state.get(VIEW))
+        response = limiter._inject_headers(response, view_in(scope))
     for name, value in (getattr(exc, "headers", None) or {}).items():
         response.headers.setdefault(name, value)
     return response

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,9 @@ from starlette.responses import Response
 
 from ._callables import Settle, settle_blocking
 from ._charges import Charge
+from ._record import Record
 from ._redis_storage import RedisPolicy
 from .errors import StorageError
-
-HOLDS = "_slidegate_holds"
-LEFT_TO_MIDDLEWARE = "_slidegate_holds_left_to_middleware"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +26,8 @@ class Hold:
     ticket: Any
     charges: tuple[Charge, ...]
     keys: tuple[str, ...]
-    refresh: Callable[[MutableMapping[str, Any], Hold, Settle], Awaitable[None]]
-    """Brings what the request's state tells up to date after a release."""
+    refresh: Callable[[Record, Hold, Settle], Awaitable[None]]
+    """Brings what is told of the request up to date after a release."""
 
     async def release(self, settle: Settle) -> None:
         """Gives everything back, but for what has left the window by itself. Raises StorageError."""
@@ -39,14 +37,13 @@ class Hold:
             self.policy.refund(self.ticket)
 
 
-async def settle_holds(
-    state: MutableMapping[str, Any], response: Response | None, settle: Settle, logger: logging.Logger
-) -> None:
+async def settle_holds(record: Record, response: Response | None, settle: Settle, logger: logging.Logger) -> None:
     """Asks about the response what is to be kept, once for every hold of the request, and releases the others.
 
     What nobody can answer is kept: there was no response, or the callable failed.
     """
-    holds: list[Hold] = state.pop(HOLDS, [])
+    holds: list[Hold] = record.holds or []
+    record.holds = None
     for hold in holds if response is not None else []:
         group = hold.charges[0].group
         assert group.read_deduct is not None
@@ -60,7 +57,7 @@ async def settle_holds(
             continue
         try:
             await hold.release(settle)
-            await hold.refresh(state, hold, settle)
+            await hold.refresh(record, hold, settle)
         except StorageError as error:
             logger.warning("what a response gives back stays deducted: %s", error)
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 from ._callables import Settle, settle_blocking
 from ._charges import Charge, costs_of, held_parts, keys_of
-from ._holds import HOLDS, Hold
+from ._holds import Hold
+from ._record import Record
 from ._redis_storage import RedisPolicy, RedisStorage, RedisTicket
 from .decision import Essentials
 
-Refresh = Callable[[MutableMapping[str, Any], Hold, Settle], Awaitable[None]]
+Refresh = Callable[[Record, Hold, Settle], Awaitable[None]]
 
 
 async def take_remotely(
-    storage: RedisStorage, charges: Sequence[Charge], settle: Settle, state: MutableMapping[str, Any], refresh: Refresh
+    storage: RedisStorage, charges: Sequence[Charge], settle: Settle, record: Record, refresh: Refresh
 ) -> tuple[Charge, Essentials]:
     """Takes all of the charges in one round trip, or none; says about which there is least, or too little.
 
-    What depends on the response is held in the state until that is known. Raises StorageError.
+    What depends on the response is held in the record until that is known. Raises StorageError.
     """
     policy = policy_of(storage, charges)
     keys, costs = keys_of(charges), costs_of(charges)
@@ -32,7 +32,7 @@ async def take_remotely(
     else:
         essentials, ticket = await policy.reserve_async(keys, costs)
     if ticket is not None:
-        state.setdefault(HOLDS, []).extend(_holds(storage, charges, keys, ticket, refresh))
+        record.holds = [*(record.holds or ()), *_holds(storage, charges, keys, ticket, refresh)]
     return charges[essentials[1]], essentials
 
 

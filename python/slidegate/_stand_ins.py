@@ -8,7 +8,8 @@ from typing import Any
 
 from starlette.requests import HTTPConnection
 
-from ._views import COMPLETE, VIEW, Ahead, state_of
+from ._record import COMPLETE, VIEW
+from ._views import Ahead
 
 STOCK_CLIENT: Any = vars(HTTPConnection)["client"]
 """Where it is the `client` of a request's class, the scope says the same, sooner."""
@@ -30,11 +31,6 @@ def standing(request: Any) -> Any:
         return request
     kept = getattr(request, "__dict__", {}).get(_KEPT)
     return kept if isinstance(kept, StandIn) else StandIn(request)
-
-
-def state_in(request: Any) -> MutableMapping[str, Any]:
-    """What `request.state` keeps its attributes in."""
-    return state_of(standing(request).scope)
 
 
 class StandIn:

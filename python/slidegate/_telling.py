@@ -5,7 +5,8 @@ from __future__ import annotations
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ._views import TOLD_BY, VIEW, state_of
+from ._record import close, enter
+from ._views import view_of
 
 
 class Telling:
@@ -18,14 +19,18 @@ class Telling:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        # Made here, so that middleware that passes on a copy of the scope has the same one in it.
-        state = state_of(scope)
+        # Known from here on, so that a copy of the scope that middleware hands on has the same record in it.
+        record, is_own = enter(scope, self)
 
         async def send_told(message: Message) -> None:
-            limiter = state.get(TOLD_BY) if message["type"] == "http.response.start" else None
+            limiter = record.told_by if message["type"] == "http.response.start" else None
             if limiter is not None:
                 headers = MutableHeaders(raw=list(message.get("headers", ())))
-                message["headers"] = limiter._inject_asgi_headers(headers, state.get(VIEW)).raw
+                message["headers"] = limiter._inject_asgi_headers(headers, view_of(record)).raw
             await send(message)
 
-        await self.app(scope, receive, send_told)
+        try:
+            await self.app(scope, receive, send_told)
+        finally:
+            if is_own:
+                close(record)

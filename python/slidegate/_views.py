@@ -1,4 +1,4 @@
-"""What a request's state keeps of the limits that were checked for it."""
+"""What is kept of the limits that were checked for a request."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from limits import RateLimitItem
 
+from ._record import VIEW, Mark, Record, known_of, state_of
 from .decision import Decision, Essentials
 from .wrappers import Limit
-
-VIEW = "view_rate_limit"
-COMPLETE = "_rate_limiting_complete"
-TAKEN = "_slidegate_taken"
-TOLD_BY = "_slidegate_told_by"
 
 CurrentLimitLike: TypeAlias = tuple[RateLimitItem, list[str]]
 """What `request.state.view_rate_limit` holds: a limit, and the key and the scope that it counts."""
@@ -49,7 +45,7 @@ class CurrentLimit(tuple[RateLimitItem, list[str]]):
 
 
 @dataclass(frozen=True, slots=True)
-class Ahead:
+class Ahead(Mark):
     """What `_rate_limiting_complete` is when only plans that are ahead were checked, by these limiters: not true."""
 
     owners: tuple[object, ...]
@@ -58,27 +54,19 @@ class Ahead:
         return False
 
 
-def state_of(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """What `request.state` of this scope keeps its attributes in."""
-    state: MutableMapping[str, Any] | None = scope.get("state")
-    if state is None:
-        state = scope["state"] = {}
-    return state
-
-
 def untouched(limits: Iterable[Limit], scope: str) -> Decision:
     """What is said where nothing limits: all is left, of the smallest."""
     item = min(limits, key=lambda each: each.limit.amount).limit
     return Decision.of((True, 0, item.amount, 0, 0), item, "", scope)
 
 
-def told_of(state: MutableMapping[str, Any], owner: object, view: CurrentLimit) -> CurrentLimit:
+def told_of(record: Record, owner: object, view: CurrentLimit) -> CurrentLimit:
     """What to tell of a request after one more decision: a refusal, else the decision with the least left.
 
     Where nothing but decorators and middleware have decided, it is the last one.
     """
-    before = state.get(VIEW)
-    if state.get(TOLD_BY) is not owner or not isinstance(before, CurrentLimit):
+    before = view_of(record)
+    if record.told_by is not owner or not isinstance(before, CurrentLimit):
         return view
     is_scarcer = not view.essentials[0] or view.essentials[2] <= before.essentials[2]
     chosen, other = (view, before) if is_scarcer else (before, view)
@@ -87,3 +75,20 @@ def told_of(state: MutableMapping[str, Any], owner: object, view: CurrentLimit) 
     told.essentials = chosen.essentials
     told.policies = (*chosen.policies, *(each for each in other.policies if (each.name, each.item) not in known))
     return told
+
+
+def view_in(scope: MutableMapping[str, Any]) -> Any:
+    """What is to be told of the limits of the request with this scope; None when there is nothing."""
+    record = known_of(scope)
+    return _told(state_of(scope), None if record is None else record.view)
+
+
+def view_of(record: Record) -> Any:
+    """What is to be told of the limits of a request; None when there is nothing."""
+    return _told(record.state, record.view)
+
+
+def _told(state: MutableMapping[str, Any], mine: Any) -> Any:
+    said = state.get(VIEW, mine)
+    # What is like ours, and is not, is of another request that has the same state; all else programs have put there.
+    return mine if isinstance(said, CurrentLimit) else said

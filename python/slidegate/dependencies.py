@@ -15,8 +15,8 @@ from ._dependants import limiter_for
 from ._identity import Identity, KeyFunction, name_of, nobody
 from ._on_error import require_on_error
 from ._parameters import resolved_signature
+from ._record import record_of
 from ._start_up import watch_start_up
-from ._views import state_of
 from .decision import Decision
 from .errors import ConfigurationError, RateLimitExceeded, StorageOut, as_of_websocket
 from .notation import warn_of_amounts
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate", "RateLimit"]
 
-_INJECTED = "_slidegate_injected"
 _UNSET: Any = object()
 
 
@@ -188,7 +187,8 @@ class RateLimit:
     def inject(self, connection: HTTPConnection, given: Mapping[str, Any]) -> None:
         """Keeps for the request what was injected."""
         if given:
-            state_of(connection.scope).setdefault(_INJECTED, {})[id(self)] = given
+            record = record_of(connection)
+            record.injected = {**(record.injected or {}), id(self): given}
 
     def _group(self, limits: Any, key: Any, strategy: Any, cost: Any) -> LimitGroup:
         message, exempt_when = self._options
@@ -258,7 +258,7 @@ class _Injected(Identity):
         self.told = f"what {name_of(dependency)} returns" if dependency is not None else "what was given"
 
     def __call__(self, request: HTTPConnection) -> Any:
-        return state_of(request.scope)[_INJECTED][self._of][self._what]
+        return record_of(request).injected[self._of][self._what]
 
 
 def _given(limits: object, key: object, cost: object) -> dict[str, Any]:

@@ -19,11 +19,11 @@ from ._check import Check
 from ._fast import Answer, Quick
 from ._guard import Guard
 from ._handler import _rate_limit_exceeded_handler
-from ._holds import LEFT_TO_MIDDLEWARE
+from ._record import Record, close, done_of, enter, record_of
 from ._route_internals import router_of
 from ._routes import endpoint_among
 from ._shortcut import Known, Memory, Shortcut
-from ._views import COMPLETE, VIEW, state_of
+from ._views import view_in, view_of
 from .errors import ConfigurationError, RateLimitExceeded
 from .extension import Limiter
 
@@ -49,6 +49,7 @@ class SlowAPIMiddleware:
         self.app = app
         self._limiter = limiter
         self._guard: Guard | None = None
+        self._alone = (self,)
         self._shortcut = Shortcut()
         self._dispatching: ASGIApp | None = None
         if dispatch is not None:
@@ -64,8 +65,14 @@ class SlowAPIMiddleware:
         guard, check, quick, tell = known
         if quick is not None:
             answer = quick.take(scope)
-            if answer is None:
-                await self.app(scope, receive, send if tell is None else tell(send, scope))
+            if type(answer) is Record:
+                entered = answer.entered
+                answer.entered = self._alone if entered is None else (*entered, self)
+                try:
+                    await self.app(scope, receive, send if tell is None else tell(send, scope))
+                finally:
+                    if entered is None:
+                        close(answer)
             else:
                 await self._checked(guard, _resumed(quick, answer), scope, receive, send)
         elif check is not None:
@@ -94,6 +101,16 @@ class SlowAPIMiddleware:
         await self._checked(guard, check, scope, receive, send)
 
     async def _checked(self, guard: Guard, check: Check | None, scope: Scope, receive: Receive, send: Send) -> None:
+        record, is_own = enter(scope, self)
+        try:
+            await self._decided(record, guard, check, scope, receive, send)
+        finally:
+            if is_own:
+                close(record)
+
+    async def _decided(
+        self, record: Record, guard: Guard, check: Check | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         if check is not None:
             request = Request(scope, receive, send)
             try:
@@ -105,7 +122,7 @@ class SlowAPIMiddleware:
                 await response(scope, receive, send)
                 return
         if guard.limiter._plans.is_holding:
-            await self._held(guard, check is not None, scope, receive, send)
+            await self._held(record, guard, check is not None, scope, receive, send)
         elif check is None or not guard.limiter._headers_enabled:
             await self.app(scope, receive, send)
         else:
@@ -124,6 +141,14 @@ class SlowAPIMiddleware:
             if self._is_switched_off(request.scope):
                 return await call_next(request)
             guard = self._guard_for(request.scope)
+        record, is_own = enter(request.scope, self)
+        try:
+            return await self._dispatched(guard, request, call_next)
+        finally:
+            if is_own:
+                close(record)
+
+    async def _dispatched(self, guard: Guard, request: Request, call_next: RequestResponseEndpoint) -> Response:
         limiter = guard.limiter
         check = _check_for(guard, request.scope) if limiter.enabled else None
         if check is None:
@@ -135,26 +160,28 @@ class SlowAPIMiddleware:
         except Exception as error:
             return await _response_to(error, request, guard.app)
         response = await call_next(request)
-        return limiter._inject_headers(response, state_of(request.scope).get(VIEW))
+        return limiter._inject_headers(response, view_in(request.scope))
 
-    async def _held(self, guard: Guard, is_told: bool, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _held(
+        self, record: Record, guard: Guard, is_told: bool, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         # What is held for the request, here or by a decorator, is settled when the response is known.
-        limiter, state = guard.limiter, state_of(scope)
-        state[LEFT_TO_MIDDLEWARE] = True
+        limiter = guard.limiter
+        record.is_held_by_middleware = True
 
         async def send_settled(message: Message) -> None:
             if message["type"] == "http.response.start":
                 response = Response(status_code=message["status"])
                 response.raw_headers = list(message.get("headers", ()))
-                await limiter._checker.settle(state, response, settle)
-                if is_told or VIEW in state:
+                await limiter._checker.settle(record, response, settle)
+                if is_told or view_of(record) is not None:
                     guard.add_headers(scope, message)
             await send(message)
 
         try:
             await self.app(scope, receive, send_settled)
         except Exception:
-            await limiter._checker.settle(state, Response(status_code=500), settle)
+            await limiter._checker.settle(record, Response(status_code=500), settle)
             raise
 
     def _limiter_for(self, scope: Scope) -> Any:
@@ -230,7 +257,7 @@ async def async_check_limits(
 
 
 def _checked(limiter: Limiter, request: Request, handler: Callable[..., Any] | None) -> tuple[Exception | None, bool]:
-    if not limiter._auto_check or state_of(request.scope).get(COMPLETE):
+    if not limiter._auto_check or done_of(record_of(request)):
         return None, False
     try:
         limiter._check_request_limit(request, handler, True)
@@ -261,7 +288,7 @@ def _check_for(guard: Guard, scope: Scope, memory: Memory | None = None) -> Chec
         return None
 
     async def check(request: HTTPConnection) -> None:
-        if limiter._auto_check and not state_of(request.scope).get(COMPLETE):
+        if limiter._auto_check and not done_of(record_of(request)):
             count: Callable[..., Any] = limiter._check_request_limit
             made = count(request, handler, True)
             if inspect.isawaitable(made):

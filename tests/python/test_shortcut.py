@@ -18,7 +18,7 @@ from starlette.routing import Route
 import slidegate.middleware
 from slidegate import Limiter
 from slidegate._core import Limiter as Engine
-from slidegate._core import Quota, shortcut, taker, teller
+from slidegate._core import Quota, Record, shortcut, taker, teller
 from slidegate._guard import Guard
 from slidegate.middleware import SlowAPIMiddleware
 
@@ -319,15 +319,19 @@ def take_of(**options: Any) -> Callable[..., Any]:
 def test_a_taker_leaves_in_the_state_what_the_general_way_does() -> None:
     take = take_of()
     first: dict[str, Any] = {**HTTP}
-    assert take(first) is None
+    record = take(first)
+    assert type(record) is Record
+    assert (record.scope is first, record.done, record.view) == (True, "done", first["state"]["view_rate_limit"])
     assert first["state"] == {"view_rate_limit": ("item", ["192.0.2.1", "/"]), "_rate_limiting_complete": "done"}
     second: dict[str, Any] = {**HTTP, "state": {"own": 1}}
-    assert take(second) is None
+    request = Request(second)
+    assert take(request, "192.0.2.1") is None
+    assert (second["_slidegate"].holder(), second["_slidegate"].scope) == (request, None)
     assert second["state"]["own"] == 1
     third: dict[str, Any] = {**HTTP}
     essentials, key, label = take(third)
     assert (essentials[0], key, label, "state" in third) == (False, "192.0.2.1", "/", False)
-    assert take({**HTTP, "path": "/other"}) is None, "counted apart"
+    assert type(take({**HTTP, "path": "/other"})) is Record, "counted apart"
 
 
 @pytest.mark.parametrize(
@@ -342,6 +346,8 @@ def test_a_taker_leaves_in_the_state_what_the_general_way_does() -> None:
         ({"path": "/\n"}, ()),
         ({"state": {"_rate_limiting_complete": True}}, ()),
         ({"state": 7}, ()),
+        ({"_slidegate": 7}, ()),
+        ({"_slidegate": Record()}, ()),
         ({}, ("",)),
         ({}, (None,)),
         ({}, (b"bytes",)),
@@ -358,7 +364,7 @@ def test_a_taker_leaves_the_unusual_alone(changes: Any, arguments: Any) -> None:
 def test_a_taker_exempts_and_labels_and_prefixes() -> None:
     assert take_of(exempt={"name"})({**HTTP}) == ()
     scope: dict[str, Any] = {**HTTP}
-    assert take_of(labels=("shared",), prefix="app")(scope, "user\ud800") is None
+    assert take_of(labels=("shared",), prefix="app")(Request(scope), "user\ud800") is None
     assert scope["state"]["view_rate_limit"] == ("item", ["app", "user\ud800", "shared"])
     for wrong in ({"view": int}, {"view": 7}, {"labels": ()}, {"labels": ["x"]}):
         with pytest.raises(TypeError):
@@ -373,6 +379,7 @@ def test_a_taker_holds_what_a_faked_time_takes_out_of_the_scope(monkeypatch: pyt
     def fill() -> dict[str, Any]:
         # Strings and a state that nobody else holds.
         own = {"path": "".join([*"/path"]), "client": ("".join([*"192.0.2.1"]), 1), "state": {}}
+        scope.clear()
         scope.update(HTTP, **own)
         return scope
 
@@ -384,9 +391,9 @@ def test_a_taker_holds_what_a_faked_time_takes_out_of_the_scope(monkeypatch: pyt
 
     monkeypatch.setattr(time, "time", fake)
     state = fill()["state"]
-    assert take(scope) is None
+    assert type(take(scope)) is Record
     assert state["view_rate_limit"] == ("item", ["192.0.2.1", "/path"])
-    assert take(fill()) is None
+    assert type(take(fill())) is Record
     assert take(fill())[1:] == ("192.0.2.1", "/path")
 
 
@@ -407,8 +414,12 @@ def test_a_teller_hands_on_what_is_not_its_own() -> None:
     for other in ({"type": "http.response.body"}, {}, None, 7):
         around(send, {})(other)  # type: ignore[arg-type]
     assert len(handed_on) == len(unusual)
+    record, view = Record(), ("item", [])
+    around(send, {"state": {"view_rate_limit": view}, "_slidegate": record})(start)
+    assert len(handed_on) == len(unusual) + 1, "of another request that has the same state"
+    record.view = view
     with pytest.raises(AttributeError):
-        around(send, {"state": {"view_rate_limit": ("item", [])}})(start)
+        around(send, {"state": {"view_rate_limit": view}, "_slidegate": record})(start)
     with pytest.raises(TypeError):
         around(send)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
