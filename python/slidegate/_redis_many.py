@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from ._redis_options import Options
+from ._redis_tls import tls_of
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _FORMS = {
 
 def parse_many(scheme: str, rest: str, more: Mapping[str, Any], logger: logging.Logger | None) -> RedisTarget:
     """What comes of the part after the scheme. Raises ConfigurationError, which does not repeat the credentials."""
-    from ._redis_uri import RedisTarget, database_in
+    from ._redis_uri import RedisTarget, database_of
 
     if "#" in rest:
         raise ConfigurationError(f"storage_uri: {scheme}:// takes no '#...'; write %23 for a # in a name or password")
@@ -42,11 +43,11 @@ def parse_many(scheme: str, rest: str, more: Mapping[str, Any], logger: logging.
         raise ConfigurationError(f"storage_uri: {scheme}:// has a user without a password; {_FORMS[scheme]}")
     addresses = tuple(_address(scheme, each) for each in hosts.split(","))
     has_tls = options.truth("tls", default=False)
-    tls = options.tls() if has_tls else None
+    tls = tls_of(options) if has_tls else None
     common = {**options.common(), "tls": tls, "server_name": options.text("server_name")}
     credentials_of_servers: dict[str, Any] = {"username": username, "password": password}
     if scheme == "redis+cluster":
-        if path.strip("/") not in ("", "0"):
+        if path.strip("/") not in ("", "0") or options.text("database") not in (None, "0"):
             raise ConfigurationError(f"storage_uri: a cluster has no databases; {_FORMS[scheme]}")
         return RedisTarget(addresses[0], seeds=addresses, **credentials_of_servers, **common)
     service, _, database = path.partition("/")
@@ -56,7 +57,7 @@ def parse_many(scheme: str, rest: str, more: Mapping[str, Any], logger: logging.
     own: dict[str, Any] = {"username": options.text("sentinel_username"), "password": options.text("sentinel_password")}
     return RedisTarget(
         addresses[0],
-        database=database_in(scheme, f"/{database}"),
+        database=database_of(options, scheme, database),
         sentinels=tuple(RedisTarget(each, **own, **common) for each in addresses),
         service=service,
         **credentials_of_servers,

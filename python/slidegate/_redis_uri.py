@@ -11,7 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 from ._redis_many import MANY, parse_many
 from ._redis_options import Options
-from ._schemes import REDIS_SCHEMES
+from ._redis_tls import tls_of
+from ._schemes import REDIS_SCHEMES, redis_scheme
 from .errors import ConfigurationError
 
 Address: TypeAlias = tuple[str, int] | str
@@ -81,10 +82,11 @@ def parse_redis_uri(uri: str, more: Mapping[str, Any] = {}, logger: logging.Logg
     - redis+sentinel://[[user]:password@]host[:port],host[:port].../service[/database]
     - redis+cluster://[[user]:password@]host[:port],host[:port]...
 
-    `more` are options beside those of the URI, also under the names that redis-py has for them. Raises
-    ConfigurationError, which does not repeat the credentials.
+    "valkey" means "redis" in all of them, and unix:// is redis+unix://. `more` are options beside those of the URI;
+    those of redis-py are taken in both places. Raises ConfigurationError, which does not repeat the credentials.
     """
-    scheme, separator, rest = uri.removeprefix("async+").partition("://")
+    written, separator, rest = uri.removeprefix("async+").partition("://")
+    scheme = redis_scheme(written)
     if scheme not in REDIS_SCHEMES or not separator:
         raise ConfigurationError(f"storage_uri: {scheme!r} is no Redis URI; there are {', '.join(REDIS_SCHEMES)}")
     if scheme in MANY:
@@ -97,7 +99,7 @@ def parse_redis_uri(uri: str, more: Mapping[str, Any] = {}, logger: logging.Logg
     if parts.fragment:
         raise ConfigurationError(f"storage_uri: {scheme}:// takes no '#...'; write %23 for a # in a name or password")
     is_unix = scheme == "redis+unix"
-    options = Options(scheme, parts.query, more, ("database",) if is_unix or "db" in more else (), logger)
+    options = Options(scheme, parts.query, more, ("database",) if is_unix else (), logger)
     if is_unix:
         if parts.hostname or port or not parts.path.strip("/"):
             raise ConfigurationError(f"storage_uri: redis+unix:// names the path of a socket; {_form(scheme)}")
@@ -105,7 +107,7 @@ def parse_redis_uri(uri: str, more: Mapping[str, Any] = {}, logger: logging.Logg
         database = options.number("database", 0, 1 << 31)
     else:
         address = (parts.hostname or "localhost", port or _DEFAULT_PORT)
-        database = database_in(scheme, parts.path) or options.number("database", 0, 1 << 31)
+        database = database_of(options, scheme, parts.path)
     username = unquote(parts.username) if parts.username else options.text("username")
     password = unquote(parts.password) if parts.password is not None else options.text("password")
     if username and password is None:
@@ -115,19 +117,23 @@ def parse_redis_uri(uri: str, more: Mapping[str, Any] = {}, logger: logging.Logg
         username=username,
         password=password,
         database=database,
-        tls=options.tls() if scheme == "rediss" else None,
+        tls=tls_of(options) if scheme == "rediss" else None,
         server_name=options.text("server_name") if scheme == "rediss" else None,
         **options.common(),
     )
 
 
-def database_in(scheme: str, path: str) -> int:
+def database_of(options: Options, scheme: str, path: str) -> int:
+    """The one that the path or an option names."""
     number = path.removeprefix("/")
+    named = options.number("database", 0, 1 << 31)
     if not number:
-        return 0
+        return named
     if not (number.isascii() and number.isdigit() and int(number) < 1 << 31):
         raise ConfigurationError(f"storage_uri: the database of {scheme}:// is a whole number, not {number!r}")
-    return int(number)
+    if int(number) and named and int(number) != named:
+        raise ConfigurationError(f"storage_uri: the database of {scheme}:// is {number} and {named}; name one")
+    return int(number) or named
 
 
 def _form(scheme: str) -> str:

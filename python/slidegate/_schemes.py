@@ -9,11 +9,24 @@ import limits.storage
 
 REDIS_SCHEMES = ("redis", "rediss", "redis+unix", "redis+sentinel", "redis+cluster")
 _OWN_SCHEMES = ("memory", "shared", "file", *REDIS_SCHEMES)
+_OTHER_NAMES = {
+    "valkey": "redis",
+    "valkeys": "rediss",
+    "valkey+unix": "redis+unix",
+    "valkey+sentinel": "redis+sentinel",
+    "valkey+cluster": "redis+cluster",
+    "unix": "redis+unix",
+}
+
+
+def redis_scheme(written: str) -> str:
+    """The one of `REDIS_SCHEMES` that has another name, too; others as they are written."""
+    return _OTHER_NAMES.get(written, written)
 
 
 def is_redis(uri: str | None) -> bool:
-    """Whether a storage is a Redis server. "async+" in front of the scheme changes nothing."""
-    return _scheme_of(uri) in REDIS_SCHEMES
+    """Whether a storage is a Redis or Valkey server. "async+" in front of the scheme changes nothing."""
+    return redis_scheme(_scheme_of(uri)) in REDIS_SCHEMES
 
 
 def is_bridged(uri: str | None) -> bool:

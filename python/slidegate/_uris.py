@@ -7,7 +7,7 @@ import sys
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from ._schemes import REDIS_SCHEMES, bridged_schemes
+from ._schemes import REDIS_SCHEMES, bridged_schemes, redis_scheme
 from .errors import ConfigurationError
 
 _EXAMPLES = {
@@ -31,17 +31,30 @@ class StorageUri(NamedTuple):
 
 def storage_uri(text: str) -> StorageUri:
     """Raises ConfigurationError for schemes that there are not, and for places and options that cannot be."""
-    if "://" not in text or (scheme := text.partition("://")[0]) not in _EXAMPLES:
+    if "://" not in text:
+        raise ConfigurationError(_without_scheme(text))
+    if (scheme := text.partition("://")[0]) not in _EXAMPLES:
         known = ", ".join([*SUPPORTED, *bridged_schemes()])
-        raise ConfigurationError(
-            f"storage_uri: there is no storage {text.partition('://')[0] + '://'!r}; supported: {known}"
-        )
+        raise ConfigurationError(f"storage_uri: there is no storage {scheme + '://'!r}; supported: {known}")
     parts = urlsplit(text)
     options = _options_of(text, scheme, parts)
     size = options.get("size")
     return StorageUri(
         scheme, _place_of(text, scheme, parts), None if size is None else bytes_in(size), options.get("on_damage")
     )
+
+
+def _without_scheme(text: str) -> str:
+    # What stands before an @ may be a password.
+    credentials, at, place = text.rpartition("@")
+    if redis_scheme(text.rstrip(":/")) in (*_EXAMPLES, *REDIS_SCHEMES):
+        advice = f"did you mean {text.rstrip(':/')}://?"
+    elif re.fullmatch(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/\d*)?", place):
+        user = "user:password@" if credentials else ""
+        advice = f"did you mean redis://{user}{place}?"
+    else:
+        advice = f"it begins with one of {', '.join([*SUPPORTED, *bridged_schemes()])}"
+    return f"storage_uri: there is no :// in {f'...{at}{place}' if credentials else text!r}; {advice}"
 
 
 def bytes_in(size: object) -> int:

@@ -23,12 +23,12 @@ def make_certificates(directory: Path) -> Path:
     return directory
 
 
-def serve(certificates: Path, directory: Path, auth_clients: str) -> tuple[RedisServer, int]:
+def serve(certificates: Path, directory: Path, auth_clients: str, *more: str) -> tuple[RedisServer, int]:
     """A server that shows "server.pem", and the port where it does."""
     port = free_port()
     files = ("--tls-cert-file", "server.pem", "--tls-key-file", "server.key", "--tls-ca-cert-file", "ca.pem")
     options = [str(certificates / each) if not each.startswith("--") else each for each in files]
-    server = RedisServer(directory, "--tls-port", str(port), "--tls-auth-clients", auth_clients, *options)
+    server = RedisServer(directory, "--tls-port", str(port), "--tls-auth-clients", auth_clients, *options, *more)
     return server, port
 
 

@@ -60,7 +60,7 @@ WRONG = {
     "redis://cache/-1": "whole number",
     "redis://cache#1": "%23",
     "redis://gate@cache": "user without a password",
-    "redis://cache?timeout=3": "no option 'timeout'; it has connect_timeout_ms, command_timeout_ms, deny_cache_ms",
+    "redis://cache?timeouts=3": "no option 'timeouts'; it has connect_timeout_ms, command_timeout_ms, deny_cache_ms",
     "redis://cache?database=3": "no option 'database'",
     "redis://cache?ca_file=/x": "needs rediss://",
     "redis://cache?connect_timeout_ms=0": "from 1 to 60000, not '0'",
