@@ -203,18 +203,19 @@ void bind_policy(py::module_& module) {
     forbid_new(policy);
 }
 
-// A quota and a scope, and perhaps a name.
+// A quota and a scope, and perhaps a name, and whether a request has made it.
 Rule rule_of(py::handle rule) {
     try {
         const auto parts = py::cast<std::vector<py::object>>(rule);
-        if (parts.size() == 2 || parts.size() == 3) {
+        if (parts.size() >= 2 && parts.size() <= 4) {
             return {py::cast<Quota>(parts[0]), py::cast<std::string>(parts[1]),
-                    parts.size() == 3 ? py::cast<std::string>(parts[2]) : std::string()};
+                    parts.size() > 2 ? py::cast<std::string>(parts[2]) : std::string(),
+                    parts.size() > 3 && py::cast<bool>(parts[3]) ? Origin::request : Origin::declared};
         }
     } catch (const py::cast_error&) {
         // Said below.
     }
-    throw py::type_error("a rule is a quota and a scope, and perhaps a name");
+    throw py::type_error("a rule is a quota and a scope, and perhaps a name, and whether a request has made it");
 }
 
 // (index, quota, scope, whether that is whole, admitted, refused, name)

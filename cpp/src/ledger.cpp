@@ -87,6 +87,25 @@ std::optional<RuleCounts> read(const LedgerRule& rule) {
     }
 }
 
+// Whether an entry is that of a rule; waits for whoever is writing it.
+bool is_of(const LedgerRule& rule, std::uint64_t fingerprint) noexcept {
+    std::uint64_t state = rule.state.load(std::memory_order_acquire);  // (1)
+    for (int i = 0; state == LedgerRule::kBegun && i < kPatience; ++i) {
+        state = rule.state.load(std::memory_order_acquire);  // (1)
+    }
+    return state == LedgerRule::kWritten && rule.fingerprint.load(std::memory_order_relaxed) == fingerprint;
+}
+
+// Entries are taken in order, so that the first free one is behind all others.
+LedgerRule* find(LedgerRule* first, LedgerRule* last, std::uint64_t fingerprint) noexcept {
+    for (; first != last && first->state.load(std::memory_order_relaxed) != LedgerRule::kFree; ++first) {
+        if (is_of(*first, fingerprint)) {
+            return first;
+        }
+    }
+    return nullptr;
+}
+
 }  // namespace
 
 void LedgerRule::count(bool is_admitted) noexcept {
@@ -94,28 +113,34 @@ void LedgerRule::count(bool is_admitted) noexcept {
     (is_admitted ? tally.admitted : tally.refused).fetch_add(1, std::memory_order_relaxed);
 }
 
-LedgerRule* Ledger::enter(const Quota& quota, std::string_view scope, std::string_view name) noexcept {
+LedgerRule* Ledger::enter(const Quota& quota, std::string_view scope, std::string_view name, Origin origin) noexcept {
     const std::uint64_t fingerprint = fingerprint_of(quota, scope, name);
-    for (LedgerRule& rule : rules) {
-        std::uint64_t state = rule.state.load(std::memory_order_acquire);  // (1)
+    LedgerRule* const of_requests = rules + kLedgerRules - kRequestRules;
+    // Both parts, as a rule may be declared and made by a request, too.
+    if (LedgerRule* const known = find(of_requests, rules + kLedgerRules, fingerprint)) {
+        return known;
+    }
+    LedgerRule* const first = origin == Origin::request ? of_requests : rules;
+    if (LedgerRule* const known = find(rules, first, fingerprint)) {
+        return known;
+    }
+    for (LedgerRule* rule = first; rule != rules + kLedgerRules; ++rule) {
+        std::uint64_t state = rule->state.load(std::memory_order_acquire);  // (1)
         if (state == LedgerRule::kFree &&
-            rule.state.compare_exchange_strong(state, LedgerRule::kBegun, std::memory_order_acquire)) {
-            rule.fingerprint.store(fingerprint, std::memory_order_relaxed);
-            rule.amount.store(quota.amount(), std::memory_order_relaxed);
-            rule.window.store(static_cast<std::uint64_t>(quota.window()), std::memory_order_relaxed);
-            rule.strategy.store(static_cast<std::uint64_t>(quota.strategy()), std::memory_order_relaxed);
-            rule.scope_size.store(scope.size(), std::memory_order_relaxed);
-            rule.name_size.store(name.size(), std::memory_order_relaxed);
-            store(scope, rule.scope, LedgerRule::kScopeWords);
-            store(name, rule.name, LedgerRule::kNameWords);
-            rule.state.store(LedgerRule::kWritten, std::memory_order_release);  // (2)
-            return &rule;
+            rule->state.compare_exchange_strong(state, LedgerRule::kBegun, std::memory_order_acquire)) {
+            rule->fingerprint.store(fingerprint, std::memory_order_relaxed);
+            rule->amount.store(quota.amount(), std::memory_order_relaxed);
+            rule->window.store(static_cast<std::uint64_t>(quota.window()), std::memory_order_relaxed);
+            rule->strategy.store(static_cast<std::uint64_t>(quota.strategy()), std::memory_order_relaxed);
+            rule->scope_size.store(scope.size(), std::memory_order_relaxed);
+            rule->name_size.store(name.size(), std::memory_order_relaxed);
+            store(scope, rule->scope, LedgerRule::kScopeWords);
+            store(name, rule->name, LedgerRule::kNameWords);
+            rule->state.store(LedgerRule::kWritten, std::memory_order_release);  // (2)
+            return rule;
         }
-        for (int i = 0; state == LedgerRule::kBegun && i < kPatience; ++i) {
-            state = rule.state.load(std::memory_order_acquire);  // (1)
-        }
-        if (state == LedgerRule::kWritten && rule.fingerprint.load(std::memory_order_relaxed) == fingerprint) {
-            return &rule;
+        if (is_of(*rule, fingerprint)) {
+            return rule;
         }
     }
     return nullptr;

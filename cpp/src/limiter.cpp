@@ -181,7 +181,7 @@ Policy::Policy(std::shared_ptr<Limiter::State> state, const std::vector<Rule>& r
                               std::to_string(rules.size()));
     }
     gauges_.reserve(rules.size());
-    for (const auto& [quota, scope, name] : rules) {
+    for (const auto& [quota, scope, name, origin] : rules) {
         Hasher prefix(state_->segment->secret());
         prefix.word(scope.size());
         for (std::size_t i = 0; i < scope.size(); i += 8) {
@@ -195,7 +195,7 @@ Policy::Policy(std::shared_ptr<Limiter::State> state, const std::vector<Rule>& r
         const std::uint32_t arena = class_of(quota.amount(), quota.strategy());
         gauges_.push_back({quota, arena, Life::of(quota),
                            make_counter(quota.strategy(), quota.ticks(), quota.amount(), kCellClasses[arena]), prefix,
-                           state_->segment->ledger().enter(quota, scope, name)});
+                           state_->segment->ledger().enter(quota, scope, name, origin)});
     }
 }
 

@@ -12,6 +12,7 @@ from ._check import Checker
 from ._dependants import Served
 from ._identity import nobody
 from ._named import Mode, NamedLimits
+from ._places import short_name
 from ._views import untouched
 from .decision import Decision
 from .errors import ConfigurationError, RateLimitExceeded, StorageOut, as_of_websocket
@@ -20,6 +21,8 @@ from .wrappers import whole_cost
 if TYPE_CHECKING:
     from ._deciding import Deciding
     from ._plans import Plans
+
+_MOST_SHOWN = 100
 
 
 class ByHand:
@@ -142,7 +145,8 @@ class ByHand:
     def _asked(
         self, request: HTTPConnection | None, limits: str, key: object, cost: float, scope: str | None
     ) -> tuple[HTTPConnection, Plan, dict[int, Any]]:
-        where = f"check({limits!r})"
+        where = f"check({limits!r:.{_MOST_SHOWN}})"
+        scope = scope and short_name(scope)
         if request is None:
             if key is None or scope is None:
                 raise ConfigurationError(f"{where}: without a request it needs a key and a scope")

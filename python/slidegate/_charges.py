@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 
 from ._callables import Settle, qualified_name
 from ._core import Quota
-from ._places import KeyStyle, Place, counted_path, place_of, route_place
+from ._places import KeyStyle, Place, counted_path, place_of, route_place, short_name
 from .errors import ConfigurationError
 from .storage import Rule
 from .wrappers import Limit, LimitGroup, whole_cost
@@ -70,7 +70,7 @@ class Charge(NamedTuple):
     @property
     def rule(self) -> Rule:
         """What the engine counts by."""
-        return self.quota, self.place.rule_scope, self.limit.name or ""
+        return self.quota, self.place.rule_scope, self.limit.name or "", self.group.is_made_by_requests
 
     @property
     def counted_key(self) -> str:
@@ -179,7 +179,7 @@ class ChargeReader:
     def place(self, plan: Plan, path: str, scope: object, method: str | None = None) -> Place:
         """Where a limit counts: `scope` when it is shared, else the endpoint or the path, as configured."""
         if isinstance(scope, str) and scope:
-            return place_of(self.key_prefix, "shared", scope, method)
+            return place_of(self.key_prefix, "shared", short_name(scope), method)
         if plan.route:
             return route_place(self.key_prefix, plan.route, plan.endpoint)
         if self.is_by_path(plan, scope):

@@ -97,7 +97,10 @@ class Deciding:
     def _group(self, limits: str, key: Any, scope: str | None, where: str) -> LimitGroup:
         """A limit that somebody checks by hand."""
         options: tuple[Any, ...] = (False, None, None, None, 1, False)
-        return LimitGroup(limits, key, scope, *options, strategy=self._limiter._strategy, where=where)
+        group = LimitGroup(limits, key, scope, *options, strategy=self._limiter._strategy, where=where)
+        # A program may make them of what it was sent.
+        group.is_made_by_requests = True
+        return group
 
     def _served(self, scope: Scope, where: str) -> Served:
         served = self._routes.served(scope)

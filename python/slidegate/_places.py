@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 Kind: TypeAlias = Literal["url", "endpoint", "shared", "custom"]
 KeyStyle: TypeAlias = Literal["url", "endpoint"]
+
+_LONGEST_NAME = 256
+_KEPT_OF_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,32 @@ class Place:
 def joined(*parts: str) -> str:
     """The parts as one string that no other parts have."""
     return "".join(f"{len(part)}:{part}" for part in parts)
+
+
+class _ShortName(str):
+    """A name that was shortened, and is not to be again."""
+
+    __slots__ = ()
+
+
+def short_name(name: str) -> str:
+    """The name of a bucket, of a length that can be kept: the beginning and a digest of what is longer than that.
+
+    So is what has no UTF-8, which not every storage could tell. No two texts become the same.
+    """
+    if isinstance(name, _ShortName):
+        return name
+    if len(name) <= _LONGEST_NAME:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            pass
+        else:
+            return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    kept = name[:_KEPT_OF_NAME].encode("utf-8", "backslashreplace").decode()
+    # Longer than any name that is kept as it is.
+    return _ShortName(f"{kept.ljust(_KEPT_OF_NAME)}... {digest}")
 
 
 def counted_path(scope: Mapping[str, Any]) -> str:

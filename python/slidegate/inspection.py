@@ -159,10 +159,11 @@ class Inspection:
             recorded = "" if noted is None else text_of(noted[1])
             if path is None and recorded.endswith(key) and is_led(recorded.removesuffix(key)):
                 candidates.append(recorded)
-        for _, quota, scope, is_whole, *_ in self._engine.rules():
-            if is_whole:
-                for candidate in dict.fromkeys(candidates):
-                    yield quota, text_of(scope), candidate
+        # A rule of several names is there for each of them.
+        rules = [(quota, scope) for _, quota, scope, is_whole, *_ in self._engine.rules() if is_whole]
+        for quota, scope in dict.fromkeys(rules):
+            for candidate in dict.fromkeys(candidates):
+                yield quota, text_of(scope), candidate
 
 
 def rule_rows(engine: Limiter) -> list[RuleRow]:

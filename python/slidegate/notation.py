@@ -16,6 +16,7 @@ from .strategies import Strategy
 _EXAMPLES = 'write for example "10/minute", "5 per 2 hours" or "2/second; 100/day"'
 _INFINITE = re.compile(r"(?<![\w.])inf(?:inity)?(?!\w)(?P<window>\s*(?:/|per\b))?", re.IGNORECASE)
 _ABOVE_ANY = 1 << 64
+_MOST_CHARACTERS = 1024
 _MOST = (1 << 23) - 1
 _MOST_SLIDING = (1 << 20) - 1
 _GCRA_UNIT_NS = 64
@@ -54,7 +55,10 @@ def quota_of(item: RateLimitItem, strategy: Strategy, where: str) -> Quota:
 
 def _parsed(text: object, where: str) -> list[RateLimitItem]:
     if not isinstance(text, str):
-        raise ConfigurationError(f"{where}: {text!r} is not a limit; {_EXAMPLES}")
+        raise ConfigurationError(f"{where}: {text!r:.{_MOST_CHARACTERS}} is not a limit; {_EXAMPLES}")
+    if len(text) > _MOST_CHARACTERS:
+        # A request may have made it, and what is read of limits is kept.
+        raise ConfigurationError(f"{where}: {text[:100]!r}... is longer than limits are; {_EXAMPLES}")
     try:
         return parse_many(_INFINITE.sub(lambda found: f"{_ABOVE_ANY}{found['window'] or '/second'}", text))
     except ValueError as error:

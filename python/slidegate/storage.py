@@ -15,13 +15,15 @@ from .decision import NS_PER_S, Essentials
 from .errors import ConfigurationError, StorageError
 
 Key: TypeAlias = str | bytes
-Rule: TypeAlias = tuple[Quota, str] | tuple[Quota, str, str]
-"""A quota and a scope; and what people call the limit, which metrics tell of and no count depends on."""
+Rule: TypeAlias = tuple[Quota, str] | tuple[Quota, str, str] | tuple[Quota, str, str, bool]
+"""A quota and a scope; what people call the limit, and whether requests make it, with a scope or a quota of their own.
+Metrics tell of the latter two, and no count depends on them."""
 _Value = TypeVar("_Value", int, str)
 OnFull: TypeAlias = Literal["evict", "refuse", "admit"]
 OnError: TypeAlias = Literal["open", "closed", "local"]
 """What becomes of requests while a storage cannot be asked: to admit, to refuse with 503, to count in this process."""
 
+# Each takes about 1 KiB for a rule, as places shorten what is long.
 _POLICIES_KEPT = 4096
 
 

@@ -81,7 +81,8 @@ class LimitGroup:
     Immutable and so safe to share between threads: what a request brings is passed in. Every `read_...` is a callable
     ready to be called with the request (`read_limits` and `read_scope` with one thing more, `read_deduct` with the
     response), whatever the user's own one takes, and may return an awaitable. A group with a `name` can be configured;
-    what is shadow counts and logs and does not refuse. Raises ConfigurationError, beginning with `where`, for all that
+    what is shadow counts and logs and does not refuse; what requests make has a scope or limits that are not known
+    before. Raises ConfigurationError, beginning with `where`, for all that
     can be known to be wrong before the first request.
     """
 
@@ -146,6 +147,7 @@ class LimitGroup:
         else:
             self.limits = self._parse(limit_provider)
         users = (key_function, exempt_when, error_message, cost, scope, limit_provider, deduct_when)
+        self.is_made_by_requests = callable(scope) or callable(limit_provider)
         self.is_async = any(callable(each) and is_async(each) for each in users)
 
     def limits_named(self, given: object) -> tuple[Limit, ...]:

@@ -83,6 +83,26 @@ TEST_CASE("A full ledger has no entry for a new rule, and long scopes are cut of
     CHECK(ledger->enter({5, kSecond}, "") != nullptr);
 }
 
+TEST_CASE("Rules that requests make leave room for those that are declared, before and after them") {
+    const auto ledger = std::make_unique<Ledger>();
+    const auto made = [&](std::uint64_t amount) { return ledger->enter({amount, kSecond}, "", "", Origin::request); };
+    REQUIRE(ledger->enter({1'000, kSecond}, "before") != nullptr);
+    for (std::uint64_t amount = 1; amount <= kRequestRules; ++amount) {
+        REQUIRE(made(amount) != nullptr);
+    }
+    CHECK(made(kRequestRules + 1) == nullptr);
+    LedgerRule* const after = ledger->enter({1'000, kSecond}, "after");
+    REQUIRE(after != nullptr);
+    // One entry for one rule, whoever comes first.
+    CHECK(ledger->enter({1'000, kSecond}, "after", "", Origin::request) == after);
+    CHECK(ledger->enter({7, kSecond}, "") == made(7));
+    std::size_t declared = 2;
+    while (ledger->enter({2'000 + declared, kSecond}, "") != nullptr) {
+        ++declared;
+    }
+    CHECK(declared == kLedgerRules - kRequestRules);
+}
+
 TEST_CASE("Threads that enter the same rules lose no count") {
     const auto ledger = std::make_unique<Ledger>();
     constexpr int kThreads = 8;

@@ -12,6 +12,7 @@
 namespace slidegate {
 
 inline constexpr std::size_t kLedgerRules = 256;
+inline constexpr std::size_t kRequestRules = 128;
 inline constexpr std::size_t kLanes = 8;
 inline constexpr std::size_t kKeyNotes = 4096;
 
@@ -63,6 +64,9 @@ static_assert(sizeof(KeyNote) == 128);
 enum class Mishap : std::uint8_t { raised, passed, fell_back };
 inline constexpr std::size_t kMishaps = 3;
 
+/// Who makes a rule: a program, once and for all, or requests, with a scope or a quota of their own.
+enum class Origin : std::uint8_t { declared, request };
+
 struct RuleCounts {
     Quota quota;
     std::string scope;     ///< cut off when it was too long
@@ -85,9 +89,11 @@ struct Ledger {
     KeyNote notes[kKeyNotes];
     alignas(64) Word mishaps[kMishaps];
 
-    /// The entry of a rule, made when it has none; null when there is no room. May make a second one of a rule that somebody
-    /// else is writing.
-    [[nodiscard]] LedgerRule* enter(const Quota& quota, std::string_view scope, std::string_view name = {}) noexcept;
+    /// The entry of a rule, made when it has none; null when there is no room. Those that requests make have the last
+    /// kRequestRules entries and no others, so that they leave room for what is declared later. May make a second one of a
+    /// rule that somebody else is writing.
+    [[nodiscard]] LedgerRule* enter(const Quota& quota, std::string_view scope, std::string_view name = {},
+                                    Origin origin = Origin::declared) noexcept;
     /// All rules, with what each has counted, by index; nothing where there is none.
     [[nodiscard]] std::vector<std::optional<RuleCounts>> counts() const;
     /// Remembers a key, and forgets another, perhaps.

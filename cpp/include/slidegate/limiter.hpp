@@ -25,6 +25,7 @@ struct Rule {
     Quota quota;
     std::string scope;
     std::string name = {};  ///< what people call it; counts under the same cells, and in the ledger apart
+    Origin origin = Origin::declared;
 };
 
 struct Options {
