@@ -4,11 +4,12 @@
 #include <new>
 #include <vector>
 
-#include <hiredis/hiredis.h>
+#include "hiredis.hpp"
 
 namespace slidegate::redis {
 
 std::string format_command(std::span<const std::string_view> arguments) {
+    const Hiredis& library = hiredis();
     std::vector<const char*> starts;
     std::vector<std::size_t> lengths;
     starts.reserve(arguments.size());
@@ -19,11 +20,11 @@ std::string format_command(std::span<const std::string_view> arguments) {
     }
     char* bytes = nullptr;
     const auto length =
-        redisFormatCommandArgv(&bytes, static_cast<int>(arguments.size()), starts.data(), lengths.data());
+        library.format_command(&bytes, static_cast<int>(arguments.size()), starts.data(), lengths.data());
     if (length < 0) {
         throw std::bad_alloc();
     }
-    const std::unique_ptr<char, decltype(&redisFreeCommand)> owner(bytes, &redisFreeCommand);
+    const std::unique_ptr<char, decltype(library.free_command)> owner(bytes, library.free_command);
     return std::string(bytes, static_cast<std::size_t>(length));
 }
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include <hiredis/hiredis.h>
+#include "hiredis.hpp"
 
 namespace slidegate::redis {
 
@@ -95,9 +95,10 @@ redisReplyObjectFunctions make_functions() noexcept {
 }  // namespace
 
 struct Reader::State {
+    const Hiredis& library = hiredis();
     redisReplyObjectFunctions functions = make_functions();
-    std::unique_ptr<redisReader, decltype(&redisReaderFree)> reader{redisReaderCreateWithFunctions(&functions),
-                                                                    &redisReaderFree};
+    std::unique_ptr<redisReader, decltype(library.free_reader)> reader{library.create_reader(&functions),
+                                                                       library.free_reader};
 };
 
 Reader::Reader() : state_(std::make_unique<State>()) {
@@ -114,7 +115,7 @@ void Reader::feed(std::string_view bytes) {
     if (reader->len - reader->pos + bytes.size() > kMaxUnread) {
         throw ProtocolError("a reply of more than " + std::to_string(kMaxUnread) + " bytes");
     }
-    if (redisReaderFeed(reader, bytes.data(), bytes.size()) != REDIS_OK) {
+    if (state_->library.feed(reader, bytes.data(), bytes.size()) != REDIS_OK) {
         throw ProtocolError(reader->errstr);
     }
 }
@@ -122,7 +123,7 @@ void Reader::feed(std::string_view bytes) {
 std::optional<Reply> Reader::next() {
     redisReader* reader = state_->reader.get();
     void* object = nullptr;
-    if (redisReaderGetReply(reader, &object) != REDIS_OK) {
+    if (state_->library.get_reply(reader, &object) != REDIS_OK) {
         throw ProtocolError(reader->errstr);
     }
     if (object == nullptr) {

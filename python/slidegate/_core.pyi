@@ -199,7 +199,11 @@ class Limiter:
     def now(self) -> int: ...
 
 hiredis_version: str
-"""What the Redis client was built with; empty when there was no hiredis, and RedisReader and redis_command fail."""
+"""What the Redis client was built with; empty when there was no hiredis.
+
+Then, and where that version of the library cannot be loaded, RedisReader and redis_command raise RuntimeError, which
+says what is missing.
+"""
 
 redis_script: str
 """The script that counts inside a Redis server: cpp/redis/decide.lua."""

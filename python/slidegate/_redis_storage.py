@@ -231,7 +231,7 @@ class RedisStorage(FlatReads):
     """Counts of many hosts, in a server or a cluster. Thread-safe; nothing is connected before the first use."""
 
     def __init__(self, target: RedisTarget, *, script: Script = SCRIPT, logger: logging.Logger | None = None) -> None:
-        """Raises ConfigurationError when this was built without hiredis."""
+        """Raises ConfigurationError when hiredis is absent, here or when this was built."""
         try:
             redis_command(b"PING")
         except RuntimeError as error:

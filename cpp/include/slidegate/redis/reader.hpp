@@ -24,6 +24,7 @@ inline constexpr std::size_t kMaxUnread = std::size_t{1} << 20;
 /// Parses a stream of replies, with hiredis. Not thread-safe. After a ProtocolError it is of no use.
 class Reader {
   public:
+    /// Throws std::runtime_error that says what is missing where hiredis cannot be loaded.
     Reader();
     ~Reader();
     Reader(Reader&&) noexcept;
