@@ -46,9 +46,13 @@ class Bridge:
         """Whether the storage is asked now. Without an outage to watch for, it always is."""
         return Health(True, 0, 0, None) if self._outage is None else self._outage.health()
 
-    def watch(self, logger: logging.Logger) -> None:
+    def watch(self, outage: Outage) -> None:
         """Has requests counted elsewhere, from now on, while the storage cannot be reached."""
-        self._outage = self._outage or Outage(logger)
+        self._outage = self._outage or outage
+
+    def with_prefix(self, key_prefix: str) -> Bridge:
+        """The same, under other keys."""
+        return Bridge(self.strategy, key_prefix, self._outage)
 
     async def count(
         self, charges: Sequence[Charge], asked: Asked, count_elsewhere: Callable[[], Awaitable[Outcome | None]]

@@ -198,6 +198,17 @@ class ChargeReader:
         failed: list[Failure] = []
         method: str = asked.request.scope.get("method", "WEBSOCKET")
         for group in groups:
+            if group.is_iterated:
+                try:
+                    made = list(group.with_request(asked.request))
+                    parts = [LimitGroup.of(each, group.strategy, plan.endpoint, group) for each in made]
+                except Exception as error:
+                    failed.append(Failure(group, error, ()))
+                    continue
+                failed += (await self._add(charges, plan, parts, asked))[1]
+                if not parts:
+                    lifted.append(group)
+                continue
             if group.methods is not None and not _is_one_of(method.lower(), group.methods):
                 continue
             if group.read_exempt is not None and await asked.answer(group.read_exempt(asked.request)):

@@ -19,6 +19,7 @@ from ._charges import Asked, Charge, Plan
 from ._counting import Counting
 from ._headers import HeaderFormat
 from ._holds import settle_holds
+from ._places import counted_path
 from ._record import COMPLETE, VIEW, Mark, Record, done_of, mark, record_of, see
 from ._refusal_log import RefusalLog
 from ._views import Ahead, CurrentLimit, Policy, told_of
@@ -73,6 +74,8 @@ class Checker:
     swallows_errors: bool
     refusal_log: RefusalLog
     is_log_structured: bool = False
+    evaluate: Callable[..., Any] | None = None
+    """What decides about limits instead, as slowapi's `__evaluate_limits` does; None for what is here."""
 
     async def check(
         self,
@@ -160,6 +163,11 @@ class Checker:
             if taken:
                 charges = [charge for charge in (each.beyond(taken.get(each.same, 0)) for each in charges) if charge]
             enforced = [charge for charge in charges if not charge.group.is_shadow]
+            if self.evaluate is not None and enforced:
+                by_path = self.counting.reader.key_style == "url"
+                endpoint = counted_path(asked.request.scope) if by_path else plan.endpoint
+                await asked.answer(self.evaluate(asked.request, endpoint, [charge.limit for charge in enforced]))
+                return None
             outcome = await self.counting.decide(plan, enforced, asked, record, foreign) if enforced else None
             paid = list(enforced)
             if outcome is None or outcome[1][0]:

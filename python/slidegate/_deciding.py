@@ -87,7 +87,7 @@ class Deciding:
         limiter = self._limiter
         exempt_name = limiter._plans.exempt_name(served.endpoint, served.function)
         is_exempt = exempt_name is not None and exempt_name in limiter._exempt_routes
-        own, fallback = () if is_exempt else groups, tuple(limiter._default_limits)
+        own, fallback = () if is_exempt else groups, tuple(limiter._groups_in(limiter._default_limits))
         return Plan(served.endpoint, own, (), fallback, route=served.route, exempt_name=exempt_name)
 
     def served(self, scope: Scope) -> Served | None:

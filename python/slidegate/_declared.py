@@ -33,9 +33,25 @@ def _telling(*methods: str) -> Callable[[_Kind], _Kind]:
     *("__setitem__", "__delitem__", "__iadd__", "__imul__"),
     *("append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse"),
 )
-class _Limits(list[_Limit]):
+class Told(list[_Limit]):
+    """A list that calls `changed` when somebody changes it, or what is in it."""
+
     def __init__(self, limits: Iterable[_Limit], changed: Callable[[], None]) -> None:
         super().__init__(limits)
+        self.changed = changed
+        self.watch()
+
+    def watch(self) -> None:
+        """Hears of changes of what is in it now."""
+        _watch(self, self.changed)
+
+
+@_telling("__setitem__", "__delitem__", "__ior__", "pop", "popitem", "setdefault", "update", "clear")
+class ToldNames(dict[int, str]):
+    """A dictionary that calls `changed` when somebody changes it."""
+
+    def __init__(self, names: Mapping[int, str], changed: Callable[[], None]) -> None:
+        super().__init__(names)
         self.changed = changed
 
 
@@ -55,7 +71,8 @@ class Declared(dict[str, list[_Limit]]):
         limits = list(limits)
         self._original.setdefault(name, []).extend(limits)
         # Methods of the bases, which tell nobody.
-        list.extend(dict.setdefault(self, name, _Limits([], self.changed)), limits)
+        list.extend(dict.setdefault(self, name, Told([], self.changed)), limits)
+        _watch(limits, self.changed)
 
     def replaced_by(self, limits: Mapping[str, list[_Limit]]) -> Declared[_Limit]:
         """What is to be used when somebody wants other ones from now on."""
@@ -69,16 +86,19 @@ class Declared(dict[str, list[_Limit]]):
         """Whether the limits of an endpoint are those that were declared."""
         # Copies, as other threads may be about to change them.
         now, before = list(self.get(name, ())), list(self._original.get(name, ()))
-        return len(now) == len(before) and all(one is other for one, other in zip(now, before, strict=True))
+        is_same = len(now) == len(before) and all(one is other for one, other in zip(now, before, strict=True))
+        return is_same and not any(map(_is_changed, now))
 
     def holds(self, name: str, limit: object) -> bool:
-        """Whether this very limit is still one of the endpoint."""
-        return any(limit is each for each in self.get(name, ()))
+        """Whether this very limit is still one of the endpoint, as it was declared."""
+        return not _is_changed(limit) and any(limit is each for each in self.get(name, ()))
 
     def added(self, name: str) -> list[_Limit]:
-        """What somebody has put among the limits of an endpoint."""
+        """What somebody has put among the limits of an endpoint, or changed of them."""
         before = self._original.get(name, [])
-        return [limit for limit in self.get(name, ()) if not any(limit is each for each in before)]
+        return [
+            limit for limit in self.get(name, ()) if _is_changed(limit) or not any(limit is each for each in before)
+        ]
 
     def changed(self) -> None:
         """Takes up what somebody has put here, and tells."""
@@ -87,5 +107,16 @@ class Declared(dict[str, list[_Limit]]):
 
     def _own_lists(self) -> None:
         for name, limits in self.items():
-            if not isinstance(limits, _Limits) or limits.changed != self.changed:
-                dict.__setitem__(self, name, _Limits(limits, self.changed))
+            if not isinstance(limits, Told) or limits.changed != self.changed:
+                dict.__setitem__(self, name, Told(limits, self.changed))
+            _watch(limits, self.changed)
+
+
+def _is_changed(limit: object) -> bool:
+    return bool(getattr(limit, "is_changed", False))
+
+
+def _watch(limits: Iterable[Any], tell: Callable[[], None]) -> None:
+    for limit in limits:
+        if hasattr(limit, "watch"):
+            limit.watch(tell)

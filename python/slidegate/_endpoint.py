@@ -85,7 +85,7 @@ class Endpoint:
         """The function to be called instead; `previous`, if that is one. Its signature asks for what checks need."""
         before = (self.is_waiting, self.is_holding)
         plan = self.limiter._plans.plan_of(self)
-        instead = (*plan.fallback, *self.limiter._in_memory_fallback)
+        instead = (*plan.fallback, *self.limiter._groups_in(self.limiter._in_memory_fallback))
         # A check that waits for the event loop must not hold a thread that what it waits for may need.
         self.is_waiting = any(group.is_async for group in (*self.groups, *plan.groups, *instead))
         self.is_holding = any(group.read_deduct is not None for group in self.groups)

@@ -51,7 +51,8 @@ class Guard:
         self._find = self._serving if is_of_route else self._finder.find
         self._revision = self._plans.revision
         self._checks: dict[Found | None, Check | None] = {}
-        self._tell = teller(limiter._headers.quota_names, CurrentLimit, self.add_headers)
+        self._told = limiter._headers
+        self._tell = teller(self._told.quota_names, CurrentLimit, self.add_headers)
 
     def is_for(self, scope: Scope, limiter: Limiter | None) -> bool:
         """Whether a request is for this application and has this limiter: the one given, else the application's."""
@@ -102,6 +103,9 @@ class Guard:
         settled = self._finder.settled(scope)
         if settled is not None and self._checks.get(settled.found, _UNKNOWN) is check:
             is_told = check is not None and self.limiter._headers_enabled
+            if self._told is not self.limiter._headers:
+                self._told = self.limiter._headers
+                self._tell = teller(self._told.quota_names, CurrentLimit, self.add_headers)
             known = Known(self, check, quick_of(check), self._tell if is_told else None)
             memory.put(scope, known, settled.position, settled.node)
 

@@ -88,11 +88,10 @@ class Plans:
         limiter = self._limiter
         own = self.configured(own)
         has_defaults = not (overridden or any(group.override_defaults for group in own))
-        common = (*limiter._application_limits, *(limiter._default_limits if has_defaults else ()))
+        defaults = limiter._groups_in(limiter._default_limits)
+        common = (*limiter._groups_in(limiter._application_limits), *(defaults if has_defaults else ()))
         exempt_name = self.exempt_name(name, *functions)
-        return Plan(
-            name, tuple(own), common, tuple(limiter._default_limits), is_ahead, is_pooled, exempt_name=exempt_name
-        )
+        return Plan(name, tuple(own), common, tuple(defaults), is_ahead, is_pooled, exempt_name=exempt_name)
 
     def configured(self, groups: Iterable[LimitGroup]) -> list[LimitGroup]:
         """The groups as settings have them, without those that are switched off."""
@@ -104,16 +103,29 @@ class Plans:
         name, groups = endpoint.name, endpoint.groups
         if not (fixed.is_original(name) and dynamic.is_original(name)):
             groups = [each for each in (self._left_of(group, name) for group in groups) if each is not None]
-            groups += [LimitGroup.of(each, self._limiter._strategy, name) for each in fixed.added(name)]
+            owners = {id(limit): group for group in endpoint.groups for limit in group.limits or ()}
+            strategy = self._limiter._strategy
+            groups += [LimitGroup.of(each, strategy, name, owners.get(id(each))) for each in fixed.added(name)]
             groups += dynamic.added(name)
         return self.plan(name, groups, endpoint.function, *endpoint.wrappers)
 
     def check(self, plan: Plan) -> Check:
         """The check of a plan, as the limiter is configured now."""
         limiter = self._limiter
+        if limiter._request_filters:
+            return self._filtered(self._unfiltered(plan))
+        return self._unfiltered(plan)
+
+    def _filtered(self, check: Check) -> Check:
+        filters = tuple(self._limiter._request_filters)
+        return lambda request, settle: None if any(each() for each in filters) else check(request, settle)
+
+    def _unfiltered(self, plan: Plan) -> Check:
+        limiter = self._limiter
         if not limiter._auto_check:
             return lambda request, settle: None
-        if limiter._foreign_counter() is not None or limiter._remote is not None or limiter._is_out():
+        is_elsewhere = limiter._foreign_counter() is not None or limiter._remote is not None or limiter._is_out()
+        if is_elsewhere or limiter._checker.evaluate is not None:
             return lambda request, settle: limiter._checker.check(plan, standing(request), settle, {})
         return compile_check(limiter._checker, plan)
 

@@ -75,6 +75,10 @@ class Counter:
         """Whether nobody has replaced what hits, or where."""
         return "hit" not in vars(self) and self.storage is self._own_storage
 
+    def place_by(self, key_prefix: str, key_style: KeyStyle) -> None:
+        """Finds buckets of endpoints by another prefix and style from now on."""
+        self._key_prefix, self._key_style = key_prefix, key_style
+
     def _put_on(self, storage: Any) -> None:
         if hasattr(storage, "policy"):
             storage.know_keys(self.find)

@@ -168,8 +168,8 @@ class RateLimit:
             raise ConfigurationError(f"{self.where}: the limiter has no key_func; give one, or RateLimit(key=...)")
         made = self._group(values["limits"], values["key"], limiter._strategy, values["cost"])
         limiter._named.declare(made, self.where)
-        if self._on_error is not None and limiter._bridge is not None:
-            limiter._bridge.watch(limiter.logger)
+        if self._on_error is not None:
+            limiter._watch_storage()
         groups = tuple(limiter._plans.configured([made]))
         self._groups[id(limiter), given] = (limiter, revision, groups)
         return groups

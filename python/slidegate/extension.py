@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 from weakref import WeakSet
 
@@ -15,7 +17,7 @@ from starlette.responses import Response
 from ._bridge import Bridge, is_strategy_of_limits
 from ._by_hand import ByHand
 from ._callables import qualified_name, run_blocking, settle_blocking
-from ._charges import ChargeReader, OnMissingKey
+from ._charges import ChargeReader, OnMissingKey, Plan
 from ._check import Checker
 from ._core import Clock
 from ._counting import Counting
@@ -28,7 +30,7 @@ from ._named import NamedLimits
 from ._on_error import require_on_error, require_share
 from ._opened import open_storages
 from ._outage import Outage
-from ._places import KeyStyle, place_of
+from ._places import KeyStyle, counted_path, place_of
 from ._plans import Plans
 from ._refusal_log import RefusalLog
 from ._replaceable import Replaceable
@@ -44,7 +46,7 @@ from .errors import ConfigurationError, StorageError
 from .health import Health
 from .notation import warn_of_amounts
 from .report import Report, report_of
-from .storage import OnError, OnFull, Storage
+from .storage import MemoryStorage, OnError, OnFull, Storage
 from .wrappers import Limit, LimitGroup, StrOrCallableStr
 
 __all__ = ["HEADERS", "C", "Limiter", "StrOrCallableStr", "_rate_limit_exceeded_handler"]
@@ -202,6 +204,8 @@ class Limiter(ByHand, Replaceable):
         self._default_limits = declared(default_limits, C.DEFAULT_LIMITS, "default_limits")
         self._application_limits = declared(application_limits, C.APPLICATION_LIMITS, "application_limits", "global")
         self._in_memory_fallback = declared(in_memory_fallback, C.IN_MEMORY_FALLBACK, "in_memory_fallback")
+        self._request_filters: list[Callable[[], Any]] = []
+        self._marked: dict[str, list[Callable[..., Any]]] = {}
         self._exempt_routes: set[str] = set()
         self._exempt_functions: dict[str, list[Any]] = {}
         self._plans = Plans(self)
@@ -243,6 +247,38 @@ class Limiter(ByHand, Replaceable):
         )
         self._limiter: Any = self._native_counter if self._bridge is None else self._bridge.strategy
         watch_start_up()
+
+    @property
+    def _fallback_limiter(self) -> Counter | None:
+        """What counts by hand while the storage is out of reach; None where nothing does."""
+        return self._local_counter if self._on_error == "local" else None
+
+    @property
+    def _fallback_storage(self) -> MemoryStorage | None:
+        """Where that is counted."""
+        return self._local if self._on_error == "local" else None
+
+    @property
+    def _Limiter__marked_for_limiting(self) -> Mapping[str, list[Callable[..., Any]]]:
+        """The functions that were decorated, by their qualified names. Read-only."""
+        return MappingProxyType(self._marked)
+
+    def __evaluate_limits(self, request: HTTPConnection, endpoint: str, limits: Sequence[Limit]) -> None:
+        """Counts a request against these limits, for this path or name of an endpoint.
+
+        Checks go through here when it is replaced, in a subclass or in the object. Blocks, and raises, as
+        `_check_request_limit` does.
+        """
+        request = standing(request)
+        is_usual = self._key_style == "endpoint" or endpoint == counted_path(request.scope)
+        counted = [each.copied() for each in limits]
+        for limit in counted:
+            if not is_usual and limit.declared_scope is None:
+                limit._Limit__scope = endpoint
+        groups = tuple(LimitGroup.of(each, self._strategy, endpoint) for each in counted)
+        checker = replace(self._checker, evaluate=None)
+        plan = Plan(endpoint, groups, (), ())
+        run_blocking(checker.check(plan, request, settle_blocking, {}, is_marked=False))
 
     @property
     def limiter(self) -> Any:
@@ -428,8 +464,8 @@ class Limiter(ByHand, Replaceable):
             if inspect.isclass(function) or not callable(function):
                 raise ConfigurationError(f"{function!r} is not an endpoint; decorate functions and methods")
             endpoint = Endpoint.of(self, function)
-            if on_error is not None and self._bridge is not None:
-                self._bridge.watch(self.logger)
+            if on_error is not None:
+                self._watch_storage()
             if deduct_when is not None and self._bridge is not None:
                 raise ConfigurationError(
                     f"{endpoint.name}: deduct_when gives back what a request took, which the storages of `limits`"
@@ -448,6 +484,7 @@ class Limiter(ByHand, Replaceable):
                 is_shadow=shadow,
             )
             warn_of_amounts(limit_value, endpoint.name, self._strategy)
+            self._marked.setdefault(endpoint.name, []).append(function)
             self._named.declare(group, endpoint.name)
             self._named.applied(group)
             endpoint.groups.append(group)
@@ -473,7 +510,7 @@ class Limiter(ByHand, Replaceable):
 
         Checks go through here when it is replaced.
         """
-        if self.enabled:
+        if self.enabled and not any(each() for each in self._request_filters):
             plan = self._plans.by_hand(endpoint_func, in_middleware)
             run_blocking(self._checker.check(plan, standing(request), settle_blocking, {}, is_marked=False))
 
@@ -524,6 +561,7 @@ class Limiter(ByHand, Replaceable):
     # What tells whether somebody has replaced these methods, in the class or in the object.
     _stock_check: ClassVar[Any] = _check_request_limit
     _stock_inject: ClassVar[Any] = _inject_asgi_headers
+    _stock_evaluate: ClassVar[Any] = __evaluate_limits
 
 
 def _silent_alone(logger: logging.Logger) -> logging.Logger:

@@ -16,6 +16,7 @@ from starlette.requests import HTTPConnection
 from ._callables import adapt, is_async, takes_nothing
 from ._core import Quota
 from ._remembered import Remembered
+from ._watched import watched
 from .errors import ConfigurationError
 from .notation import parse_limits, quota_of
 from .storage import OnError
@@ -24,15 +25,23 @@ from .strategies import Strategy
 StrOrCallableStr: TypeAlias = str | Callable[..., Any]
 
 _DYNAMIC_LIMITS_KEPT = 256
+_DECLARED = {"per_method", "methods", "error_message", "exempt_when", "cost", "override_defaults"}
+_OF_A_LIMIT = {*_DECLARED, "limit", "key_func", "_Limit__scope"}
+_OF_A_GROUP = {*_DECLARED, "key_function", "_LimitGroup__limit_provider", "_LimitGroup__scope"}
 
 
 class Limit:
     """One limit and its context. `quota` is the engine's form of it, `previous` those that it has taken the place of,
     whose use still counts. `name` is what it is configured and told by; None when it has none.
+
+    What is set later, the amount of `limit` included, holds from the next request on. Raises ConfigurationError, and
+    leaves things as they were, for what cannot be.
     """
 
     name: str | None = None
     previous: tuple[Quota, ...] = ()
+    is_changed = False
+    _watchers: tuple[Callable[[], None], ...] = ()
 
     def __init__(
         self,
@@ -57,8 +66,49 @@ class Limit:
         self.exempt_when = exempt_when
         self.cost = cost
         self.override_defaults = override_defaults
-        self._scope = scope
-        self._is_exempt = exempt_when and adapt(exempt_when, ("request",), "exempt_when", "request")
+        self.__scope = scope
+        self._is_exempt = self._adapted_exempt()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        own = vars(self)
+        is_declared_anew, previous = name in own and name in _OF_A_LIMIT, own.get(name)
+        super().__setattr__(name, watched(value, self._changed) if name == "limit" else value)
+        if is_declared_anew:
+            try:
+                self._changed()
+            except Exception:
+                own[name] = previous
+                raise
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_watchers"}
+
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Has `tell` called whenever something is set."""
+        if tell not in self._watchers:
+            self._watchers = (*self._watchers, tell)
+
+    def copied(self) -> Limit:
+        """An equal one, that nobody is told about when it is changed."""
+        other = copy.copy(self)
+        other.limit = copy.copy(self.limit)
+        other.is_changed = self.is_changed
+        return other
+
+    def _changed(self) -> None:
+        if self.quota is not None:
+            self.quota = quota_of(self.limit, self.quota.strategy, "a limit")
+        self._is_exempt = self._adapted_exempt()
+        self.is_changed = True
+        for tell in self._watchers:
+            tell()
+
+    def _adapted_exempt(self) -> Any:
+        return self.exempt_when and adapt(self.exempt_when, ("request",), "exempt_when", "request")
+
+    @property
+    def _exempt_when_takes_request(self) -> Any:
+        return self.exempt_when and not takes_nothing(self.exempt_when)
 
     @property
     def refuses_all(self) -> bool:
@@ -72,13 +122,19 @@ class Limit:
     @property
     def scope(self) -> str:
         """Name of a shared limit; empty for one of a single route and for a scope that depends on the request."""
-        return self._scope if isinstance(self._scope, str) else ""
+        return self.__scope if isinstance(self.__scope, str) else ""
+
+    @property
+    def declared_scope(self) -> StrOrCallableStr | None:
+        """The scope as it was declared."""
+        return self.__scope
 
 
 class LimitGroup:
     """What one decorator, or one entry of `default_limits`, declares: limits that have everything else in common.
 
-    Immutable and so safe to share between threads: what a request brings is passed in. Every `read_...` is a callable
+    Safe to share between threads: what a request brings is passed in. What is set later holds from the next request on.
+    A subclass that has its own `__iter__` is asked for its `Limit`s by every request. Every `read_...` is a callable
     ready to be called with the request (`read_limits` and `read_scope` with one thing more, `read_deduct` with the
     response), whatever the user's own one takes, and may return an awaitable. A group with a `name` can be configured;
     what is shadow counts and logs and does not refuse; what requests make has a scope or limits that are not known
@@ -109,7 +165,7 @@ class LimitGroup:
         self.name = name
         self.is_shadow = is_shadow
         self.key_function = key_function
-        self.scope = scope
+        self.__scope = scope
         self.per_method = per_method
         self.methods = methods and _lower_methods(methods, where)
         self.error_message = error_message
@@ -119,7 +175,47 @@ class LimitGroup:
         self.request: HTTPConnection | None = None
         self._where = where
         self.strategy = strategy
-        self.provider = limit_provider
+        self.deduct_when = deduct_when
+        self.__limit_provider = limit_provider
+        self._prepare()
+        self._is_ready = True
+
+    _is_ready = False
+    _watchers: tuple[Callable[[], None], ...] = ()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        own = vars(self)
+        previous = own.get(name)
+        super().__setattr__(name, value)
+        if self._is_ready and name in _OF_A_GROUP:
+            try:
+                self._prepare()
+            except Exception:
+                own[name] = previous
+                self._prepare()
+                raise
+            for tell in self._watchers:
+                tell()
+
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Has `tell` called whenever something is set."""
+        if tell not in self._watchers:
+            self._watchers = (*self._watchers, tell)
+
+    @property
+    def provider(self) -> StrOrCallableStr:
+        """The notation, or the callable that returns it."""
+        return self.__limit_provider
+
+    @property
+    def scope(self) -> StrOrCallableStr | None:
+        """The name of a shared limit, or the callable that returns it."""
+        return self.__scope
+
+    def _prepare(self) -> None:
+        where, limit_provider, scope = self._where, self.__limit_provider, self.__scope
+        key_function, exempt_when, error_message = self.key_function, self.exempt_when, self.error_message
+        cost, deduct_when = self.cost, self.deduct_when
 
         def take(function: Any, what: str, offer: str = "request") -> Callable[[Any], Any]:
             if not callable(function):
@@ -142,10 +238,19 @@ class LimitGroup:
         self.limits: tuple[Limit, ...] | None = None
         self._remembered = Remembered()
         self._has_one_answer = callable(limit_provider) and takes_nothing(limit_provider)
+        self._reader: Callable[[HTTPConnection | None, Any], Any] | None = None
         if callable(limit_provider):
-            self.read_limits = adapt(limit_provider, ("request", "key"), f"{where}: the limit", None)
-        else:
+            self._reader = adapt(limit_provider, ("request", "key"), f"{where}: the limit", None)
+        elif not isinstance(self, Yielding):
             self.limits = self._parse(limit_provider)
+        self._parsed = self.limits
+        self.is_iterated = type(self).__iter__ is not LimitGroup.__iter__
+        """Whether it is of a subclass that says itself what limits it has."""
+        if self.is_iterated:
+            # Every request asks for them.
+            self.limits = None
+        else:
+            self.read_limits = self._reader
         users = (key_function, exempt_when, error_message, cost, scope, limit_provider, deduct_when)
         self.is_made_by_requests = callable(scope) or callable(limit_provider)
         self.is_async = any(callable(each) and is_async(each) for each in users)
@@ -176,18 +281,22 @@ class LimitGroup:
         return self._remembered.was_none
 
     @classmethod
-    def of(cls, limit: Limit, strategy: Strategy, where: str) -> LimitGroup:
-        """The declaration of a limit that was made by hand."""
+    def of(cls, limit: Limit, strategy: Strategy, where: str, like: LimitGroup | None = None) -> LimitGroup:
+        """The declaration of a limit that was made by hand, or changed: then `like` the one that it was of."""
         given = (limit.error_message, limit.exempt_when, limit.cost, limit.override_defaults)
         group = cls(
             str(limit.limit),
             limit.key_func,
-            limit._scope,
+            limit.declared_scope,
             limit.per_method,
             limit.methods,
             *given,
             strategy=strategy,
             where=where,
+            deduct_when=None if like is None else like.deduct_when,
+            on_error=None if like is None else like.on_error,
+            name=None if like is None else like.name,
+            is_shadow=like is not None and like.is_shadow,
         )
         # Another limiter may have it too.
         counted = copy.copy(limit)
@@ -225,11 +334,14 @@ class LimitGroup:
         return bound
 
     def __iter__(self) -> Iterator[Limit]:
-        if self.read_limits is None:
-            return iter(self.limits or ())
-        if self.request is None:
-            raise ConfigurationError(f"{self._where}: these limits depend on the request; use with_request()")
-        return iter(self.limits_named(self.read_limits(self.request, self.read_key(self.request))))
+        found: tuple[Limit, ...] = self.limits or self._parsed or ()
+        if self.limits is None and self._reader is not None:
+            if self.request is None and not self._has_one_answer:
+                raise ConfigurationError(f"{self._where}: these limits depend on the request; use with_request()")
+            key = None if self.request is None else self.read_key(self.request)
+            found = self.limits_named(self._reader(self.request, key))
+        # Copies: whoever changes them changes nothing for others.
+        return iter([limit.copied() for limit in found])
 
     def _parse(self, text: object) -> tuple[Limit, ...]:
         items = parse_limits(text, self._where, self.strategy)
@@ -237,7 +349,7 @@ class LimitGroup:
             Limit(
                 item,
                 self.key_function,
-                self.scope,
+                self.__scope,
                 self.per_method,
                 self.methods,
                 self.error_message,
@@ -257,6 +369,17 @@ class LimitGroup:
             return whole_cost(cost)
         except ValueError as error:
             raise ConfigurationError(f"{self._where}: {error}") from error
+
+
+class Yielding(LimitGroup):
+    """Any iterable of `Limit`s, in the place of a group."""
+
+    def __init__(self, limits: Iterable[Limit], key_function: Callable[..., Any], strategy: Strategy) -> None:
+        self.source = limits
+        super().__init__("", key_function, None, False, None, None, None, 1, False, strategy=strategy)
+
+    def __iter__(self) -> Iterator[Limit]:
+        return iter(self.source)
 
 
 def _lower_methods(methods: Sequence[str], where: str) -> list[str]:
