@@ -6,6 +6,7 @@ import importlib
 import json
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import Any
@@ -15,6 +16,8 @@ from starlette.requests import HTTPConnection
 
 from ._composed import with_fallback
 from ._identity import Identity, KeyFunction
+from ._key_set import KeySet
+from ._shown import shown_error
 from ._threads import ThreadsOfLoops
 from .errors import ConfigurationError
 
@@ -22,6 +25,7 @@ _MOST_CHARACTERS = 16_384
 _MOST_OF_SUBJECT = 1024
 _PLAIN_CLAIM = re.compile(r"[\w.-]+", re.ASCII)
 _MOST_THREADS = 4
+_MOST_WAITING = 256
 _PAUSE_S = 10
 
 
@@ -39,9 +43,10 @@ def jwt_subject(
 ) -> KeyFunction:
     """The subject of the token that a request bears, if its signature, times, audience and issuer are right.
 
-    - `key`: the secret or public key; or what is called with the token for it, in a worker thread: `jwt.PyJWKClient`,
-      is one: give it a short `timeout`. What is not found, or cannot be fetched, is no right token; after a fetch that
-      failed, none is tried for ten seconds.
+    - `key`: the secret or public key; or `jwt.PyJWKClient(...)`, whose keys are fetched all at once, and again for
+      names that are not among them, at most once in ten seconds; or what is called with the token for its key, in a
+      worker thread. Whatever these raise, the token is no right one; at most 256 wait for an answer, and those beyond
+      are none either. Where the keys cannot be fetched, none are for ten seconds. Give the client a short `timeout`.
     - `algorithms`: those that your issuer signs with, all of one family. "none" is not to be had.
     - `fallback`: counts requests without a token, or with one that is not right. Without one their key is empty, and
       `on_missing_key` applies.
@@ -54,8 +59,12 @@ def jwt_subject(
     what cannot work.
     """
     options = {"audience": audience, "issuer": issuer, "leeway": leeway_s}
-    known = _BySomebody if callable(key) or hasattr(key, "get_signing_key_from_jwt") else _ByKey
-    return with_fallback(known(key, algorithms, options, claim, header, scheme), fallback)
+    kind: type[_ByKey | _ByKeySet | _BySomebody] = _ByKey
+    if _is_key_set(_pyjwt(), key):
+        kind = _ByKeySet
+    elif callable(key) or hasattr(key, "get_signing_key_from_jwt"):
+        kind = _BySomebody
+    return with_fallback(kind(key, algorithms, options, claim, header, scheme), fallback)
 
 
 class _Token(Identity):
@@ -113,17 +122,62 @@ class _ByKey(_Token):
         return self._subject(token, self._key) if token else ""
 
 
-class _BySomebody(_Token):
+class _LookedUp(_Token):
+    """By a key that takes time to be had, in threads apart. So many wait for them; what comes beyond is no token."""
+
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self._threads = ThreadsOfLoops(_MOST_THREADS)
+        self._seats = threading.Semaphore(_MOST_WAITING)
+
+    async def _in_thread(self, function: Callable[..., Any], *given: Any, otherwise: Any) -> Any:
+        if not self._seats.acquire(blocking=False):
+            return otherwise
+        try:
+            return await anyio.to_thread.run_sync(function, *given, limiter=self._threads.own())
+        finally:
+            self._seats.release()
+
+
+class _ByKeySet(_LookedUp):
+    """By the keys of a server, of which the token names one."""
+
+    def __init__(self, client: Any, *given: Any) -> None:
+        super().__init__(client, *given)
+        self._keys = KeySet(client)
+
+    async def __call__(self, request: HTTPConnection) -> str:
+        token = self._token(request)
+        name = self._name_of_key(token) if token else ""
+        if not name:
+            return ""
+        key = self._keys.known(name)
+        if self._keys.is_to_be_fetched(key):
+            key = await self._in_thread(self._keys.fetched, name, otherwise=key)
+        return "" if key is None else self._subject(token, getattr(key, "key", key))
+
+    def _name_of_key(self, token: str) -> str:
+        try:
+            name = self._jwt.get_unverified_header(token).get("kid")
+        except Exception:
+            return ""
+        return name if isinstance(name, str) else ""
+
+
+class _BySomebody(_LookedUp):
+    """By what a function says that knows the token."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self._paused_until_s = 0.0
+        self._quiet_until_s = 0.0
 
     async def __call__(self, request: HTTPConnection) -> str:
         token = self._token(request)
         if not token or monotonic() < self._paused_until_s:
             return ""
-        return await anyio.to_thread.run_sync(self._found, token, limiter=self._threads.own())
+        key: str = await self._in_thread(self._found, token, otherwise="")
+        return key
 
     def _found(self, token: str) -> str:
         if monotonic() < self._paused_until_s:
@@ -132,17 +186,30 @@ class _BySomebody(_Token):
         try:
             found = find(token)
         except self._jwt.PyJWKClientConnectionError as error:
-            is_first = monotonic() >= self._paused_until_s
             self._paused_until_s = monotonic() + _PAUSE_S
-            if is_first:
-                logging.getLogger("slidegate").warning(
-                    "keys to verify tokens with cannot be fetched, and are not for %d s: %s", _PAUSE_S, error
-                )
+            self._tell("keys to verify tokens with cannot be fetched, and are not for %d s: %s", error)
             return ""
         except (self._jwt.PyJWTError, LookupError, ValueError):
             # There is no such key: the client has made it up.
             return ""
+        except Exception as error:
+            # Tokens can make libraries fail in many ways. It may be a mistake of the program as well.
+            self._tell("looking up the key of a token failed, so that it is none; told once in %d s: %s", error)
+            return ""
         return self._subject(token, getattr(found, "key", found))
+
+    def _tell(self, text: str, error: Exception) -> None:
+        is_first = monotonic() >= self._quiet_until_s
+        self._quiet_until_s = monotonic() + _PAUSE_S
+        if is_first:
+            logging.getLogger("slidegate").warning(text, _PAUSE_S, shown_error(error))
+
+
+def _is_key_set(jwt: Any, key: Any) -> bool:
+    """Whether this is a PyJWKClient that finds keys by their names and nothing else, as a subclass may not."""
+    names = ("get_signing_key_from_jwt", "get_signing_key", "match_kid")
+    is_own = all(getattr(type(key), name, None) is getattr(jwt.PyJWKClient, name, None) for name in names)
+    return isinstance(key, jwt.PyJWKClient) and is_own and "get_signing_key_from_jwt" not in vars(key)
 
 
 def _pyjwt() -> Any:
