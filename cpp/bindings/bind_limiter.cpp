@@ -6,6 +6,7 @@
 
 #include "arguments.hpp"
 #include "bindings.hpp"
+#include "closure.hpp"
 #include "timed_limiter.hpp"
 
 namespace py = pybind11;
@@ -91,7 +92,13 @@ PyObject* decide(PyObject* self, PyObject* const* arguments, Py_ssize_t count) n
         return nullptr;
     }
     // The GIL is kept: to release it costs more than the hit, and beside a busy thread it comes back milliseconds later.
-    return essentials(kTakes ? policy.hit(keys.get(), costs.get()) : policy.peek(keys.get(), costs.get()));
+    const Decision decision =
+        kTakes ? policy.hit(keys.get(), costs.get()) : policy.peek(keys.get(), costs.get());
+    if (!decision.is_stored) [[unlikely]] {
+        timed->limiter->raise_unstored();
+        return nullptr;
+    }
+    return essentials(decision);
 }
 
 template <bool kTakes>
@@ -160,6 +167,10 @@ void bind_policy(py::module_& module) {
                 auto ticket = std::make_shared<OnceTicket>();
                 ticket->policy = self;
                 const Decision decision = self->policy.hit(call.keys.get(), call.costs.get(), &ticket->ticket);
+                if (!decision.is_stored) {
+                    self->limiter->raise_unstored();
+                    throw py::error_already_set();
+                }
                 auto answer = py::reinterpret_steal<py::object>(essentials(decision));
                 if (!answer) {
                     throw py::error_already_set();
@@ -232,6 +243,12 @@ py::list rules_of(const TimedLimiter& self) {
     return rules;
 }
 
+// ns that it has lasted, or None
+py::object shortage_of(const TimedLimiter& self) {
+    const std::optional<Nanos> lasted = self.get().shortage();
+    return lasted ? py::object(py::int_(*lasted)) : py::object(py::none());
+}
+
 constexpr std::array<const char*, kMishaps> kMishapNames = {"raised", "passed", "fallback"};
 
 void count_error(const TimedLimiter& self, const std::string& kind) {
@@ -268,6 +285,26 @@ py::list survey_of(TimedLimiter& self, std::size_t most) {
 
 }  // namespace
 
+void TimedLimiter::raise_unstored() noexcept {
+    const TableStats stats = limiter_.stats();
+    const Owned text(PyUnicode_FromFormat(
+        "%s: the system has no memory or disk for another key: %llu of %llu bytes for keys are taken, and %llu bytes are "
+        "free there",
+        limiter_.where().c_str(), static_cast<unsigned long long>(stats.bytes),
+        static_cast<unsigned long long>(stats.capacity_bytes),
+        static_cast<unsigned long long>(limiter_.free_bytes())));
+    if (!text) {
+        return;
+    }
+    if (!notify_.is_none() && limiter_.is_shortage_to_be_told()) {
+        const Owned told(PyObject_CallOneArg(notify_.ptr(), text.get()));
+        if (!told) {
+            PyErr_WriteUnraisable(notify_.ptr());
+        }
+    }
+    PyErr_SetObject(full_error_.ptr(), text.get());
+}
+
 void bind_limiter(py::module_& module) {
     bind_policy(module);
 
@@ -283,15 +320,18 @@ void bind_limiter(py::module_& module) {
     py::class_<TimedLimiter, std::shared_ptr<TimedLimiter>> limiter(module, "Limiter", py::is_final());
     limiter
         .def(py::init([](std::size_t size, const std::string& on_full, std::shared_ptr<Clock> clock,
-                         std::shared_ptr<Segment> segment, bool record_keys) {
+                         std::shared_ptr<Segment> segment, bool record_keys, py::object full_error,
+                         py::object notify) {
                  if (clock == nullptr) {
                      clock = default_clock(segment != nullptr);
                  }
                  return std::make_shared<TimedLimiter>(
-                     Options{size, on_full_named(on_full), {}, {}, std::move(segment), record_keys}, std::move(clock));
+                     Options{size, on_full_named(on_full), {}, {}, std::move(segment), record_keys}, std::move(clock),
+                     std::move(full_error), std::move(notify));
              }),
              py::kw_only(), py::arg("size") = kDefaultSize, py::arg("on_full") = "evict", py::arg("clock") = py::none(),
-             py::arg("segment") = py::none(), py::arg("record_keys") = false)
+             py::arg("segment") = py::none(), py::arg("record_keys") = false,
+             py::arg("full_error") = py::reinterpret_borrow<py::object>(PyExc_MemoryError), py::arg("notify") = py::none())
         .def_property_readonly("clock", &TimedLimiter::clock)
         .def(
             "policy",
@@ -306,6 +346,8 @@ void bind_limiter(py::module_& module) {
             py::arg("rules"), py::pos_only())
         .def("reset", [](const TimedLimiter& self) { self.get().reset(); })
         .def("stats", [](const TimedLimiter& self) { return self.get().stats(); })
+        .def("shortage", &shortage_of)
+        .def("shortages", [](const TimedLimiter& self) { return self.get().shortages(); })
         .def("rules", &rules_of)
         .def("count_error", &count_error, py::arg("kind"), py::pos_only())
         .def("errors", &errors_of)

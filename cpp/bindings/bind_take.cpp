@@ -27,6 +27,7 @@ enum Part : Py_ssize_t {
     kPrefix,
     kEndpoint,
     kExempt,
+    kFull,
     kReached,
     kLatest,
     kClient,
@@ -202,6 +203,11 @@ PyObject* take(PyObject* memory, PyObject* const* arguments, Py_ssize_t count) n
     PyObject* const hit[] = {labels == Py_None ? whole.get() : key, part(memory, kCost)};
     const Owned essentials(PyObject_Vectorcall(part(memory, kHit), hit, 2, nullptr));
     if (!essentials) {
+        // What is done about that is for the general case to decide.
+        if (PyErr_ExceptionMatches(part(memory, kFull)) != 0) {
+            PyErr_Clear();
+            return undone();
+        }
         return nullptr;
     }
     if (labels != Py_None) {
@@ -226,7 +232,7 @@ PyObject* take(PyObject* memory, PyObject* const* arguments, Py_ssize_t count) n
 
 py::object taker(const py::object& hit, const py::object& cost, const py::tuple& items, const py::object& labels,
                  const py::object& view, const py::object& done, const py::object& prefix, const py::object& endpoint,
-                 const py::set& exempt, const py::object& client) {
+                 const py::set& exempt, const py::object& full, const py::object& client) {
     static PyMethodDef method = {"take", fast(&take), METH_FASTCALL, "Counts a request."};
     const bool is_view =
         view.is_none() ||
@@ -236,7 +242,7 @@ py::object taker(const py::object& hit, const py::object& cost, const py::tuple&
     }
     static_cast<void>(names());
     // What is done for good was decided where the request was to go, and not on its way there.
-    return closure(method, py::make_tuple(hit, cost, items, labels, view, done, prefix, endpoint, exempt,
+    return closure(method, py::make_tuple(hit, cost, items, labels, view, done, prefix, endpoint, exempt, full,
                                           py::bool_(done), capsule_of(std::make_unique<Latest>()), client));
 }
 
@@ -244,7 +250,7 @@ py::object taker(const py::object& hit, const py::object& cost, const py::tuple&
 
 void bind_take(py::module_& module) {
     module.def("taker", &taker, py::arg("hit"), py::arg("cost"), py::arg("items"), py::arg("labels"), py::arg("view"),
-               py::arg("done"), py::arg("prefix"), py::arg("endpoint"), py::arg("exempt"),
+               py::arg("done"), py::arg("prefix"), py::arg("endpoint"), py::arg("exempt"), py::arg("full"),
                py::arg("client") = py::none(), py::pos_only());
 }
 

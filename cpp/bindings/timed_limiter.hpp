@@ -5,17 +5,23 @@
 #include <memory>
 #include <utility>
 
+#include <pybind11/pybind11.h>
+
 #include "python_clock.hpp"
 #include "slidegate/limiter.hpp"
 
 namespace slidegate::bindings {
 
+namespace py = pybind11;
+
 /// What a Limiter of Python and its policies share. Every member needs the GIL.
 class TimedLimiter {
   public:
-    /// `options.clock` is set to `clock`. Throws what Limiter does.
-    TimedLimiter(Options options, std::shared_ptr<Clock> clock)
-        : clock_(std::move(clock)),
+    /// `options.clock` is set to `clock`; `full_error` is an exception type. Throws what Limiter does.
+    TimedLimiter(Options options, std::shared_ptr<Clock> clock, py::object full_error, py::object notify)
+        : full_error_(std::move(full_error)),
+          notify_(std::move(notify)),
+          clock_(std::move(clock)),
           python_clock_(std::dynamic_pointer_cast<PythonClock>(clock_)),
           limiter_(with_clock(std::move(options), clock_)) {}
 
@@ -41,6 +47,8 @@ class TimedLimiter {
         }
         return policy;
     }
+    /// Sets the error of a hit that was not stored. Has it told, if nobody has been told of this shortage.
+    void raise_unstored() noexcept;
     [[nodiscard]] const Limiter& get() const noexcept { return limiter_; }
     [[nodiscard]] const std::shared_ptr<Clock>& clock() const noexcept { return clock_; }
 
@@ -50,6 +58,8 @@ class TimedLimiter {
         return options;
     }
 
+    py::object full_error_;
+    py::object notify_;  ///< called with a text for the log, or None
     std::shared_ptr<Clock> clock_;
     std::shared_ptr<PythonClock> python_clock_;  ///< the same, if it is one
     Limiter limiter_;

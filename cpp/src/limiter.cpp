@@ -56,7 +56,8 @@ Decision decision_of(const Outcome& outcome, std::size_t index, const Quota& quo
             quota.amount(),
             outcome.remaining,
             outcome.reset_after,
-            outcome.retry_after};
+            outcome.retry_after,
+            outcome.verdict != Verdict::unstored};
 }
 
 // Whether `other` is what a client should rather hear about.
@@ -173,6 +174,34 @@ std::vector<Usage> Limiter::survey(std::size_t most) const {
     return usages;
 }
 
+std::optional<Nanos> Limiter::shortage() const noexcept {
+    const Segment& segment = *state_->segment;
+    const Header::Shortage& its = segment.header().shortage;
+    const Nanos now = state_->now();
+    if (!segment.is_short(now)) {
+        return std::nullopt;
+    }
+    const std::uint64_t since = its.since.load(std::memory_order_relaxed);
+    const auto begun = static_cast<Nanos>(since - (since != 0 ? 1 : 0));
+    return std::max<Nanos>(now - begun, 0);
+}
+
+bool Limiter::is_shortage_to_be_told() const noexcept {
+    std::uint64_t untold = 0;
+    return state_->segment->header().shortage.is_told.compare_exchange_strong(untold, 1, std::memory_order_relaxed);
+}
+
+std::uint64_t Limiter::free_bytes() const noexcept {
+    const Segment& segment = *state_->segment;
+    return segment.is_named() ? SegmentFile::free_bytes(segment.place()).value_or(0) : 0;
+}
+
+std::uint64_t Limiter::shortages() const noexcept {
+    return state_->segment->header().shortage.times.load(std::memory_order_relaxed);
+}
+
+const std::string& Limiter::where() const noexcept { return state_->segment->name(); }
+
 Nanos Limiter::now() const noexcept { return state_->now(); }
 
 Policy::Policy(std::shared_ptr<Limiter::State> state, const std::vector<Rule>& rules) : state_(std::move(state)) {
@@ -216,7 +245,11 @@ Digest Policy::Gauge::digest(std::string_view key) const noexcept {
                 return nothing_used(gauge.quota, cost);
             }
             state_->note_wall(now);
-            lease = table.obtain(digest, gauge.arena, gauge.life, now);
+            Lack lack{};
+            lease = table.obtain(digest, gauge.arena, gauge.life, now, lack);
+            if (!lease && lack == Lack::memory) {
+                return {Verdict::unstored, 0, 0, kRetryWhenFull, 0};
+            }
             if (!lease) {
                 return table.on_full() == OnFull::admit ? Outcome{Verdict::admitted, 0, 0, 0, 0}
                                                         : Outcome{Verdict::refused, 0, 0, kRetryWhenFull, 0};
@@ -257,7 +290,9 @@ Decision Policy::hit(std::span<const std::string_view> keys, std::span<const std
         state_->table.prefetch(digest);
         const Nanos now = state_->now();
         const Decision decision = decision_of(take(gauges_[0], keys[0], digest, costs[0], now, lease), 0, quota(0));
-        gauges_[0].count(decision.allowed);
+        if (decision.is_stored) [[likely]] {
+            gauges_[0].count(decision.allowed);
+        }
         return decision;
     }
     const Nanos now = state_->now();
@@ -289,7 +324,9 @@ Decision Policy::hit(std::span<const std::string_view> keys, std::span<const std
         const Decision decision = decision_of(outcome, i, quota(i));
         if (!decision.allowed) {
             give_back(taken, now);
-            gauges_[i].count(false);
+            if (decision.is_stored) {
+                gauges_[i].count(false);
+            }
             return decision;
         }
         taken.size_ = i + 1;

@@ -17,6 +17,11 @@ namespace {
 
 constexpr std::uint64_t kCommitStep = 256U << 10;
 
+// Cells of every size that a new segment has for sure.
+constexpr std::uint64_t kFirstCommit = 32U << 10;
+
+constexpr std::uint64_t whole_pages(std::uint64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+
 detail::Key128 random_secret() {
     detail::Key128 secret{};
     if (getrandom(secret.data(), sizeof secret, 0) != static_cast<ssize_t>(sizeof secret)) {
@@ -59,6 +64,7 @@ Segment::Segment(Segment&& other) noexcept
       offset_(other.offset_),
       epoch_(other.epoch_),
       is_new_(other.is_new_),
+      refused_at_(other.refused_at_.load(std::memory_order_relaxed)),
       place_(std::move(other.place_)),
       file_(std::move(other.file_)) {}
 
@@ -73,35 +79,80 @@ bool Segment::promise(std::uint64_t offset, std::uint64_t bytes) const noexcept 
     return file_->allocate(offset, bytes) || madvise(base_ + offset, bytes, MADV_POPULATE_WRITE) == 0;
 }
 
+bool Segment::promise_first() const noexcept {
+    bool has_room = promise(0, layout_.arena_offset(0)) && promise(layout_.ledger_offset(), sizeof(Ledger));
+    for (std::size_t i = 0; i < arenas_.size() && has_room; ++i) {
+        const std::uint64_t bytes = std::min(kFirstCommit, arena_bytes(i));
+        has_room = extend(i, 0, bytes);
+        header().arenas[i].committed.store(bytes, std::memory_order_relaxed);
+    }
+    return has_room;
+}
+
 bool Segment::promise_again() const noexcept {
     bool has_room = promise(0, layout_.arena_offset(0)) && promise(layout_.ledger_offset(), sizeof(Ledger));
     for (std::size_t i = 0; i < arenas_.size(); ++i) {
-        const std::uint64_t all = arenas_[i].cells * kCellClasses[i].bytes;
-        const std::uint64_t bytes = std::min(header().arenas[i].committed.load(std::memory_order_relaxed), all);
+        const std::uint64_t bytes =
+            std::min(header().arenas[i].committed.load(std::memory_order_relaxed), arena_bytes(i));
         has_room = has_room && (bytes == 0 || promise(arenas_[i].offset, bytes));
     }
     return has_room;
 }
 
-bool Segment::commit(std::size_t arena, std::uint64_t index) const noexcept {
+bool Segment::extend(std::size_t arena, std::uint64_t from, std::uint64_t to) const noexcept {
+    const std::uint64_t begin = from / kPage * kPage;
+    return promise(arenas_[arena].offset + begin, whole_pages(to - begin));
+}
+
+bool Segment::commit(std::size_t arena, std::uint64_t index, Nanos now) const noexcept {
     if (!file_) {
         return true;
     }
-    const Arena& its = arenas_[arena];
     Word& committed = header().arenas[arena].committed;
     const std::uint64_t needed = (index + 1) * kCellClasses[arena].bytes;
-    const std::uint64_t all = its.cells * kCellClasses[arena].bytes;
     // Relaxed: that memory is there is seen by all as soon as the system has said so to one.
     std::uint64_t seen = committed.load(std::memory_order_relaxed);
+    if (seen >= needed) {
+        return true;
+    }
+    Header::Shortage& shortage = header().shortage;
+    const Nanos since_refused = now - refused_at_.load(std::memory_order_relaxed);
+    if (refused_at_.load(std::memory_order_relaxed) != kNeverRefused && since_refused >= 0 &&
+        since_refused < kAskAgain) {
+        return false;
+    }
     while (seen < needed) {
-        const std::uint64_t from = seen / kPage * kPage;
-        const std::uint64_t to = std::min(std::max(seen + kCommitStep, needed), all);
-        if (!promise(its.offset + from, (to - from + kPage - 1) / kPage * kPage)) {
-            return false;
+        std::uint64_t to = std::min(std::max(seen + kCommitStep, needed), arena_bytes(arena));
+        bool is_whole = true;
+        while (!extend(arena, seen, to)) {
+            is_whole = false;
+            if (to == needed) {
+                refused_at_.store(now, std::memory_order_relaxed);
+                std::uint64_t none = 0;
+                if (shortage.since.compare_exchange_strong(none, static_cast<std::uint64_t>(now) + 1)) {
+                    shortage.times.fetch_add(1, std::memory_order_relaxed);
+                }
+                return false;
+            }
+            // What is left may be less than a step.
+            to = std::max(seen + (to - seen) / 2, needed);
+        }
+        if (is_whole && shortage.since.load(std::memory_order_relaxed) != 0) {
+            shortage.is_told.store(0, std::memory_order_relaxed);
+            shortage.since.store(0, std::memory_order_relaxed);
         }
         committed.compare_exchange_strong(seen, to, std::memory_order_relaxed);
     }
+    refused_at_.store(kNeverRefused, std::memory_order_relaxed);
     return true;
+}
+
+bool Segment::is_short(Nanos now) const noexcept {
+    for (std::size_t i = 0; i < arenas_.size() && header().shortage.since.load(std::memory_order_relaxed) != 0; ++i) {
+        const std::uint64_t next = header().arenas[i].committed.load(std::memory_order_relaxed) / kCellClasses[i].bytes;
+        static_cast<void>(next < arenas_[i].cells && commit(i, next, now));
+    }
+    return header().shortage.since.load(std::memory_order_relaxed) != 0;
 }
 
 }  // namespace slidegate

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <system_error>
 #include <unistd.h>
 
@@ -190,6 +191,14 @@ bool SegmentFile::allocate(std::uint64_t offset, std::uint64_t bytes) const noex
         result = fallocate(descriptor_, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(bytes));
     } while (result != 0 && errno == EINTR);
     return result == 0;
+}
+
+std::optional<std::uint64_t> SegmentFile::free_bytes(const Place& place) {
+    struct statvfs system{};
+    if (statvfs(directory_of(place.path).c_str(), &system) != 0 || system.f_blocks == 0) {
+        return std::nullopt;
+    }
+    return std::uint64_t{system.f_bavail} * system.f_frsize;
 }
 
 std::uint64_t SegmentFile::size() const noexcept {

@@ -24,6 +24,18 @@ void check_size(const Place& place, const Opening& opening, const Layout& found)
     }
 }
 
+// So that what is asked for can be had, by this segment and another one.
+std::size_t fitting_size(const Place& place) {
+    constexpr std::uint64_t kMebibyte = std::uint64_t{1} << 20;
+    const auto free = SegmentFile::free_bytes(place);
+    if (!free) {
+        return kDefaultNamedSize;
+    }
+    const std::uint64_t half = *free / 2;
+    const std::uint64_t fits = half - std::min<std::uint64_t>(half, sizeof(Ledger));
+    return std::clamp<std::uint64_t>(fits / kMebibyte * kMebibyte, Layout::kMinSize, kDefaultNamedSize);
+}
+
 void remove_damaged(const Place& place, const Opening& opening, const SegmentFile& file, const std::string& damage) {
     if (opening.on_damage == OnDamage::error) {
         throw SegmentDamaged(place.name + ": " + place.path + " is damaged or no segment: " + damage +
@@ -59,12 +71,15 @@ Segment Segment::open(const Place& place, const Opening& opening) {
 std::optional<Segment> Segment::create(const Place& place, const Opening& opening) {
     const Layout layout = opening.layout.buckets != 0
                               ? opening.layout
-                              : Layout::for_size(opening.size != 0 ? opening.size : kDefaultNamedSize);
+                              : Layout::for_size(opening.size != 0 ? opening.size : fitting_size(place));
     const BootMoment moment = moment_of(opening);
     Segment segment(layout, place, SegmentFile::unnamed(place, layout.bytes()));
-    if (!segment.promise(0, layout.arena_offset(0)) || !segment.promise(layout.ledger_offset(), sizeof(Ledger))) {
+    if (!segment.promise_first()) {
+        const auto free = SegmentFile::free_bytes(place);
         throw SegmentError(place.name + ": no room for an index of " + std::to_string(layout.arena_offset(0)) +
-                           " bytes at " + place.path + "; make room there, or ask for a smaller size");
+                           " bytes and the first keys at " + place.path +
+                           (free ? ", where " + std::to_string(*free) + " bytes are free" : std::string()) +
+                           "; make room there, or ask for a smaller size");
     }
     Header& header = segment.header();
     Birth birth = Birth::of(layout, Segment(Layout{1, 1}).secret());

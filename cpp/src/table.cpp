@@ -82,7 +82,8 @@ Lease Table::scan(Bucket& bucket, const Digest& digest, Vacancy* vacancy) const 
 
 Lease Table::find(const Digest& digest) const noexcept { return scan(segment_.bucket(digest.place), digest, nullptr); }
 
-Lease Table::obtain(const Digest& digest, std::size_t arena, Life life, Nanos now) const noexcept {
+Lease Table::obtain(const Digest& digest, std::size_t arena, Life life, Nanos now, Lack& lack) const noexcept {
+    lack = Lack::cells;
     Bucket& bucket = segment_.bucket(digest.place);
     Lease spare;
     for (unsigned attempt = 0; attempt < kAttempts; ++attempt) {
@@ -102,7 +103,7 @@ Lease Table::obtain(const Digest& digest, std::size_t arena, Life life, Nanos no
             continue;
         }
         if (!spare || !is_current(spare)) {
-            spare = prepare(digest, arena, life, now);
+            spare = prepare(digest, arena, life, now, lack);
             if (!spare) {
                 return {};
             }
@@ -230,7 +231,8 @@ bool Table::vacate(Bucket& bucket, Nanos now) const noexcept {
     return true;
 }
 
-bool Table::make(std::size_t arena, std::uint64_t& index) const noexcept {
+bool Table::make(std::size_t arena, Nanos now, std::uint64_t& index, Lack& lack) const noexcept {
+    lack = Lack::cells;
     const Layout& layout = segment_.layout();
     std::uint64_t shared_bytes = 0;
     std::uint64_t own_bytes = 0;
@@ -246,7 +248,11 @@ bool Table::make(std::size_t arena, std::uint64_t& index) const noexcept {
     // Relaxed: the number is all that is handed over; the cell itself is won by the CAS on its head.
     Word& made = segment_.header().arenas[arena].made;
     index = made.load(std::memory_order_relaxed);
-    while (index < layout.arena_cells(arena) && segment_.commit(arena, index)) {
+    while (index < layout.arena_cells(arena)) {
+        if (!segment_.commit(arena, index, now)) {
+            lack = Lack::memory;
+            return false;
+        }
         if (made.compare_exchange_weak(index, index + 1, std::memory_order_relaxed)) {
             return true;
         }
@@ -254,7 +260,7 @@ bool Table::make(std::size_t arena, std::uint64_t& index) const noexcept {
     return false;
 }
 
-Lease Table::prepare(const Digest& digest, std::size_t arena, Life life, Nanos now) const noexcept {
+Lease Table::prepare(const Digest& digest, std::size_t arena, Life life, Nanos now, Lack& lack) const noexcept {
     Word& hand = segment_.header().arenas[arena].hand;
     Candidate emptiest;
     const auto take = [&](const Candidate& candidate) { return claim(candidate, digest.identity, life, now); };
@@ -285,7 +291,7 @@ Lease Table::prepare(const Digest& digest, std::size_t arena, Life life, Nanos n
             return swept;
         }
         std::uint64_t index = 0;
-        if (make(arena, index)) {
+        if (make(arena, now, index, lack)) {
             // A sweeper may be faster, and the cell be somebody's by now.
             const Candidate made = look_at(reference_to(arena, index), now);
             if (made.is_expired) {
@@ -298,7 +304,8 @@ Lease Table::prepare(const Digest& digest, std::size_t arena, Life life, Nanos n
         if (const Lease swept = sweep(kSweepWhenFull)) {
             return swept;
         }
-        if (on_full_ != OnFull::evict || is_claimed(emptiest.head)) {
+        // Not by what others have used: limits would fail one by one, unseen, in whatever memory there happens to be.
+        if (lack == Lack::memory || on_full_ != OnFull::evict || is_claimed(emptiest.head)) {
             break;
         }
         if (const Lease evicted = take(emptiest)) {

@@ -176,7 +176,11 @@ class Limiter:
         clock: Clock | None = None,
         segment: Segment | None = None,
         record_keys: bool = False,
-    ) -> None: ...
+        full_error: type[Exception] = MemoryError,
+        notify: Callable[[str], object] | None = None,
+    ) -> None:
+        """`full_error` is raised by a hit for whose key the system has no memory or disk; nothing was counted then.
+        `notify` gets its text with the first of them, among all processes that count in the segment."""
     @property
     def clock(self) -> Clock: ...
     def policy(
@@ -187,6 +191,10 @@ class Limiter:
         """
     def reset(self) -> None: ...
     def stats(self) -> Stats: ...
+    def shortage(self) -> int | None:
+        """How long the system has had no memory for more keys, in ns; None while it has some."""
+    def shortages(self) -> int:
+        """How often it had none."""
     def rules(self) -> list[tuple[int, Quota, bytes, bool, int, int, bytes]]:
         """What counts in this memory: index, quota, scope, whether that is whole, admitted, refused, name."""
     def count_error(self, kind: str, /) -> None:
@@ -274,6 +282,7 @@ def taker(
     prefix: str | None,
     endpoint: str | None,
     exempt: set[Any],
+    full: type[Exception],
     client: object = None,
     /,
 ) -> Callable[..., Record | tuple[_Essentials, str, str] | tuple[()] | None]:
@@ -282,7 +291,8 @@ def taker(
     A request's class has to have `client`, a property that says what the scope says, under that name, unless there is a
     key. It leaves in the scope and its state what `slidegate._check` would, and returns None, or the record, if it was
     given the scope, which that holds until somebody closes it. Of a refused request it returns the essentials, the key
-    and the label; and () when it has done nothing, as the request is exempt, counted, or unusual.
+    and the label; and () when it has done nothing, as the request is exempt, counted, or unusual, or `hit` raised
+    `full`.
     """
 
 def teller(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 from starlette.exceptions import HTTPException
@@ -23,7 +24,7 @@ from ._remote import peek_remotely, take_remotely
 from ._views import CurrentLimit, view_of
 from .counter import Counter
 from .decision import NS_PER_S, Essentials
-from .errors import StorageError, StorageOut
+from .errors import StorageError, StorageFull, StorageOut
 from .storage import MemoryStorage, OnError
 from .wrappers import LimitGroup
 
@@ -94,10 +95,12 @@ class Counting:
                     raise
                 self.outage.begin(error)
                 return await self._fall_back(plan, charges, asked, record)
-        if self.remote is None:
-            return self._take(charges, record)
         try:
-            decided = await take_remotely(self.remote, charges, asked.settle, record, self._refresh)
+            if self.remote is None:
+                return self._take(self.storage, charges, record)
+            decided = await take_remotely(
+                self.remote, charges, asked.settle, record, partial(self._refresh, self.storage)
+            )
         except StorageError as error:
             try:
                 return await self._fall_back(plan, charges, asked, record)
@@ -131,7 +134,12 @@ class Counting:
             refused = self._refused_beforehand(local)
             if refused is not None:
                 return refused
-        return self._take(local, record) if local else None
+        if not local:
+            return None
+        try:
+            return self._take(self.storage, local, record)
+        except StorageFull:
+            return self._take(self.storage.spare, local, record)
 
     async def peek(self, charges: list[Charge], asked: Asked) -> Outcome | None:
         """What would be decided about these charges, of which none is taken; None when they would not be looked at."""
@@ -166,38 +174,43 @@ class Counting:
         window_ns = charge.limit.limit.get_expiry() * NS_PER_S
         return charge, (False, 0, 0, window_ns, window_ns)
 
-    def _take(self, charges: list[Charge], record: Record) -> Outcome:
+    def _take(self, storage: MemoryStorage, charges: list[Charge], record: Record) -> Outcome:
         if not is_carrying(charges):
-            return self._take_now(charges, record)
+            return self._take_now(storage, charges, record)
         with self.carrying:
-            return beside_carried(charges, self._policy_of, lambda: self._take_now(charges, record))
+            return beside_carried(charges, self._policy_of, lambda: self._take_now(storage, charges, record))
 
     def _policy_of(self, quota: Quota, charge: Charge) -> Any:
         return self.storage.policy(((quota, *charge.rule[1:]),))
 
-    def _take_now(self, charges: list[Charge], record: Record) -> Outcome:
+    def _take_now(self, storage: MemoryStorage, charges: list[Charge], record: Record) -> Outcome:
         certain = [charge for charge in charges if charge.group.read_deduct is None]
         if len(certain) == len(charges):
-            essentials = self._policy(charges).hit(keys_of(charges), costs_of(charges))
+            essentials = policy_in(storage, charges).hit(keys_of(charges), costs_of(charges))
             return charges[essentials[1]], essentials
-        return self._decide_on_hold(certain, charges, record)
+        return self._decide_on_hold(storage, certain, charges, record)
 
-    def _decide_on_hold(self, certain: list[Charge], charges: list[Charge], record: Record) -> Outcome:
+    def _decide_on_hold(
+        self, storage: MemoryStorage, certain: list[Charge], charges: list[Charge], record: Record
+    ) -> Outcome:
         held = [[charges[at] for at in part] for part in held_parts(charges)]
+        refresh = partial(self._refresh, storage)
         holds: list[Hold] = []
         outcomes: list[Outcome] = []
         for batch in [*held, *([certain] if certain else [])]:
-            policy, keys, costs = self._policy(batch), keys_of(batch), costs_of(batch)
-            if batch is certain:
-                essentials = policy.hit(keys, costs)
-            else:
-                essentials, ticket = policy.reserve(keys, costs)
-                if ticket is not None:
-                    holds.append(Hold(policy, ticket, tuple(batch), keys, self._refresh))
+            policy, keys, costs = policy_in(storage, batch), keys_of(batch), costs_of(batch)
+            try:
+                essentials, ticket = (
+                    (policy.hit(keys, costs), None) if batch is certain else policy.reserve(keys, costs)
+                )
+            except StorageFull:
+                _give_back(holds)
+                raise
+            if ticket is not None:
+                holds.append(Hold(policy, ticket, tuple(batch), keys, refresh))
             outcomes.append((batch[essentials[1]], essentials))
             if not essentials[0]:
-                for hold in reversed(holds):
-                    hold.policy.refund(hold.ticket)
+                _give_back(holds)
                 return outcomes[-1]
         record.holds = [*(record.holds or ()), *holds]
         return min(outcomes, key=lambda outcome: outcome[1][2])
@@ -217,9 +230,9 @@ class Counting:
         return least, (True, 0, least.limit.limit.amount, 0, 0)
 
     def _policy(self, charges: Sequence[Charge]) -> Any:
-        return self.storage.policy(tuple(each.rule for each in charges))
+        return policy_in(self.storage, charges)
 
-    async def _refresh(self, record: Record, hold: Hold, settle: Settle) -> None:
+    async def _refresh(self, storage: MemoryStorage, record: Record, hold: Hold, settle: Settle) -> None:
         view = view_of(record)
         if not isinstance(view, CurrentLimit) or not view.essentials[0]:
             return
@@ -229,9 +242,19 @@ class Counting:
             if self.remote is not None and isinstance(hold.policy, RedisPolicy):
                 _, (_, _, remaining, reset_after_ns, _) = await peek_remotely(self.remote, [charge], settle)
             else:
-                _, _, remaining, reset_after_ns, _ = self._policy([charge]).peek(key)
+                _, _, remaining, reset_after_ns, _ = policy_in(storage, [charge]).peek(key)
             see(record, self.view((True, 0, remaining, reset_after_ns, 0), charge))
 
     def view(self, essentials: Essentials, charge: Charge) -> CurrentLimit:
         """What a request's state keeps of an answer."""
         return CurrentLimit.of(essentials, charge.limit.limit, charge.key, charge.place.label, self.reader.key_prefix)
+
+
+def _give_back(holds: Sequence[Hold]) -> None:
+    for hold in reversed(holds):
+        hold.policy.refund(hold.ticket)
+
+
+def policy_in(storage: MemoryStorage, charges: Sequence[Charge]) -> Any:
+    """What counts these charges together in that storage."""
+    return storage.policy(tuple(each.rule for each in charges))

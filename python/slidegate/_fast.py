@@ -16,6 +16,7 @@ from ._record import COMPLETE, mark, record_of, see
 from ._stand_ins import STOCK_CLIENT, standing
 from ._views import CurrentLimit
 from .decision import Essentials
+from .errors import StorageFull
 from .util import get_remote_address
 from .wrappers import LimitGroup
 
@@ -73,6 +74,7 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
         key_prefix or None,
         plan.exempt_name,
         checker.exempt_routes,
+        StorageFull,
         STOCK_CLIENT,
     )
 

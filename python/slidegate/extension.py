@@ -70,10 +70,11 @@ class Limiter(ByHand, Replaceable):
       redis+unix://, redis+sentinel:// or redis+cluster://: Redis or Valkey, which is connected to with the first
       request. Or a URI of the `limits` package, whose strategies then count, with `storage_options` for its
       constructor.
-    - `on_error`: what becomes of requests while a server cannot be asked: "closed" answers 503, "open" lets them
-      through, "local" counts them in this process, and in the workers of its server; against `local_share` of every
-      limit, or against the limits in `in_memory_fallback`. "local" if those are given, or `in_memory_fallback_enabled`;
-      else "open" if `swallow_errors`; else "closed". Errors of a storage of `limits` are errors of the requests then.
+    - `on_error`: what becomes of requests while a server cannot be asked, or there is no room for a new key in shared
+      memory or on disk: "closed" answers 503, "open" lets them through, "local" counts them in this process, and in
+      the workers of its server; against `local_share` of every limit, or against the limits in `in_memory_fallback`.
+      "local" if those are given, or `in_memory_fallback_enabled`; else "open" if `swallow_errors`; else "closed".
+      Errors of a storage of `limits` are errors of the requests then.
     - `auto_check`: when False, decorators do not check.
     - `swallow_errors`: let requests pass when they cannot be checked. Wrong configuration is never swallowed.
     - `retry_after`: "http-date" for a date instead of seconds.
@@ -305,15 +306,16 @@ class Limiter(ByHand, Replaceable):
             self._outage.end()
 
     def health(self) -> Health:
-        """Whether the storage is asked now, and why it is not. Asks nobody; what is in memory is always available.
+        """Whether the storage is asked now, and why it is not. Asks no server.
 
-        A storage of `limits` is known to be out of reach only where there is an `on_error`, or a fallback.
+        Shared memory or a file is available as long as the system has room there for new keys. A storage of `limits` is
+        known to be out of reach only where there is an `on_error`, or a fallback.
         """
         if self._is_out() and self._outage is not None:
             return self._outage.health()
         if self._remote is not None:
             return self._remote.health()
-        return self._bridge.health() if self._bridge is not None else Health(True, 0, 0, None)
+        return self._bridge.health() if self._bridge is not None else self._checker.counting.storage.health()
 
     def close(self) -> None:
         """Closes the connections to a Redis server, as the end of an event loop or of a thread does with its own.

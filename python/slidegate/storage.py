@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,7 +14,8 @@ from ._core import Clock, Limiter, Quota, Segment, SegmentError
 from ._uris import StorageUri, bytes_in, storage_uri
 from ._wall import wall_time_s
 from .decision import NS_PER_S, Essentials
-from .errors import ConfigurationError, StorageError
+from .errors import ConfigurationError, StorageError, StorageFull
+from .health import Health
 
 Key: TypeAlias = str | bytes
 Rule: TypeAlias = tuple[Quota, str] | tuple[Quota, str, str] | tuple[Quota, str, str, bool]
@@ -111,17 +114,44 @@ class MemoryStorage(FlatReads):
         record_keys: bool = False,
     ) -> None:
         options: dict[str, Any] = {} if size is None else {"size": size}
-        self._engine = Limiter(on_full=on_full, clock=clock, segment=segment, record_keys=record_keys, **options)
+        self._engine = Limiter(
+            on_full=on_full,
+            clock=clock,
+            segment=segment,
+            record_keys=record_keys,
+            full_error=StorageFull,
+            notify=_warn,
+            **options,
+        )
+        self._on_full = on_full
+        self._spare: MemoryStorage | None = None
+        self._making = threading.Lock()
         self.segment = segment
         self.policy = lru_cache(_POLICIES_KEPT)(self._policy)
 
     def reset(self) -> None:
         """Forgets all hits."""
         self._engine.reset()
+        if self._spare is not None:
+            self._spare.reset()
 
     def check(self) -> bool:
-        """Whether hits can be counted now."""
-        return True
+        """Whether hits can be counted now, those of new keys too."""
+        return self._engine.shortage() is None
+
+    def health(self) -> Health:
+        """Whether there is memory or disk for new keys. Those that are there are counted in any case."""
+        lasted_ns, outages = self._engine.shortage(), self._engine.shortages()
+        error = f"{StorageFull.__name__}: the system has had no memory or disk for new keys" if outages else None
+        return Health(lasted_ns is None, (lasted_ns or 0) / NS_PER_S, outages, error)
+
+    @property
+    def spare(self) -> MemoryStorage:
+        """What counts while this one has no room: the memory of this process, which a segment is not."""
+        if self._spare is None:
+            with self._making:
+                self._spare = self._spare or MemoryStorage(on_full=self._on_full)
+        return self._spare
 
     def count_error(self, kind: str) -> None:
         """Counts a request that could not be decided as it was meant to be. `Checker` says of which kinds there are."""
@@ -137,6 +167,10 @@ class MemoryStorage(FlatReads):
             return self._engine.policy(rules)
         except ValueError as error:
             raise ConfigurationError(f"{len(rules)} limits for one request: {error}") from error
+
+
+def _warn(text: str) -> None:
+    logging.getLogger("slidegate").warning("%s; on_error decides about requests with new keys until there is", text)
 
 
 def open_storage(

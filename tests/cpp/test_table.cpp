@@ -368,14 +368,14 @@ TEST_CASE("A reset of a table forgets the hits of all keys and keeps their cells
 TEST_CASE("Every size of cell has room of its own that others cannot take") {
     const WindowTable t({64, 1 << 14}, OnFull::refuse, kTwoASecond);
     std::uint64_t large = 0;
-    while (t.table.obtain(key(large % 100, large), 3, Life::of(Quota(60, 3'600 * kSecond)), 0)) {
+    while (t.obtain_of(key(large % 100, large), 3, Life::of(Quota(60, 3'600 * kSecond)), 0)) {
         const Lease taken = t.table.find(key(large % 100, large));
         taken.cell->head = stamped(0, 1, 61);
         ++large;
     }
     CHECK(large >= ((1U << 14) * 5 / 8) / 512);
-    CHECK(t.table.obtain(key(1, 7), 1, t.life, 0));
-    CHECK(t.table.obtain(key(2, 7), 0, Life::of(Quota(1, kSecond, Strategy::gcra)), 0));
+    CHECK(t.obtain_of(key(1, 7), 1, t.life, 0));
+    CHECK(t.obtain_of(key(2, 7), 0, Life::of(Quota(1, kSecond, Strategy::gcra)), 0));
     CHECK(t.table.stats().bytes <= t.table.stats().capacity_bytes);
 }
 

@@ -41,7 +41,11 @@ struct WindowTable {
     WindowTable(const WindowTable&) = delete;
     WindowTable& operator=(const WindowTable&) = delete;
 
-    [[nodiscard]] Lease obtain(const Digest& digest, Nanos now) const { return table.obtain(digest, 1, life, now); }
+    [[nodiscard]] Lease obtain(const Digest& digest, Nanos now) const { return obtain_of(digest, 1, life, now); }
+    [[nodiscard]] Lease obtain_of(const Digest& digest, std::size_t arena, Life its_life, Nanos now) const {
+        Lack lack{};
+        return table.obtain(digest, arena, its_life, now, lack);
+    }
     /// What a limiter does for a hit. `lease` becomes the one that was hit.
     [[nodiscard]] Outcome hit(const Digest& digest, Nanos now, std::uint64_t cost, Lease& lease) const {
         for (;;) {

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -127,10 +127,12 @@ def running(
     options: str = "",
     program: str = PROGRAM,
     meanwhile: Callable[[Server], None] = lambda server: None,
+    inside: Sequence[str] = (),
 ) -> Iterator[Server]:
     """A server whose application counts with `options` of Limiter. Ends it, and all of its workers.
 
-    `meanwhile` is called when it has been started, and may not answer yet.
+    `meanwhile` is called when it has been started, and may not answer yet. `inside` is a command that
+    runs another one in its own place.
     """
     directory.mkdir(exist_ok=True)
     (directory / "app.py").write_text(program.replace("{limit}", limit).replace("{options}", options))
@@ -141,7 +143,7 @@ def running(
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RATELIMIT_")}
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", *words],
+            [*inside, sys.executable, "-m", *words],
             cwd=directory,
             env={**environment, "PYTHONPATH": str(directory)},
             stdout=log,

@@ -312,6 +312,7 @@ def take_of(**options: Any) -> Callable[..., Any]:
         "prefix": None,
         "endpoint": "name",
         "exempt": set(),
+        "full": MemoryError,
     }
     return taker(*{**values, **options}.values())
 

@@ -19,6 +19,7 @@ struct Decision {
     std::uint64_t remaining = 0;  ///< what it would still admit at this moment
     Nanos reset_after = 0;        ///< until it is whole again
     Nanos retry_after = 0;  ///< until it would admit this cost: 0 when allowed, kNever when the cost exceeds the limit
+    bool is_stored = true;  ///< false: nothing was decided, as the system has no memory or disk to count a new key in
 };
 
 }  // namespace slidegate

@@ -62,6 +62,13 @@ struct Header {
         Word committed;  ///< bytes that the system has promised to hold
     } arenas[kCellClasses.size()];
 
+    /// What becomes of cells that the system has no memory or disk for. For people to look at; nothing is decided by it.
+    struct alignas(64) Shortage {
+        Word since;   ///< table time at which it was short, plus one; 0 while it is not
+        Word times;   ///< how often that has begun
+        Word is_told;  ///< whether somebody has taken it on himself to tell of this one
+    } shortage;
+
     /// The epoch that counts; null when none does.
     [[nodiscard]] Epoch* epoch() noexcept;
     /// What is wrong with it beside its birth, in words. Empty: nothing.

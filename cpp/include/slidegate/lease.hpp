@@ -69,7 +69,8 @@ struct Lease {
 enum class Verdict : std::uint8_t {
     admitted,
     refused,
-    gone,  ///< the cell has begun another life: find the key again
+    gone,      ///< the cell has begun another life: find the key again
+    unstored,  ///< there is no cell, as the system has no memory for one
 };
 
 struct Outcome {

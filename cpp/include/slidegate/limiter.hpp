@@ -89,6 +89,17 @@ class Limiter {
     [[nodiscard]] std::array<std::uint64_t, kMishaps> mishaps() const noexcept;
     /// The `most` keys that have used the largest part of their limits, largest first. O(cells made).
     [[nodiscard]] std::vector<Usage> survey(std::size_t most) const;
+    /// For how long the system has had no memory or disk for more cells. Empty while it has, as far as anybody knows: it is
+    /// asked again when it had none.
+    [[nodiscard]] std::optional<Nanos> shortage() const noexcept;
+    /// True for one caller, in whatever process, once in every shortage.
+    [[nodiscard]] bool is_shortage_to_be_told() const noexcept;
+    /// Bytes that the system has left for it; 0 also when it does not say.
+    [[nodiscard]] std::uint64_t free_bytes() const noexcept;
+    /// How many shortages there were.
+    [[nodiscard]] std::uint64_t shortages() const noexcept;
+    /// What the memory is called; empty when it has no name.
+    [[nodiscard]] const std::string& where() const noexcept;
     [[nodiscard]] Nanos now() const noexcept;
 
   private:
@@ -106,6 +117,7 @@ class Policy {
     Policy(Policy&&) noexcept = default;
     Policy& operator=(Policy&&) noexcept = default;
 
+    /// Not `is_stored` when the system has no memory for a key that has no cell: nothing was taken or counted.
     [[nodiscard]] Decision hit(std::span<const std::string_view> keys, std::span<const std::uint64_t> costs,
                                Ticket* ticket = nullptr) const noexcept;
     /// What hit() would answer, changing nothing; `remaining` is before the cost.

@@ -14,6 +14,7 @@
 
 namespace slidegate {
 
+/// Of a new one, where there is room for it: half of what is free is left to others.
 inline constexpr std::size_t kDefaultNamedSize = std::size_t{64} << 20;
 
 /// Whose memory an unnamed segment is after a fork.
@@ -30,7 +31,7 @@ enum class OnDamage : std::uint8_t {
 
 /// How a named segment is opened.
 struct Opening {
-    std::size_t size = 0;  ///< of index and cells. 0: as it is found; kDefaultNamedSize for a new one
+    std::size_t size = 0;  ///< of index and cells. 0: as it is found; for a new one kDefaultNamedSize, or what fits
     OnDamage on_damage = OnDamage::error;
     bool may_create = true;       ///< else SegmentMissing when there is none
     bool may_be_foreign = false;  ///< whether another user's will do; only one with the rights to it can say so
@@ -76,8 +77,13 @@ class Segment {
     [[nodiscard]] std::uint64_t made(std::size_t arena) const noexcept {
         return std::min(header().arenas[arena].made.load(std::memory_order_relaxed), arenas_[arena].cells);
     }
-    /// Makes sure that a cell can be written to. False when the system has no memory or disk left for it. Amortised O(1).
-    [[nodiscard]] bool commit(std::size_t arena, std::uint64_t index) const noexcept;
+    /// Makes sure that a cell can be written to. False when the system has no memory or disk left for it; it is asked once
+    /// in kAskAgain then, as long as `now` tells. Amortised O(1).
+    [[nodiscard]] bool commit(std::size_t arena, std::uint64_t index, Nanos now) const noexcept;
+    static constexpr Nanos kAskAgain = 1'000'000'000;
+    /// Whether there is no memory or disk for more cells. Asks the system, as commit() does, when it is time to.
+    [[nodiscard]] bool is_short(Nanos now) const noexcept;
+    [[nodiscard]] const Place& place() const noexcept { return place_; }
 
     /// Of the digests: as it was when the segment was opened.
     [[nodiscard]] const detail::Key128& secret() const noexcept { return secret_; }
@@ -95,6 +101,8 @@ class Segment {
     bool unlink() const;
 
   private:
+    static constexpr Nanos kNeverRefused = -1;
+
     struct Arena {
         std::uint64_t offset = 0;
         std::uint64_t cells = 0;
@@ -106,8 +114,13 @@ class Segment {
     [[nodiscard]] static std::optional<Segment> attach(const Place& place, const Opening& opening, SegmentFile file);
     void map(int flags, int descriptor);
     void rebase(const Opening& opening, const BootMoment& moment);
+    [[nodiscard]] bool promise_first() const noexcept;
     [[nodiscard]] bool promise_again() const noexcept;
     [[nodiscard]] bool promise(std::uint64_t offset, std::uint64_t bytes) const noexcept;
+    [[nodiscard]] bool extend(std::size_t arena, std::uint64_t from, std::uint64_t to) const noexcept;
+    [[nodiscard]] std::uint64_t arena_bytes(std::size_t arena) const noexcept {
+        return arenas_[arena].cells * kCellClasses[arena].bytes;
+    }
 
     Layout layout_;
     std::array<Arena, kCellClasses.size()> arenas_{};
@@ -117,6 +130,7 @@ class Segment {
     Nanos offset_ = 0;
     Epoch* epoch_ = nullptr;
     bool is_new_ = false;
+    mutable std::atomic<Nanos> refused_at_ = kNeverRefused;  ///< when the system last had nothing for this process
     Place place_;
     std::optional<SegmentFile> file_;
 };

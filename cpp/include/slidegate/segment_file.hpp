@@ -37,6 +37,9 @@ class SegmentFile {
     /// for one that others may write to; SegmentDamaged when it is no regular file; SegmentError.
     [[nodiscard]] static std::optional<SegmentFile> find(const Place& place, bool may_be_foreign);
 
+    /// Bytes that this user may still take in its directory; empty when the file system does not say.
+    [[nodiscard]] static std::optional<std::uint64_t> free_bytes(const Place& place);
+
     SegmentFile(SegmentFile&& other) noexcept
         : descriptor_(std::exchange(other.descriptor_, -1)),
           device_(other.device_),

@@ -13,6 +13,12 @@ enum class OnFull : std::uint8_t {
     admit,   ///< no cell: the hit is admitted uncounted
 };
 
+/// Why there is no cell for a key.
+enum class Lack : std::uint8_t {
+    cells,   ///< the table is full: on_full decides
+    memory,  ///< the system has none for more cells, and no key that is there has expired
+};
+
 /// What a table asks of those who know quotas. Stateless; must be callable from any thread.
 class Judge {
   public:
@@ -57,9 +63,10 @@ class Table {
     /// The key's cell, or an empty lease. O(1).
     [[nodiscard]] Lease find(const Digest& digest) const noexcept;
     /// The key's cell, made when it has none: of size `arena`, counting as `life` says (its generation is ignored).
-    /// Empty when the table is full and on_full is not evict, or nothing could be evicted. O(1).
-    [[nodiscard, gnu::noinline, gnu::cold]] Lease obtain(const Digest& digest, std::size_t arena, Life life,
-                                                         Nanos now) const noexcept;
+    /// Empty when the table is full and on_full is not evict, or nothing could be evicted, or for lack of memory, which is
+    /// told in `lack`. O(1).
+    [[nodiscard, gnu::noinline, gnu::cold]] Lease obtain(const Digest& digest, std::size_t arena, Life life, Nanos now,
+                                                         Lack& lack) const noexcept;
     /// Forgets the hits of all keys. O(cells). A hit at the same time may count or not.
     void reset(Nanos now) const noexcept;
 
@@ -74,8 +81,9 @@ class Table {
     [[nodiscard]] Lease scan(Bucket& bucket, const Digest& digest, Vacancy* vacancy) const noexcept;
     void finish(Bucket& bucket, std::uint64_t pending) const noexcept;
     [[nodiscard]] bool vacate(Bucket& bucket, Nanos now) const noexcept;
-    [[nodiscard]] Lease prepare(const Digest& digest, std::size_t arena, Life life, Nanos now) const noexcept;
-    [[nodiscard]] bool make(std::size_t arena, std::uint64_t& index) const noexcept;
+    [[nodiscard]] Lease prepare(const Digest& digest, std::size_t arena, Life life, Nanos now,
+                                Lack& lack) const noexcept;
+    [[nodiscard]] bool make(std::size_t arena, Nanos now, std::uint64_t& index, Lack& lack) const noexcept;
     [[nodiscard]] Candidate look_at(std::uint32_t reference, Nanos now) const noexcept;
     [[nodiscard]] Lease claim(const Candidate& candidate, std::uint64_t identity, Life life, Nanos now) const noexcept;
     [[nodiscard]] Lease give_up() const noexcept;
