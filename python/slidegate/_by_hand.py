@@ -15,7 +15,7 @@ from ._named import Mode, NamedLimits
 from ._places import short_name
 from ._views import untouched
 from .decision import Decision
-from .errors import ConfigurationError, RateLimitExceeded, StorageOut, as_of_websocket
+from .errors import ConfigurationError, InvalidCost, RateLimitExceeded, StorageOut, as_of_websocket
 from .wrappers import whole_cost
 
 if TYPE_CHECKING:
@@ -56,8 +56,9 @@ class ByHand:
     ) -> Decision:
         """Counts a request, every time that it is called, and says about which limit there is least left.
 
-        Raises RateLimitExceeded when one of them refuses, in a WebSocket as a WebSocketRateLimitExceeded; ValueError
-        for a cost that is none, and ConfigurationError for limits that are none.
+        Raises RateLimitExceeded when one of them refuses, in a WebSocket as a WebSocketRateLimitExceeded; InvalidCost,
+        which is answered 422 and is a ValueError too, for a cost that is none; and ConfigurationError for limits that
+        are none.
         """
         return await self._checked(request, limits, key, cost, scope, settle)
 
@@ -159,9 +160,17 @@ class ByHand:
         function = key if callable(key) else nobody if key is not None else self._key_func
         if function is None:
             raise ConfigurationError(f"{where}: the limiter has no key_func; give a key")
-        group = self._deciding.group(limits, function, scope, where).costing(whole_cost(cost))
+        group = self._deciding.group(limits, function, scope, where).costing(_whole_cost(cost, where, request))
         plan = Plan(served.endpoint, (group,), (), (), route=served.route or scope or "")
         return request, plan, {id(nobody): key} if function is nobody else {}
+
+
+def _whole_cost(cost: object, where: str, request: HTTPConnection) -> int:
+    try:
+        return whole_cost(cost)
+    except ValueError as error:
+        invalid = InvalidCost(where, str(error))
+        raise as_of_websocket(invalid) if request.scope["type"] == "websocket" else invalid from error
 
 
 def _untouched(plan: Plan) -> Decision:

@@ -7,14 +7,15 @@ import logging
 import numbers
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias
 
 from starlette.requests import HTTPConnection
 
 from ._callables import Settle, qualified_name
 from ._core import Quota
 from ._places import KeyStyle, Place, counted_path, place_of, route_place, short_name
-from .errors import ConfigurationError
+from ._shown import shown_error
+from .errors import ConfigurationError, InvalidCost
 from .storage import Rule
 from .wrappers import Limit, LimitGroup, whole_cost
 
@@ -162,7 +163,7 @@ class ChargeReader:
         A dynamic limit that fails is what it last was for this key, and the fallback of the plan applies beside it.
         Where one is no limit, that of the plan applies unless another limit overrides it.
 
-        Raises ValueError for a cost and TypeError for a key that is none, ConfigurationError for a dynamic limit that
+        Raises InvalidCost for a cost and TypeError for a key that is none, ConfigurationError for a dynamic limit that
         fails where nothing else limits the request, and whatever the callables raise beyond that.
         """
         groups = tuple(groups)
@@ -304,6 +305,21 @@ class ChargeReader:
         if group.read_cost is None:
             return group.fixed_cost
         try:
-            return whole_cost(await asked.answer(group.read_cost(asked.request)))
+            cost = await asked.answer(group.read_cost(asked.request))
+        except (ValueError, ArithmeticError) as error:
+            # What `int` makes of a text that somebody has sent, say.
+            return self._refuse_cost(plan, "what it costs cannot be told", error)
+        try:
+            return whole_cost(cost)
         except ValueError as error:
-            raise ValueError(f"{plan.endpoint}: {error}") from error
+            return self._refuse_cost(plan, str(error), error)
+
+    def _refuse_cost(self, plan: Plan, detail: str, error: Exception) -> NoReturn:
+        if f"cost of {plan.endpoint}" not in self.warned_of:
+            self.warned_of.add(f"cost of {plan.endpoint}")
+            self.logger.warning(
+                "%s: a callable cost failed, and the request was answered 422, as it is now and later: %s",
+                plan.endpoint,
+                shown_error(error),
+            )
+        raise InvalidCost(plan.endpoint, detail) from error

@@ -25,3 +25,12 @@ def shown_error(error: BaseException, most: int = _MOST_CHARACTERS) -> str:
         # What others raise may fail to tell why.
         text = ""
     return shown(f"{type(error).__name__}: {text}" if text else type(error).__name__, most)
+
+
+def shown_value(value: object, most: int = 50) -> str:
+    """A value as Python would write it, likewise."""
+    try:
+        return shown(repr(value), most)
+    except Exception:
+        # Of numbers with thousands of digits, for one.
+        return f"a {type(value).__name__}"

@@ -18,7 +18,7 @@ from ._parameters import resolved_signature
 from ._record import record_of
 from ._start_up import watch_start_up
 from .decision import Decision
-from .errors import ConfigurationError, RateLimitExceeded, StorageOut, as_of_websocket
+from .errors import ConfigurationError, InvalidCost, RateLimitExceeded, StorageOut, as_of_websocket
 from .notation import warn_of_amounts
 from .storage import OnError
 from .wrappers import LimitGroup, StrOrCallableStr
@@ -179,7 +179,7 @@ class RateLimit:
         limiter = self.limiter_of(connection)
         try:
             return await limiter._deciding.decide(self, connection, settle, frozenset(given))
-        except (RateLimitExceeded, StorageOut) as error:
+        except (RateLimitExceeded, StorageOut, InvalidCost) as error:
             if connection.scope["type"] == "websocket":
                 raise as_of_websocket(error) from error
             raise
@@ -244,7 +244,7 @@ class Gate:
         limiter = rate_limit.limiter_of(websocket)
         try:
             return await limiter._deciding.decide_again(rate_limit, websocket, frozenset(given))
-        except (RateLimitExceeded, StorageOut) as error:
+        except (RateLimitExceeded, StorageOut, InvalidCost) as error:
             raise as_of_websocket(error) from error
 
 

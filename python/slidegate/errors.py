@@ -56,6 +56,20 @@ class StorageOut(HTTPException):
         )
 
 
+class InvalidCost(HTTPException, ValueError):
+    """A request of which nobody can say what it costs: an HTTP 422, and nothing was counted. Also a ValueError.
+
+    `where` names what was to be limited, for logs; the response does not tell it.
+    """
+
+    def __init__(self, where: str, detail: str) -> None:
+        super().__init__(status_code=422, detail=detail)
+        self.where = where
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.detail}"
+
+
 class RateLimitExceeded(HTTPException):
     """A request was refused: an HTTP 429, also where no handler is registered for it.
 
@@ -126,6 +140,17 @@ class WebSocketStorageOut(WebSocketException, StorageOut):
         return f"{self.code}: {self.reason}"
 
 
-def as_of_websocket(error: RateLimitExceeded | StorageOut) -> WebSocketException:
+class WebSocketInvalidCost(WebSocketException, InvalidCost):
+    """A WebSocket, or one of its messages, of which nobody can say what it costs: closed with 1008."""
+
+    def __init__(self, where: str, detail: str) -> None:
+        InvalidCost.__init__(self, where, detail)
+        self.code = 1008
+        self.reason = detail.encode()[:123].decode("utf-8", "ignore")
+
+
+def as_of_websocket(error: RateLimitExceeded | StorageOut | InvalidCost) -> WebSocketException:
     """The same for a WebSocket, which an HTTP response is no answer to."""
-    return WebSocketRateLimitExceeded.of(error) if isinstance(error, RateLimitExceeded) else WebSocketStorageOut()
+    if isinstance(error, RateLimitExceeded):
+        return WebSocketRateLimitExceeded.of(error)
+    return WebSocketInvalidCost(error.where, error.detail) if isinstance(error, InvalidCost) else WebSocketStorageOut()

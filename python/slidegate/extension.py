@@ -368,7 +368,8 @@ class Limiter(ByHand, Replaceable):
           "closed" or "local". Of several limits on one request, one that is closed decides.
 
         Raises ConfigurationError, when it is applied, for what cannot work; the endpoint raises RateLimitExceeded for
-        what is refused, StorageOut for what is closed, and ValueError for a cost that is no positive finite number.
+        what is refused, StorageOut for what is closed, and InvalidCost (422) for a cost that is no positive finite
+        number.
         """
         return self._decorator(
             limit_value,

@@ -16,6 +16,7 @@ from starlette.requests import HTTPConnection
 from ._callables import adapt, is_async, takes_nothing
 from ._core import Quota
 from ._remembered import Remembered
+from ._shown import shown_value
 from ._watched import watched
 from .errors import ConfigurationError
 from .notation import parse_limits, quota_of
@@ -25,6 +26,7 @@ from .strategies import Strategy
 StrOrCallableStr: TypeAlias = str | Callable[..., Any]
 
 _DYNAMIC_LIMITS_KEPT = 256
+_HIGHEST_COST = 1 << 53
 _DECLARED = {"per_method", "methods", "error_message", "exempt_when", "cost", "override_defaults"}
 _OF_A_LIMIT = {*_DECLARED, "limit", "key_func", "_Limit__scope"}
 _OF_A_GROUP = {*_DECLARED, "key_function", "_LimitGroup__limit_provider", "_LimitGroup__scope"}
@@ -395,9 +397,9 @@ def whole_cost(cost: Any) -> int:
     is_number = isinstance(cost, (numbers.Real, Decimal)) and not isinstance(cost, bool)
     try:
         if is_number and 0 < cost < math.inf:
-            whole: int = math.ceil(cost)
-            return whole
+            # Above that it is above every limit; to round what somebody may have sent up can take for ever.
+            return _HIGHEST_COST if cost >= _HIGHEST_COST else math.ceil(cost)
     except ArithmeticError:
         # A Decimal that is not a number cannot be compared.
         pass
-    raise ValueError(f"a cost must be a finite number above 0, not {cost!r}")
+    raise ValueError(f"a cost must be a finite number above 0, not {shown_value(cost)}")
