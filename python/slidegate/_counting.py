@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +14,7 @@ from ._callables import Settle
 from ._carry import beside_carried, is_carrying
 from ._charges import Asked, Charge, ChargeReader, Plan, costs_of, held_parts, keys_of
 from ._core import Quota
+from ._fork import ForkableLock
 from ._holds import Hold
 from ._on_error import left_to_count
 from ._outage import Outage
@@ -56,7 +56,7 @@ class Counting:
     remote: RedisStorage | None = None
     outage: Outage | None = None
     local_share: float = 1
-    carrying: threading.Lock = field(default_factory=threading.Lock)
+    carrying: ForkableLock = field(default_factory=ForkableLock)
 
     async def decide(
         self,

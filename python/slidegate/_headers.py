@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate, parsedate_to_datetime
-from functools import cached_property
 
 from limits import RateLimitItem
 
@@ -37,6 +36,11 @@ class HeaderFormat:
     is_retry_after_date: bool
     is_retry_after_on_success: bool
     styles: tuple[str, ...] = ("x-ratelimit",)
+    quota_names: tuple[bytes, bytes, bytes] = field(init=False, compare=False, repr=False)
+    """Raw, of the limit, what remains, and the reset."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "quota_names", (_raw(self.limit), _raw(self.remaining), _raw(self.reset)))
 
     @property
     def is_plain(self) -> bool:
@@ -62,11 +66,6 @@ class HeaderFormat:
         date = formatdate(_later(now_s, after_s * NS_PER_S), usegmt=True)
         return {self.retry_after: date if self.is_retry_after_date else str(after_s)}
 
-    @cached_property
-    def quota_names(self) -> tuple[bytes, bytes, bytes]:
-        """Raw, of the limit, what remains, and the reset."""
-        return _raw(self.limit), _raw(self.remaining), _raw(self.reset)
-
     def written(
         self,
         raw: Iterable[tuple[bytes, bytes]],
@@ -87,12 +86,12 @@ class HeaderFormat:
             others = {
                 _raw(name): value.encode("ascii") for name, value in self._others(item, essentials, policies).items()
             }
-            headers = [*(field for field in headers if field[0].lower() not in others), *others.items()]
+            headers = [*(each for each in headers if each[0].lower() not in others), *others.items()]
         if not essentials[0] or self.is_retry_after_on_success:
             name = _raw(self.retry_after)
             existing = next((value.decode("latin-1") for each, value in headers if each.lower() == name), None)
             for value in self.retry_field(Decision.of(essentials, item, "", ""), now_s, existing).values():
-                headers = [field for field in headers if field[0].lower() != name]
+                headers = [each for each in headers if each[0].lower() != name]
                 headers.append((name, value.encode("latin-1")))
         return headers
 

@@ -6,7 +6,6 @@ import importlib
 import json
 import logging
 import re
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import Any
@@ -15,6 +14,7 @@ import anyio.to_thread
 from starlette.requests import HTTPConnection
 
 from ._composed import with_fallback
+from ._fork import ForkableLock, begins_in_children
 from ._identity import Identity, KeyFunction
 from ._key_set import KeySet
 from ._shown import shown_error
@@ -128,15 +128,24 @@ class _LookedUp(_Token):
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self._threads = ThreadsOfLoops(_MOST_THREADS)
-        self._seats = threading.Semaphore(_MOST_WAITING)
+        self._lock = ForkableLock()
+        self.begin_in_child()
+        begins_in_children(self)
+
+    def begin_in_child(self) -> None:
+        # Those who wait stayed with the parent.
+        self._waiting = 0
 
     async def _in_thread(self, function: Callable[..., Any], *given: Any, otherwise: Any) -> Any:
-        if not self._seats.acquire(blocking=False):
-            return otherwise
+        with self._lock:
+            if self._waiting >= _MOST_WAITING:
+                return otherwise
+            self._waiting += 1
         try:
             return await anyio.to_thread.run_sync(function, *given, limiter=self._threads.own())
         finally:
-            self._seats.release()
+            with self._lock:
+                self._waiting -= 1
 
 
 class _ByKeySet(_LookedUp):

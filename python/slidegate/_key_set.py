@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from ._fork import ForkableLock, begins_in_children
 from ._shown import shown_error
 
 LEAST_BETWEEN_FETCHES_S = 10.0
@@ -26,10 +26,15 @@ class KeySet:
         self._client = client
         self._now_s = now_s
         self._lifespan_s = getattr(getattr(client, "jwk_set_cache", None), "lifespan", LEAST_BETWEEN_FETCHES_S)
-        self._lock = threading.Lock()
+        self._lock = ForkableLock()
         self._by_name: dict[str, Any] = {}
         self._fetched_at_s = float("-inf")
         self._may_fetch_at_s = float("-inf")
+        self._is_fetching = False
+        begins_in_children(self)
+
+    def begin_in_child(self) -> None:
+        # Whoever fetches them stayed with the parent.
         self._is_fetching = False
 
     def known(self, name: str) -> Any:

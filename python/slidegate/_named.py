@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ._core import Quota
+from ._fork import ForkableLock
 from ._identity import nobody
 from .errors import ConfigurationError
 from .notation import warn_of_amounts
@@ -36,7 +36,7 @@ class NamedLimits:
 
     def __init__(self, settings: object, env_prefix: str | None, variables: Mapping[str, str]) -> None:
         self.revision = 0
-        self._lock = threading.Lock()
+        self._lock = ForkableLock()
         self._settings = settings
         self._prefix = env_prefix
         self._declared: dict[str, LimitGroup] = {}

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
+from ._fork import ForkableLock, begins_in_children
 from .health import Health
 
 _LONGEST_REST_S = 32
@@ -22,12 +23,17 @@ class Outage:
         self.is_on = False
         self._logger = logger
         self._on_end = on_end
-        self._lock = threading.Lock()
+        self._lock = ForkableLock()
         self._rest_s = 1
         self._asks_at_s = 0.0
         self._outages = 0
         self._since_s = monotonic()
         self._last_error: str | None = None
+        begins_in_children(self)
+
+    def begin_in_child(self) -> None:
+        # Whoever is asking it stayed with the parent.
+        self._asks_at_s = 0.0
 
     def health(self) -> Health:
         with self._lock:

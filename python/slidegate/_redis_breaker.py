@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from time import monotonic
 
+from ._fork import ForkableLock, begins_in_children
 from .errors import StorageError, StorageTimeout, StorageUnavailable
 from .health import Health
 
@@ -31,11 +31,12 @@ class CircuitBreaker:
         self._name = name
         self._probe = probe
         self._logger = logger
-        self._begin()
+        self._lock = ForkableLock()
+        self.begin_in_child()
+        begins_in_children(self)
 
-    def _begin(self) -> None:
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
+    def begin_in_child(self) -> None:
+        # Whoever probed stayed with the parent.
         self._failures = 0
         self._outages = 0
         self._since_s = monotonic()
@@ -48,10 +49,6 @@ class CircuitBreaker:
     def admit(self) -> None:
         """Raises StorageUnavailable while open."""
         if self._is_open:
-            if self._pid != os.getpid():
-                # Whoever probed stayed with the parent.
-                self._begin()
-                return
             raise StorageUnavailable(f"{self._name} is not asked until it answers again: {self._last_error}")
 
     def succeeded(self) -> None:

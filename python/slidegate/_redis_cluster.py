@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import binascii
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from ._fork import ForkableLock, begins_in_children
 from ._redis_answers import Redirected
 from ._redis_node import RedisNode
 from ._redis_script import Question, Script
@@ -44,14 +44,19 @@ class RedisCluster:
         self.target = target
         self._script = script
         self._logger = logger
-        self._lock = threading.Lock()
+        self._lock = ForkableLock()
         self._nodes: dict[Address, RedisNode] = {}
         self._masters: list[RedisNode | None] = [None] * _SLOTS
         self._is_known = False
         self._is_stale = True
         self._asked_s = float("-inf")
-        self._turn = threading.Lock()
+        self._turn = ForkableLock()
         self._learning: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
+        begins_in_children(self)
+
+    def begin_in_child(self) -> None:
+        # Those tasks are of loops that ended with the fork.
+        self._learning = {}
 
     def evaluate(self, question: Question, meaning: Callable[[Any], _Meaning]) -> _Meaning:
         if self._is_due():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Sequence
 from time import monotonic_ns
 from typing import NamedTuple
 
+from ._fork import ForkableLock
 from .decision import NS_PER_S, Essentials
 
 _MOST_KEPT = 16_384
@@ -30,7 +30,7 @@ class Denials:
         self.age = 0
         self._longest_ns = round(longest_s * NS_PER_S)
         self._by_key: dict[bytes, _Denial] = {}
-        self._lock = threading.Lock()
+        self._lock = ForkableLock()
 
     def find(self, keys: Sequence[bytes], costs: Sequence[int]) -> Essentials | None:
         """The refusal of such a hit that keeps the caller waiting longest, as of now; None when there is none."""

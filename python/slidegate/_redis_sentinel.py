@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -11,6 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ._core import RedisReplyError
+from ._fork import ForkableLock, begins_in_children
 from ._redis_aio import AioConnection
 from ._redis_deadline import LoopDeadline
 from ._redis_script import Script
@@ -98,19 +98,17 @@ class MasterWatch:
 
     def __init__(self, target: RedisTarget) -> None:
         self._target = target
-        self._begin()
+        self._lock = ForkableLock()
+        self.begin_in_child()
+        begins_in_children(self)
 
-    def _begin(self) -> None:
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
+    def begin_in_child(self) -> None:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._latest: Opinion | None = None
 
     def has_moved(self, place: Address | None) -> bool:
         """Whether the master is known to be elsewhere. The first call begins the watch."""
-        if self._pid != os.getpid():
-            self._begin()
         if self._thread is None:
             with self._lock:
                 if self._thread is None and not self._stopped.is_set():

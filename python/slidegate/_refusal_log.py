@@ -6,11 +6,11 @@ import hashlib
 import json
 import logging
 import secrets
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+from ._fork import ForkableLock
 from .decision import Decision
 
 
@@ -34,7 +34,7 @@ class RefusalLog:
         self._salt = (secrets.token_hex() if salt is None else salt).encode("utf-8", "surrogatepass")
         self._most_per_s = most_per_s
         self._now_s = now_s
-        self._lock = threading.Lock()
+        self._lock = ForkableLock()
         self._began_s = float("-inf")
         self._lines = 0
         self._left_out = 0

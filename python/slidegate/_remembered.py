@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from typing import TYPE_CHECKING
+
+from ._fork import ForkableLock
 
 if TYPE_CHECKING:
     from .wrappers import Limit
@@ -20,7 +21,7 @@ class Remembered:
         self.was_none = False
         """Whether it has ever said that there is no limit."""
         self._last: dict[str | bytes, tuple[Limit, ...]] = {}
-        self._lock = threading.Lock()
+        self._lock = ForkableLock()
 
     def put(self, key: str, limits: tuple[Limit, ...]) -> None:
         """Keeps what it has said of a key."""

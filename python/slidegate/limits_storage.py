@@ -8,7 +8,6 @@ from `memory://`.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import limits.storage.base
 from limits.limits import GRANULARITIES
 
 from ._core import Limiter, Policy, PythonClock, Quota, SegmentError
+from ._fork import ForkableLock
 from ._uris import bytes_in
 from ._wall import wall_time_s
 from .decision import NS_PER_S
@@ -286,7 +286,7 @@ class _Rules:
         self._strategy = strategy
         self._scope = scope
         self._policies: dict[tuple[int, float], Policy] = {}
-        self._making = threading.Lock()
+        self._making = ForkableLock()
 
     def __iter__(self) -> Iterator[tuple[int, float, Policy]]:
         return iter([(limit, expiry, policy) for (limit, expiry), policy in list(self._policies.items())])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
@@ -11,6 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from ._common import common_segment, warn_of_memory
 from ._core import Clock, Limiter, Quota, Segment, SegmentError
+from ._fork import ForkableLock
 from ._uris import StorageUri, bytes_in, storage_uri
 from ._wall import wall_time_s
 from .decision import NS_PER_S, Essentials
@@ -125,7 +125,7 @@ class MemoryStorage(FlatReads):
         )
         self._on_full = on_full
         self._spare: MemoryStorage | None = None
-        self._making = threading.Lock()
+        self._making = ForkableLock()
         self.segment = segment
         self.policy = lru_cache(_POLICIES_KEPT)(self._policy)
 
