@@ -19,6 +19,9 @@ _SPAWNED = {
     ("hypercorn.asyncio.run", "asyncio_worker"),
     ("hypercorn.asyncio.run", "uvloop_worker"),
     ("hypercorn.trio.run", "trio_worker"),
+    ("granian.server.mp", "wrapped"),
+    ("granian.server.mp", "_spawn_asgi_worker"),
+    ("granian.server.mp", "_spawn_asgi_lifespan_worker"),
 }
 _MASTER = "gunicorn.arbiter"
 _FORKED = (_MASTER, "spawn_worker")
@@ -39,7 +42,7 @@ class Server(NamedTuple):
 
 
 def find_server() -> Server | None:
-    """The server with several workers (uvicorn, hypercorn, gunicorn) that this process belongs to, if it does."""
+    """The server with workers (uvicorn, hypercorn, gunicorn, granian) that this process belongs to, if it does."""
     frame: FrameType | None = sys._current_frames().get(threading.main_thread().ident or 0)
     while frame is not None:
         function = _function_of(frame)
@@ -78,8 +81,9 @@ def _function_of(frame: FrameType) -> tuple[str, str]:
 
 
 def _has_several(frame: FrameType) -> bool:
-    # One that is started for the sake of reloading is alone.
-    return int(getattr(frame.f_locals.get("config"), "workers", None) or 1) > 1
+    # One that is started for the sake of reloading is alone. Granian does not say.
+    config = frame.f_locals.get("config")
+    return config is None or int(config.workers or 1) > 1
 
 
 def _parent() -> Server | None:

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ._dependants import application_of, calls_of, limiter_for, rate_limits_of
 from ._endpoint import limiters_behind
+from ._listeners import look_for_others
 from ._plans import Way
 from ._route_internals import router_of
 from ._routes import RouteFinder
@@ -61,6 +62,8 @@ def check_application(app: Any) -> None:
                 " the outer one, or RateLimit(limiter=...)"
             )
     for limiter in limiters_of(app):
+        if limiter._checker.counting.storage.is_alone:
+            look_for_others()
         limiter._applications.add(app)
         if any(_is_limited_by(outer, app, limiter) for outer in list(limiter._applications)):
             continue

@@ -66,7 +66,7 @@ class Limiter(ByHand, Replaceable):
     - `strategy`: "moving-window" (the default), "fixed-window", "sliding-window-counter" or "gcra".
     - `storage_uri`: where hits are counted: "memory://" (this process alone), "shared://name?size=64MiB" (all processes
       of this user and host that name it), or "file:///path?size=64MiB" (the same, across restarts). None: the
-      workers of one server (uvicorn, gunicorn, hypercorn) together, any other process alone. "redis://host", rediss://,
+      workers of one server (uvicorn, gunicorn, hypercorn, granian) together, any other process alone. "redis://host", rediss://,
       redis+unix://, redis+sentinel:// or redis+cluster://: Redis or Valkey, which is connected to with the first
       request. Or a URI of the `limits` package, whose strategies then count, with `storage_options` for its
       constructor.

@@ -102,7 +102,10 @@ class FlatReads(ABC):
 
 
 class MemoryStorage(FlatReads):
-    """Counts in the memory of this process, or in a segment that it shares with others. Thread-safe and lock-free."""
+    """Counts in the memory of this process, or in a segment that it shares with others. Thread-safe and lock-free.
+
+    `is_alone` says that processes that answer the same clients are not known to count elsewhere.
+    """
 
     def __init__(
         self,
@@ -112,6 +115,7 @@ class MemoryStorage(FlatReads):
         clock: Clock | None = None,
         segment: Segment | None = None,
         record_keys: bool = False,
+        is_alone: bool = False,
     ) -> None:
         options: dict[str, Any] = {} if size is None else {"size": size}
         self._engine = Limiter(
@@ -127,6 +131,7 @@ class MemoryStorage(FlatReads):
         self._spare: MemoryStorage | None = None
         self._making = ForkableLock()
         self.segment = segment
+        self.is_alone = is_alone
         self.policy = lru_cache(_POLICIES_KEPT)(self._policy)
 
     def reset(self) -> None:
@@ -200,7 +205,12 @@ def open_storage(
         else:
             segment = common_segment(bytes_asked, name, is_beside=is_beside)
         storage = MemoryStorage(
-            size=bytes_asked, on_full=on_full, clock=clock, segment=segment, record_keys=record_keys
+            size=bytes_asked,
+            on_full=on_full,
+            clock=clock,
+            segment=segment,
+            record_keys=record_keys,
+            is_alone=segment is None and not is_beside,
         )
     except SegmentError as error:
         raise StorageError(str(error)) from error

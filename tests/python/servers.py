@@ -50,6 +50,7 @@ COMMANDS = {
     "gunicorn": _GUNICORN,
     "gunicorn --preload": [*_GUNICORN, "--preload"],
     "fastapi_cli": ["fastapi", "run", "app.py", "--workers", "{workers}", "--host", "127.0.0.1", "--port", "{port}"],
+    "granian": ["granian", "app:app", "--interface", "asgi", "--workers", "{workers}", "--port", "{port}"],
     "hypercorn": ["hypercorn", "app:app", "--workers", "{workers}", "--bind", "127.0.0.1:{port}"],
 }
 PATIENCE_S = 60

@@ -23,8 +23,8 @@ KINDS = [
     )
     for kind in COMMANDS
 ]
-# Hypercorn ends when a worker does.
-RESTARTING = [kind for kind in KINDS if kind.values != ("hypercorn",)]
+# Hypercorn and granian end when a worker does.
+RESTARTING = [kind for kind in KINDS if kind.values not in (("hypercorn",), ("granian",))]
 
 
 def statuses(server: Server, path: str, times: int) -> dict[int, int]:

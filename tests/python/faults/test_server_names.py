@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -17,10 +18,6 @@ from slidegate._core import Segment, launch_secret
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
-needs_gunicorn = pytest.mark.skipif(
-    subprocess.run([sys.executable, "-c", "import gunicorn"], capture_output=True).returncode != 0,
-    reason="gunicorn is not installed here",
-)
 # Holds the application back until the test has seen its server.
 WAITING = """
 import multiprocessing, pathlib, time
@@ -28,6 +25,10 @@ while not pathlib.Path("attacked").exists():
     time.sleep(0.01)
 {prelude}
 """
+
+
+def is_here(kind: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(importlib.util.find_spec(kind) is None, reason="is not installed here")
 
 
 def statuses(server: Server, path: str, times: int) -> list[int]:
@@ -156,7 +157,7 @@ async def hit(tenant: str, request: Request):
     return f"{decision.remaining} {os.getpid()}"
 """
 
-LATE_KINDS = ["uvicorn", pytest.param("gunicorn", marks=needs_gunicorn), "hypercorn", "fastapi_cli"]
+LATE_KINDS = [pytest.param(kind, marks=is_here(kind)) for kind in ("uvicorn", "gunicorn", "hypercorn", "granian")]
 
 
 def lefts(server: Server, tenant: str, workers: int) -> dict[int, list[int]]:
