@@ -24,11 +24,14 @@ OnDamage on_damage_named(const std::string& name) {
     throw py::value_error("on_damage is 'error' or 'recreate', not '" + name + "'");
 }
 
-Opening opening_of(std::size_t size, const std::string& on_damage, bool may_create, std::uint64_t owner_pid) {
+Opening opening_of(std::size_t size, const std::string& on_damage, bool may_create, std::uint64_t owner_pid,
+                   std::uint32_t mode, std::optional<std::uint32_t> group) {
     Opening opening;
     opening.size = size;
     opening.on_damage = on_damage_named(on_damage);
     opening.may_create = may_create;
+    opening.access.mode = mode;
+    opening.access.group = group;
     opening.owner = ProcessId::of(owner_pid);
     if (owner_pid != 0 && !opening.owner) {
         throw SegmentError("the owner of a segment is a process that runs: there is no " + std::to_string(owner_pid));
@@ -39,8 +42,9 @@ Opening opening_of(std::size_t size, const std::string& on_damage, bool may_crea
 // Opening waits for those who create or mend it at the same moment, perhaps for seconds: not while holding the GIL.
 template <Segment (*kOpen)(const std::string&, const Opening&)>
 std::shared_ptr<Segment> opened(const std::string& where, std::size_t size, const std::string& on_damage,
-                                bool may_create, std::uint64_t owner_pid) {
-    const Opening opening = opening_of(size, on_damage, may_create, owner_pid);
+                                bool may_create, std::uint64_t owner_pid, std::uint32_t mode,
+                                std::optional<std::uint32_t> group) {
+    const Opening opening = opening_of(size, on_damage, may_create, owner_pid, mode, group);
     const py::gil_scoped_release unlocked;
     return std::make_shared<Segment>(kOpen(where, opening));
 }
@@ -61,7 +65,8 @@ void bind_segment(py::module_& module) {
 
     const auto options = [](auto& type, const char* name, auto function, const char* where) {
         type.def_static(name, function, py::arg(where), py::kw_only(), py::arg("size") = 0,
-                        py::arg("on_damage") = "error", py::arg("may_create") = true, py::arg("owner_pid") = 0);
+                        py::arg("on_damage") = "error", py::arg("may_create") = true, py::arg("owner_pid") = 0,
+                        py::arg("mode") = Access{}.mode, py::arg("group") = py::none());
     };
     py::class_<Segment, std::shared_ptr<Segment>> segment(module, "Segment", py::is_final());
     options(segment, "shared", &opened<&Segment::shared>, "name");

@@ -17,8 +17,6 @@ namespace slidegate {
 
 namespace {
 
-constexpr mode_t kMode = S_IRUSR | S_IWUSR;
-
 std::string reason(int error) { return std::generic_category().message(error); }
 
 std::string directory_of(const std::string& path) {
@@ -29,6 +27,11 @@ std::string directory_of(const std::string& path) {
 SegmentError no_room(const Place& place, std::uint64_t bytes, int error) {
     return SegmentError(place.name + ": cannot make " + std::to_string(bytes) + " bytes of it in " +
                         directory_of(place.path) + ": " + reason(error));
+}
+
+bool is_link(const std::string& path) {
+    struct stat status{};
+    return lstat(path.c_str(), &status) == 0 && S_ISLNK(status.st_mode);
 }
 
 std::string octal(mode_t mode) {
@@ -82,9 +85,29 @@ bool SegmentFile::is_still_open() const noexcept {
     return descriptor_ >= 0 && fstat(descriptor_, &status) == 0 && status.st_dev == device_ && status.st_ino == inode_;
 }
 
-SegmentFile SegmentFile::unnamed(const Place& place, std::uint64_t bytes) {
+void SegmentFile::check_access(const Place& place, const Access& access) const {
+    struct stat status{};
+    fstat(descriptor_, &status);
+    const std::string what = place.name + ": " + place.path;
+    const bool is_of_group = access.group && status.st_gid == *access.group;
+    if (status.st_uid != geteuid() && !access.may_be_foreign && !is_of_group) {
+        throw SegmentForeign(what + " belongs to user " + std::to_string(status.st_uid) + ", and this is user " +
+                             std::to_string(geteuid()) + "; use another name");
+    }
+    if (access.group && !is_of_group && (status.st_mode & S_IRWXG) != 0) {
+        throw SegmentForeign(what + " belongs to group " + std::to_string(status.st_gid) + ", and is open to it, not to " +
+                             std::to_string(*access.group));
+    }
+    if ((status.st_mode & (S_IRWXG | S_IRWXO) & ~access.mode) != 0) {
+        throw SegmentForeign(what + " is open to other users (mode " + octal(status.st_mode) + "); it has to be " +
+                             octal(access.mode) + ". If they may use it, as on a volume that is mounted so, say mode=" +
+                             octal((status.st_mode | access.mode) & 0777));
+    }
+}
+
+SegmentFile SegmentFile::unnamed(const Place& place, std::uint64_t bytes, const Access& access) {
     std::string temporary;
-    int descriptor = open(directory_of(place.path).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, kMode);
+    int descriptor = open(directory_of(place.path).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, S_IRUSR | S_IWUSR);
     // What systems without it say; the last is that of kernels that take it for O_DIRECTORY.
     if (descriptor < 0 && (errno == EOPNOTSUPP || errno == EINVAL || errno == EISDIR)) {
         temporary = place.path + ".XXXXXX";
@@ -94,20 +117,29 @@ SegmentFile SegmentFile::unnamed(const Place& place, std::uint64_t bytes) {
         throw no_room(place, bytes, errno);
     }
     SegmentFile file(descriptor, std::move(temporary));
+    if (access.group && fchown(descriptor, static_cast<uid_t>(-1), *access.group) != 0) {
+        throw SegmentError(place.name + ": cannot give " + place.path + " to group " + std::to_string(*access.group) +
+                           ": " + reason(errno));
+    }
     // Of a mode that no umask has thinned.
-    if (fchmod(descriptor, kMode) != 0 || ftruncate(descriptor, static_cast<off_t>(bytes)) != 0) {
+    if (fchmod(descriptor, access.mode) != 0 || ftruncate(descriptor, static_cast<off_t>(bytes)) != 0) {
         throw no_room(place, bytes, errno);
     }
+    file.check_access(place, access);
     return file;
 }
 
-std::optional<SegmentFile> SegmentFile::find(const Place& place, bool may_be_foreign) {
+std::optional<SegmentFile> SegmentFile::find(const Place& place, const Access& access) {
     // Not blocking: what stands there may be a pipe that nobody writes to.
     const int descriptor =
         open(place.path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | (place.may_be_a_link ? 0 : O_NOFOLLOW));
     if (descriptor < 0) {
         switch (errno) {
             case ENOENT:
+                if (is_link(place.path)) {
+                    throw SegmentError(place.name + ": " + place.path +
+                                       " is a link to something that is not there; make that, or remove the link");
+                }
                 return std::nullopt;
             case EACCES:
             case EPERM:
@@ -127,14 +159,7 @@ std::optional<SegmentFile> SegmentFile::find(const Place& place, bool may_be_for
     if (!S_ISREG(status.st_mode)) {
         throw SegmentDamaged(place.name + ": " + place.path + " is no regular file");
     }
-    if (status.st_uid != geteuid() && !may_be_foreign) {
-        throw SegmentForeign(place.name + ": " + place.path + " belongs to user " + std::to_string(status.st_uid) +
-                             ", and this is user " + std::to_string(geteuid()) + "; use another name");
-    }
-    if ((status.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-        throw SegmentForeign(place.name + ": " + place.path + " is open to other users (mode " + octal(status.st_mode) +
-                             "); it has to be 0600");
-    }
+    file.check_access(place, access);
     return file;
 }
 

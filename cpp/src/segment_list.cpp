@@ -13,6 +13,9 @@ namespace slidegate {
 
 namespace {
 
+// Whatever this user has made it for.
+constexpr std::uint32_t kAnyMode = 0777;
+
 struct Found {
     SegmentInfo info;
     Place place;
@@ -22,7 +25,7 @@ struct Found {
 std::optional<Found> look_at(const std::string& name) {
     try {
         const Place place = Place::shared(name);
-        std::optional<SegmentFile> file = SegmentFile::find(place, false);
+        std::optional<SegmentFile> file = SegmentFile::find(place, {.mode = kAnyMode});
         if (!file) {
             return std::nullopt;
         }

@@ -57,7 +57,7 @@ Segment Segment::file(const std::string& path, const Opening& opening) { return 
 Segment Segment::open(const Place& place, const Opening& opening) {
     // Whoever has to start again was overtaken by somebody else's creation, repair or removal.
     for (int attempt = 0; attempt < 1'000; ++attempt) {
-        std::optional<SegmentFile> file = SegmentFile::find(place, opening.may_be_foreign);
+        std::optional<SegmentFile> file = SegmentFile::find(place, opening.access);
         if (!file && !opening.may_create) {
             throw SegmentMissing(place.name + ": there is no " + place.path);
         }
@@ -73,7 +73,7 @@ std::optional<Segment> Segment::create(const Place& place, const Opening& openin
                               ? opening.layout
                               : Layout::for_size(opening.size != 0 ? opening.size : fitting_size(place));
     const BootMoment moment = moment_of(opening);
-    Segment segment(layout, place, SegmentFile::unnamed(place, layout.bytes()));
+    Segment segment(layout, place, SegmentFile::unnamed(place, layout.bytes(), opening.access));
     if (!segment.promise_first()) {
         const auto free = SegmentFile::free_bytes(place);
         throw SegmentError(place.name + ": no room for an index of " + std::to_string(layout.arena_offset(0)) +

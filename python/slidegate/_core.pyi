@@ -33,7 +33,8 @@ class Segment:
     """Memory to count in that several processes share. What it is named by lasts until the host restarts, or as a file.
 
     A `size` of 0 is that of the segment that is there, or `default_size`. `owner_pid` is the process whose end makes it
-    useless, 0 for none. Errors are SegmentError, and ValueError for names and sizes that cannot be.
+    useless, 0 for none. `mode` are the permissions of a new one, and the most that one which is there may give; one of
+    the `group` may be another user's. Errors are SegmentError, and ValueError for names and sizes that cannot be.
     """
 
     default_size: ClassVar[int]
@@ -41,11 +42,25 @@ class Segment:
     shared_prefix: ClassVar[str]
     @staticmethod
     def shared(
-        name: str, *, size: int = 0, on_damage: _OnDamage = "error", may_create: bool = True, owner_pid: int = 0
+        name: str,
+        *,
+        size: int = 0,
+        on_damage: _OnDamage = "error",
+        may_create: bool = True,
+        owner_pid: int = 0,
+        mode: int = 0o600,
+        group: int | None = None,
     ) -> Segment: ...
     @staticmethod
     def file(
-        path: str, *, size: int = 0, on_damage: _OnDamage = "error", may_create: bool = True, owner_pid: int = 0
+        path: str,
+        *,
+        size: int = 0,
+        on_damage: _OnDamage = "error",
+        may_create: bool = True,
+        owner_pid: int = 0,
+        mode: int = 0o600,
+        group: int | None = None,
     ) -> Segment: ...
     @staticmethod
     def inherited(size: int) -> Segment:

@@ -12,6 +12,7 @@ from ._outage import Outage
 from ._redis_storage import RedisStorage
 from ._redis_uri import parse_redis_uri
 from ._schemes import is_bridged, is_redis
+from ._uris import OF_FILES
 from .storage import MemoryStorage, OnFull, open_storage
 from .strategies import Strategy, strategy_named
 
@@ -55,11 +56,13 @@ def open_storages(
         chosen = strategy_named(counted_by)
         bridge = Bridge(counting, key_prefix, outage)
     is_elsewhere = remote is not None or bridge is not None
-    unknown = set() if is_elsewhere else options.keys() - {"size", "on_damage"}
+    unknown = set() if is_elsewhere else options.keys() - set(OF_FILES)
     if unknown:
         # Not an error: programs leave those of Redis behind when they go on without it.
         logger.warning(
-            "storage_options: nobody reads %s here; known: size, on_damage", ", ".join(sorted(map(repr, unknown)))
+            "storage_options: nobody reads %s here; known: %s",
+            ", ".join(sorted(map(repr, unknown))),
+            ", ".join(OF_FILES),
         )
     local = open_storage(
         None if is_elsewhere else uri,
@@ -67,6 +70,8 @@ def open_storages(
         on_full=on_full,
         clock=clock,
         on_damage=None if is_elsewhere else options.get("on_damage"),
+        mode=None if is_elsewhere else options.get("mode"),
+        group=None if is_elsewhere else options.get("group"),
         name=name,
         is_beside=is_elsewhere,
         record_keys=record_keys,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import re
 import sys
 from typing import NamedTuple
@@ -15,7 +16,8 @@ _EXAMPLES = {
     "shared": "shared://my-api?size=64MiB",
     "file": "file:///var/lib/my-api/limits?size=64MiB",
 }
-_OPTIONS = {"memory": ("size",), "shared": ("size", "on_damage"), "file": ("size", "on_damage")}
+OF_FILES = ("size", "on_damage", "mode", "group")
+_OPTIONS = {"memory": ("size",), "shared": OF_FILES, "file": OF_FILES}
 SUPPORTED = tuple(f"{scheme}://" for scheme in (*_EXAMPLES, *REDIS_SCHEMES))
 
 
@@ -27,6 +29,8 @@ class StorageUri(NamedTuple):
     """The name of shared memory, or the path of a file."""
     size: int | None
     on_damage: str | None
+    mode: int | None = None
+    group: int | None = None
 
 
 def storage_uri(text: str) -> StorageUri:
@@ -38,9 +42,13 @@ def storage_uri(text: str) -> StorageUri:
         raise ConfigurationError(f"storage_uri: there is no storage {scheme + '://'!r}; supported: {known}")
     parts = urlsplit(text)
     options = _options_of(text, scheme, parts)
-    size = options.get("size")
     return StorageUri(
-        scheme, _place_of(text, scheme, parts), None if size is None else bytes_in(size), options.get("on_damage")
+        scheme,
+        _place_of(text, scheme, parts),
+        bytes_in(options["size"]) if "size" in options else None,
+        options.get("on_damage"),
+        mode_in(options["mode"]) if "mode" in options else None,
+        group_in(options["group"]) if "group" in options else None,
     )
 
 
@@ -64,6 +72,27 @@ def bytes_in(size: object) -> int:
         raise ConfigurationError(f"size={size!r} is neither a number of bytes nor one of KiB, MiB or GiB, like 64MiB")
     number, unit = match.groups(default="")
     return min(int(number) << (10 * " KMG".index(unit[:1] or " ")), sys.maxsize)
+
+
+def mode_in(mode: object) -> int:
+    """Permissions that are written as 0660, or a number. Raises ConfigurationError."""
+    is_text = isinstance(mode, str) and re.fullmatch(r"0?[0-7]{3}", mode)
+    number = int(str(mode), 8) if is_text else mode
+    if isinstance(number, bool) or not isinstance(number, int) or number & ~0o777 or number & 0o600 != 0o600:
+        raise ConfigurationError(f"mode={mode!r} are no permissions that this user can read and write with, like 0660")
+    return number
+
+
+def group_in(group: object) -> int:
+    """The number of a group, which is written as that or as its name. Raises ConfigurationError."""
+    if isinstance(group, int) and not isinstance(group, bool) and group >= 0:
+        return group
+    if re.fullmatch(r"\d{1,9}", str(group), re.ASCII):
+        return int(str(group))
+    try:
+        return grp.getgrnam(str(group)).gr_gid
+    except (KeyError, ValueError):
+        raise ConfigurationError(f"group={group!r}: this host has no such group") from None
 
 
 def _place_of(text: str, scheme: str, parts: SplitResult) -> str:

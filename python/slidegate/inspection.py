@@ -17,6 +17,8 @@ __all__ = ["Inspection", "KeyRow", "RuleRow", "SegmentRow", "segment_named", "se
 
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _MOST_KEYS = 1 << 16
+# Of a segment that this user has, whoever it was opened to.
+_ANY_MODE = 0o777
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ def segment_named(name: str) -> Segment:
     """The segment of a name, or in a file when there is a slash in it. Raises StorageError when there is none."""
     try:
         if name.startswith("file://") or ("/" in name and not name.startswith("shared://")):
-            return Segment.file(name.removeprefix("file://"), may_create=False)
-        return Segment.shared(name.removeprefix("shared://"), may_create=False)
+            return Segment.file(name.removeprefix("file://"), may_create=False, mode=_ANY_MODE)
+        return Segment.shared(name.removeprefix("shared://"), may_create=False, mode=_ANY_MODE)
     except (SegmentError, ValueError) as error:
         names = [row.name for row in segments()]
         close = difflib.get_close_matches(name.removeprefix("shared://"), names, n=3) or names[:3]

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 from ._common import common_segment, warn_of_memory
 from ._core import Clock, Limiter, Quota, Segment, SegmentError
 from ._fork import ForkableLock
-from ._uris import StorageUri, bytes_in, storage_uri
+from ._uris import StorageUri, bytes_in, group_in, mode_in, storage_uri
 from ._wall import wall_time_s
 from .decision import NS_PER_S, Essentials
 from .errors import ConfigurationError, StorageError, StorageFull
@@ -185,6 +185,8 @@ def open_storage(
     on_full: OnFull,
     clock: Clock | None,
     on_damage: str | None = None,
+    mode: str | int | None = None,
+    group: str | int | None = None,
     name: str | None = None,
     is_beside: bool = False,
     record_keys: bool = False,
@@ -199,9 +201,15 @@ def open_storage(
         bytes_asked = _one_of("size", None if size is None else bytes_in(size), None if place is None else place.size)
         if bytes_asked == 0:
             raise ValueError("there is no storage of no size")
-        on_damage = _one_of("on_damage", on_damage, None if place is None else place.on_damage)
         if place is not None:
-            segment = _segment_of(place, bytes_asked, on_damage)
+            segment = _segment_of(
+                place._replace(
+                    size=bytes_asked,
+                    on_damage=_one_of("on_damage", on_damage, place.on_damage),
+                    mode=_one_of("mode", None if mode is None else mode_in(mode), place.mode),
+                    group=_one_of("group", None if group is None else group_in(group), place.group),
+                )
+            )
         else:
             segment = common_segment(bytes_asked, name, is_beside=is_beside)
         storage = MemoryStorage(
@@ -223,8 +231,13 @@ def open_storage(
     return storage
 
 
-def _segment_of(place: StorageUri, size: int | None, on_damage: str | None) -> Segment | None:
-    options: dict[str, Any] = {"size": size or 0, "on_damage": on_damage or "error"}
+def _segment_of(place: StorageUri) -> Segment | None:
+    options: dict[str, Any] = {
+        "size": place.size or 0,
+        "on_damage": place.on_damage or "error",
+        "mode": place.mode or (0o600 if place.group is None else 0o660),
+        "group": place.group,
+    }
     if place.scheme == "shared":
         return Segment.shared(place.place, **options)
     return Segment.file(place.place, **options) if place.scheme == "file" else None

@@ -277,7 +277,7 @@ TEST_CASE("A segment of another user is refused with both users, unless any will
     CHECK(mentions(message, "belongs to user 1"));
     CHECK(mentions(message, "user " + std::to_string(geteuid())));
     Opening any;
-    any.may_be_foreign = true;
+    any.access.may_be_foreign = true;
     CHECK(scratch.open(any).layout() == kSmall);
 }
 

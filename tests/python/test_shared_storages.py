@@ -169,7 +169,7 @@ def test_a_directory_that_is_not_there_is_an_error_that_names_it(tmp_path: Path)
         ("file://", "the whole path of a file"),
         ("file:///", "the whole path of a file"),
         ("memory://name", "no name, as in 'memory://'"),
-        ("shared://a?sise=1MiB", "shared:// has no option 'sise'; known: size, on_damage"),
+        ("shared://a?sise=1MiB", "shared:// has no option 'sise'; known: size, on_damage, mode, group"),
         ("memory://?on_damage=error", "memory:// has no option 'on_damage'; known: size"),
         ("shared://a?size=1MiB&size=2MiB", "size is there twice"),
         ("shared://a?size=much", "size='much' is neither a number of bytes"),

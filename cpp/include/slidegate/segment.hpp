@@ -33,11 +33,11 @@ enum class OnDamage : std::uint8_t {
 struct Opening {
     std::size_t size = 0;  ///< of index and cells. 0: as it is found; for a new one kDefaultNamedSize, or what fits
     OnDamage on_damage = OnDamage::error;
-    bool may_create = true;       ///< else SegmentMissing when there is none
-    bool may_be_foreign = false;  ///< whether another user's will do; only one with the rights to it can say so
-    ProcessId owner = {};         ///< of a new one: the process whose end makes it useless; see segment_list.hpp
-    int patience_ms = 5'000;      ///< for others who open or mend it at this moment
-    Layout layout = {};           ///< instead of `size`, when it has buckets
+    bool may_create = true;   ///< else SegmentMissing when there is none
+    Access access = {};       ///< who may have written to it
+    ProcessId owner = {};     ///< of a new one: the process whose end makes it useless; see segment_list.hpp
+    int patience_ms = 5'000;  ///< for others who open or mend it at this moment
+    Layout layout = {};       ///< instead of `size`, when it has buckets
     std::optional<BootMoment> moment = {};  ///< the machine's, when empty
 };
 

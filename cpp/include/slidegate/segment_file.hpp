@@ -24,18 +24,25 @@ struct Place {
     [[nodiscard]] static Place file(const std::string& path);
 };
 
+/// Who may have written to the file of a segment. By default this user alone.
+struct Access {
+    std::uint32_t mode = 0600;           ///< of a new file; and the only permissions that one which is there may give
+    std::optional<std::uint32_t> group;  ///< of a new file; and of one that is there, if its group may use it, whoever made it
+    bool may_be_foreign = false;         ///< whether any other user's will do; only one with the rights to it can say so
+};
+
 /// An open regular file. Movable. Its lock is flock(2): the system drops it when the last process that holds the
 /// file (forked children included) has ended, however it ended. So a lock tells who is using it, and cannot be left behind.
 class SegmentFile {
   public:
     enum class Lock { shared, exclusive };
 
-    /// A file of `bytes` zeroes, mode 0600, that nobody can find yet: without a name where the file system can (O_TMPFILE),
-    /// else under a temporary one. Throws SegmentError.
-    [[nodiscard]] static SegmentFile unnamed(const Place& place, std::uint64_t bytes);
-    /// The file that is there, if there is one. Throws SegmentForeign for another user's unless `may_be_foreign`, and
-    /// for one that others may write to; SegmentDamaged when it is no regular file; SegmentError.
-    [[nodiscard]] static std::optional<SegmentFile> find(const Place& place, bool may_be_foreign);
+    /// A file of `bytes` zeroes that nobody can find yet: without a name where the file system can (O_TMPFILE), else under
+    /// a temporary one. Throws SegmentForeign when it gets other permissions than it is to have, and SegmentError.
+    [[nodiscard]] static SegmentFile unnamed(const Place& place, std::uint64_t bytes, const Access& access);
+    /// The file that is there, if there is one. Throws SegmentForeign for one that others may have written to, or may read,
+    /// than those of `access`; SegmentDamaged when it is no regular file; SegmentError, also for a link that leads nowhere.
+    [[nodiscard]] static std::optional<SegmentFile> find(const Place& place, const Access& access);
 
     /// Bytes that this user may still take in its directory; empty when the file system does not say.
     [[nodiscard]] static std::optional<std::uint64_t> free_bytes(const Place& place);
@@ -69,6 +76,7 @@ class SegmentFile {
   private:
     SegmentFile(int descriptor, std::string temporary);
     [[nodiscard]] bool is_still_open() const noexcept;
+    void check_access(const Place& place, const Access& access) const;
 
     int descriptor_;
     std::uint64_t device_ = 0;
