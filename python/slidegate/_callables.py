@@ -9,8 +9,8 @@ from inspect import Parameter
 from typing import Any, TypeAlias
 
 import anyio.from_thread
-import anyio.to_thread
 
+from ._lent_threads import settled_for_thread
 from .errors import ConfigurationError
 
 Settle: TypeAlias = Callable[[Awaitable[Any]], Awaitable[Any]]
@@ -116,25 +116,15 @@ async def settle(value: Awaitable[Any]) -> Any:
 async def settle_blocking(value: Awaitable[Any]) -> Any:
     """Lets the event loop that owns this worker thread do the waiting, and blocks the thread; never suspends itself.
 
-    Raises TypeError in a thread that belongs to no event loop.
+    Raises TypeError in a thread that belongs to no event loop, and StorageOut when all threads wait for each other.
     """
     try:
-        return anyio.from_thread.run(_settle_for_thread, value)
+        return anyio.from_thread.run(settled_for_thread, value)
     except RuntimeError as error:
         if not inspect.iscoroutine(value) or inspect.getcoroutinestate(value) != inspect.CORO_CREATED:
             raise
         value.close()
         raise TypeError("an asynchronous callable cannot be awaited here; declare the endpoint `async def`") from error
-
-
-async def _settle_for_thread(value: Awaitable[Any]) -> Any:
-    # The thread that waits is lent to the pool: what it waits for may need one, when all of them wait.
-    threads = anyio.to_thread.current_default_thread_limiter()
-    threads.total_tokens += 1
-    try:
-        return await value
-    finally:
-        threads.total_tokens -= 1
 
 
 def run_blocking(steps: Coroutine[Any, Any, Any]) -> Any:
