@@ -1,17 +1,10 @@
-"""What is looked at when an application starts, so that a limit that nothing enforces is not found out in production.
-
-Applications tell nobody that they start, but for their middleware, which is just what may be missing. So the method
-with which Starlette and FastAPI build an application, before its first event, is extended for the whole process; it
-still does what it did, and then looks at those applications that have a limiter.
-"""
+"""What is looked at when an application starts, so that a limit that nothing enforces is found before production."""
 
 from __future__ import annotations
 
-import functools
 import inspect
 import logging
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -20,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ._dependants import application_of, calls_of, limiter_for, rate_limits_of
 from ._endpoint import limiters_behind
+from ._framework import extend, insert, may_bring_a_limiter
 from ._listeners import look_for_others
 from ._plans import Way
 from ._route_internals import router_of
@@ -33,19 +27,13 @@ if TYPE_CHECKING:
     from .dependencies import RateLimit
     from .extension import Limiter
 
-_WATCHED = "__slidegate_watched__"
 _MOST_NAMED = 8
 
 
 def watch_start_up() -> None:
     """Has applications looked at when they start, from now on. To call it again does nothing."""
-    fastapi: Any = sys.modules.get("fastapi.applications")
-    kinds: list[Any] = [Starlette, getattr(fastapi, "FastAPI", Starlette)]
-    for kind in kinds:
-        for name, watch in (("build_middleware_stack", _watched), ("openapi", _describing)):
-            method = vars(kind).get(name)
-            if method is not None and not hasattr(method, _WATCHED):
-                setattr(kind, name, watch(method))
+    extend("build_middleware_stack", _watched)
+    extend("openapi", _described)
 
 
 def check_application(app: Any) -> None:
@@ -100,29 +88,22 @@ def _is_limited_by(outer: Any, app: Any, limiter: Limiter) -> bool:
     return any(router_of(each)[0] is router for _, apps in RouteFinder(outer).every_with_apps() for each in apps)
 
 
-def _watched(build: Any) -> Any:
-    @functools.wraps(build)
-    def build_middleware_stack(self: Any) -> ASGIApp:
-        stack: ASGIApp = build(self)
-        try:
-            has_none = not limiters_of(self)
-        except Exception:
-            has_none = False
-        return _Later(self, stack) if has_none else _looked_at(self, stack)
-
-    setattr(build_middleware_stack, _WATCHED, True)
-    return build_middleware_stack
+def _watched(app: Any, build: Callable[[], ASGIApp]) -> ASGIApp:
+    stack = build()
+    try:
+        has_limiter = bool(limiters_of(app))
+        is_awaiting = bool(middleware_of(app)) or may_bring_a_limiter(app) or any(_dependencies_of(app))
+    except Exception:
+        has_limiter = is_awaiting = True
+    if has_limiter:
+        return insert(stack, lambda rest: _looked_at(app, stack, rest))
+    return insert(stack, lambda rest: _Later(app, stack, rest)) if is_awaiting else stack
 
 
-def _describing(openapi: Any) -> Any:
-    @functools.wraps(openapi)
-    def describing(self: Any) -> Any:
-        is_known = self.openapi_schema is not None
-        schema = openapi(self)
-        return schema if is_known else describe_refusals(self, schema)
-
-    setattr(describing, _WATCHED, True)
-    return describing
+def _described(app: Any, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    is_known = app.openapi_schema is not None
+    schema = make()
+    return schema if is_known else describe_refusals(app, schema)
 
 
 def _dependencies_of(app: Any) -> Iterator[tuple[RateLimit, Limiter | None, Any]]:
@@ -139,11 +120,11 @@ def _tells(app: Any) -> bool:
     return any(limiter._tells_all for limiter in limiters_of(app))
 
 
-def _looked_at(app: Any, stack: ASGIApp) -> ASGIApp:
-    """What is to serve: that stack, around which more may be needed, or a refusal to start."""
+def _looked_at(app: Any, outermost: ASGIApp, rest: ASGIApp) -> ASGIApp:
+    """What is to serve behind the outermost middleware: the rest, perhaps in something more, or a refusal to start."""
     try:
         check_application(app)
-        return Telling(stack) if _tells(app) else stack
+        return Telling(rest, outermost) if _tells(app) else rest
     except ConfigurationError as error:
         return _Refusing(error)
     except Exception:
@@ -153,18 +134,19 @@ def _looked_at(app: Any, stack: ASGIApp) -> ASGIApp:
         logging.getLogger("slidegate").log(
             level, "whether all limits of an application are enforced could not be looked at", exc_info=True
         )
-        return stack
+        return rest
 
 
 class _Later:
-    """Around an application that has no limiter yet: its lifespan may bring one.
+    """In an application that has no limiter yet: its lifespan may bring one.
 
     It is looked at then, or with its first request, and goes on without this.
     """
 
-    def __init__(self, app: Any, stack: ASGIApp) -> None:
+    def __init__(self, app: Any, outermost: Any, rest: ASGIApp) -> None:
         self._app = app
-        self._stack = stack
+        self._outermost = outermost
+        self._rest = rest
         self._instead: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -179,13 +161,13 @@ class _Later:
                     message = instead.told
             await send(message)
 
-        await self._stack(scope, receive, send_checked)
+        await self._rest(scope, receive, send_checked)
 
     def _looked_at(self) -> ASGIApp:
         if self._instead is None:
-            self._instead = _looked_at(self._app, self._stack)
-            if getattr(self._app, "middleware_stack", None) is self:
-                self._app.middleware_stack = self._instead
+            self._instead = _looked_at(self._app, self._outermost, self._rest)
+            if getattr(self._outermost, "app", None) is self:
+                self._outermost.app = self._instead
         return self._instead
 
 
