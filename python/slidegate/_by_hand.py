@@ -141,7 +141,7 @@ class ByHand:
         if outcome is None:
             return _untouched(plan)
         charge, essentials = outcome
-        return Decision.of(essentials, charge.limit.limit, charge.key, charge.place.label)
+        return self._checker.counting.view(essentials, charge).decision
 
     def _asked(
         self, request: HTTPConnection | None, limits: str, key: object, cost: float, scope: str | None

@@ -15,6 +15,7 @@ from ._callables import Settle, qualified_name
 from ._core import Quota
 from ._places import KeyStyle, Place, counted_path, place_of, route_place, short_name
 from ._shown import shown_error
+from .decision import Essentials
 from .errors import ConfigurationError, InvalidCost
 from .storage import Rule
 from .wrappers import Limit, LimitGroup, whole_cost
@@ -77,6 +78,20 @@ class Charge(NamedTuple):
     def counted_key(self) -> str:
         """Under which key."""
         return self.place.lead + self.key
+
+    def told(self, essentials: Essentials) -> Essentials:
+        """An answer about it, in which a cost above the limit, and no other, is never to be asked for again.
+
+        A share of the limit, and what others count by, may be too small only for now.
+        """
+        allowed, at, remaining, reset_after_ns, retry_after_ns = essentials
+        if allowed:
+            return essentials
+        if self.cost > self.limit.limit.amount and not self.limit.refuses_all:
+            retry_after_ns = -1
+        elif retry_after_ns < 0:
+            retry_after_ns = self.quota.window_ns
+        return allowed, at, remaining, reset_after_ns, retry_after_ns
 
     def beyond(self, paid: int) -> Charge | None:
         """What is left of it when so much was paid; None when nothing is."""

@@ -31,6 +31,8 @@ from .wrappers import Limit, LimitGroup
 Check: TypeAlias = Callable[[HTTPConnection, Settle], Coroutine[Any, Any, None] | None]
 """Decides a request at once, or returns what has to be awaited to decide it. Raises RateLimitExceeded."""
 
+_NEVER_FITS = "the request costs more than that, so that it never fits"
+
 
 class _Swallowed(Exception):
     """A request could not be checked, and passes."""
@@ -278,7 +280,10 @@ class Checker:
             text = "ratelimit %s (%.200s) exceeded at endpoint: %.200s"
             self.refusals.warning(text, decision.item, key, decision.scope)
         headers = self.headers.of_refusal(decision, policies, is_retry_only=not self.headers_enabled)
-        return RateLimitExceeded(limit, detail=detail, decision=decision, headers=headers)
+        error = RateLimitExceeded(limit, detail=detail, decision=decision, headers=headers)
+        if decision.retry_after_ns is None:
+            error.detail = f"{error.detail}; {_NEVER_FITS}"
+        return error
 
     async def settle(self, record: Record, response: Response | None, settle: Settle) -> None:
         """Keeps what the response says is to be kept of the limits that depend on it, and gives back the rest."""

@@ -247,6 +247,7 @@ class Counting:
 
     def view(self, essentials: Essentials, charge: Charge) -> CurrentLimit:
         """What a request's state keeps of an answer."""
+        essentials = charge.told(essentials)
         return CurrentLimit.of(essentials, charge.limit.limit, charge.key, charge.place.label, self.reader.key_prefix)
 
 

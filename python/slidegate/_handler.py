@@ -19,6 +19,8 @@ _QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceede
 def _rate_limit_exceeded_handler(request: Request, exc: Exception) -> Response:
     """The 429 response for a RateLimitExceeded: {"error": "Rate limit exceeded: 10 per 1 minute"}, with Retry-After.
 
+    A request that costs more than its limit ever admits has none, and the text says that it never fits.
+
     Or problem details of RFC 9457, where the limiter says `problem_details_enabled`. To be registered with
     `app.add_exception_handler(RateLimitExceeded, _rate_limit_exceeded_handler)`.
     """
@@ -50,6 +52,7 @@ def _problem(detail: str, exc: Exception) -> JSONResponse:
             "limit": decision.limit,
             "window_s": decision.window_s,
             "scope": decision.scope,
-            "retry_after_s": decision.retry_after_s,
         }
+        if decision.retry_after_s is not None:
+            body["retry_after_s"] = decision.retry_after_s
     return JSONResponse(body, status_code=429, media_type="application/problem+json")

@@ -57,10 +57,15 @@ class HeaderFormat:
         }
 
     def retry_field(self, decision: Decision, now_s: float, existing: str | None = None) -> dict[str, str]:
-        """Retry-After, of a refusal or when asked for on success too; the later one when the response has its own."""
+        """Retry-After, of a refusal or when asked for on success too; the later one when the response has its own.
+
+        None of a refusal that no wait will help.
+        """
         if decision.allowed and not self.is_retry_after_on_success:
             return {}
         after_s = max(1, decision.reset_after_s) if decision.allowed else decision.retry_after_s
+        if after_s is None:
+            return {}
         if existing is not None:
             after_s = max(after_s, _seconds_until(existing, now_s))
         date = formatdate(_later(now_s, after_s * NS_PER_S), usegmt=True)

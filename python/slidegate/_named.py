@@ -61,7 +61,10 @@ class NamedLimits:
     def declare(self, group: LimitGroup, where: str) -> None:
         """Takes up that a limit is there. Of several with one name the last one is what `set` changes."""
         if group.name is not None:
-            self.variable_of(group.name, where)
+            setting = self.setting(group.name, where)
+            if setting.text is not None:
+                # The notation alone was looked at before: it may be too little for what a request costs.
+                group.reads(setting.text, setting.where)
             self._declared[group.name] = group
 
     def text_of(self, name: str | None, where: str) -> str:

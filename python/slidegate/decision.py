@@ -52,14 +52,13 @@ class Decision:
         return self.item.get_expiry()
 
     @property
-    def retry_after_s(self) -> int:
-        """Whole seconds to wait, never less than the true time: 0 when allowed, else at least 1.
-
-        A cost above the limit is never admitted; it is told to wait for a whole window.
+    def retry_after_s(self) -> int | None:
+        """Whole seconds to wait, never less than the true time: 0 when allowed, else at least 1; None when no wait will
+        help, as the cost is above the limit itself.
         """
         if self.allowed:
             return 0
-        return self.window_s if self.retry_after_ns is None else whole_seconds(self.retry_after_ns)
+        return None if self.retry_after_ns is None else whole_seconds(self.retry_after_ns)
 
     @property
     def reset_after_s(self) -> int:

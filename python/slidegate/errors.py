@@ -110,7 +110,8 @@ class WebSocketRateLimitExceeded(WebSocketException, RateLimitExceeded):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         RateLimitExceeded.__init__(self, limit, detail=detail, decision=decision, headers=headers)
-        wait = "" if decision is None else f"; retry after {decision.retry_after_s} s"
+        after_s = None if decision is None else decision.retry_after_s
+        wait = "" if after_s is None else f"; retry after {after_s} s"
         # A reason has room for 123 bytes.
         told = f"Rate limit exceeded: {self.detail}".encode()[: 123 - len(wait)].decode("utf-8", "ignore")
         self.code = 1008

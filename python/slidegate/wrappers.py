@@ -244,7 +244,7 @@ class LimitGroup:
         if callable(limit_provider):
             self._reader = adapt(limit_provider, ("request", "key"), f"{where}: the limit", None)
         elif not isinstance(self, Yielding):
-            self.limits = self._parse(limit_provider)
+            self.limits = self._declared(limit_provider)
         self._parsed = self.limits
         self.is_iterated = type(self).__iter__ is not LimitGroup.__iter__
         """Whether it is of a subclass that says itself what limits it has."""
@@ -285,7 +285,8 @@ class LimitGroup:
     @classmethod
     def of(cls, limit: Limit, strategy: Strategy, where: str, like: LimitGroup | None = None) -> LimitGroup:
         """The declaration of a limit that was made by hand, or changed: then `like` the one that it was of."""
-        given = (limit.error_message, limit.exempt_when, limit.cost, limit.override_defaults)
+        cost = limit.cost if callable(limit.cost) else 1
+        given = (limit.error_message, limit.exempt_when, cost, limit.override_defaults)
         group = cls(
             str(limit.limit),
             limit.key_func,
@@ -303,6 +304,9 @@ class LimitGroup:
         # Another limiter may have it too.
         counted = copy.copy(limit)
         counted.quota = quota_of(limit.limit, strategy, where)
+        if not callable(limit.cost):
+            # One above the limit is refused, as that of a callable: requests may have made this.
+            group = group.costing(group._checked_cost(limit.cost))
         return group.with_limits([counted])
 
     def with_limits(self, limits: Iterable[Limit]) -> LimitGroup:
@@ -321,13 +325,14 @@ class LimitGroup:
         """A copy that takes something else."""
         other = copy.copy(self)
         other.fixed_cost, other.read_cost = cost, None
+        vars(other)["cost"] = cost
         return other
 
     def reads(self, text: str, where: str) -> tuple[Limit, ...]:
         """Limits in another notation, in the context of this group. Raises ConfigurationError about `where`."""
         other = copy.copy(self)
         other._where = where
-        return other._parse(text)
+        return other._declared(text)
 
     def with_request(self, request: HTTPConnection) -> LimitGroup:
         """A copy that can be iterated although its limits depend on the request."""
@@ -344,6 +349,16 @@ class LimitGroup:
             found = self.limits_named(self._reader(self.request, key))
         # Copies: whoever changes them changes nothing for others.
         return iter([limit.copied() for limit in found])
+
+    def _declared(self, text: object) -> tuple[Limit, ...]:
+        limits = self._parse(text)
+        for limit in limits:
+            if self.read_cost is None and self.fixed_cost > limit.limit.amount and not limit.refuses_all:
+                raise ConfigurationError(
+                    f"{self._where}: cost={self.cost!r} is above {str(limit.limit)!r}, so that no request would ever be"
+                    f" let through; write a cost of at most {limit.limit.amount}, or a higher limit"
+                )
+        return limits
 
     def _parse(self, text: object) -> tuple[Limit, ...]:
         items = parse_limits(text, self._where, self.strategy)
