@@ -22,6 +22,7 @@ from ._tally import Outcome, Tally
 from ._threads import ThreadsOfLoops
 from .errors import ConfigurationError, StorageError
 from .health import Health
+from .strategies import ELASTIC
 
 _MOST_THREADS = 40
 
@@ -141,6 +142,8 @@ def opened_strategy(
         "STRATEGIES"
     ]
     chosen = strategy or "moving-window"
+    if chosen == ELASTIC and chosen not in known:
+        chosen = "fixed-window"
     if chosen not in known:
         raise ConfigurationError(f"strategy={chosen!r} is none that {scheme} has: {', '.join(sorted(known))}")
     try:

@@ -14,7 +14,7 @@ from ._redis_uri import parse_redis_uri
 from ._schemes import is_bridged, is_redis
 from ._uris import OF_FILES
 from .storage import MemoryStorage, OnFull, open_storage
-from .strategies import Strategy, strategy_named
+from .strategies import ELASTIC, Strategy, strategy_named
 
 
 class Opened(NamedTuple):
@@ -49,12 +49,16 @@ def open_storages(
     """
     chosen = strategy_named(strategy or "moving-window")
     remote = bridge = None
+    is_counted_so = False
     if uri is not None and is_redis(uri):
         remote = RedisStorage(parse_redis_uri(uri, options, logger), logger=logger)
     elif uri is not None and is_bridged(uri):
         counted_by, counting = opened_strategy(uri, options, strategy, logger)
         chosen = strategy_named(counted_by)
+        is_counted_so = counted_by == ELASTIC
         bridge = Bridge(counting, key_prefix, outage)
+    if strategy == ELASTIC and not is_counted_so:
+        logger.warning("strategy=%r is counted as a fixed window, which hits do not prolong", strategy)
     is_elsewhere = remote is not None or bridge is not None
     unknown = set() if is_elsewhere else options.keys() - set(OF_FILES)
     if unknown:

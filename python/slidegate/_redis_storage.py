@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
+import limits.storage
+
 from ._callables import run_blocking
 from ._core import redis_command
 from ._redis_cluster import RedisCluster
@@ -266,3 +268,7 @@ class RedisStorage(FlatReads):
     def _policy(self, rules: tuple[Rule, ...]) -> RedisPolicy:
         parsed = tuple(RedisRule.of(quota, scope) for quota, scope, *_ in rules)
         return RedisPolicy(parsed, self._server, self._denials, is_hashed=self._target.is_hashed)
+
+
+# Programs ask of what kind a storage is.
+limits.storage.RedisStorage.register(RedisStorage)

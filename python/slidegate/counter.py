@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import limits.strategies
 from limits import RateLimitItem, WindowStats
 
 from ._bridge import strategy_on
 from ._core import Quota
 from ._flat_keys import readings
+from ._flat_storage import Located
 from ._places import KeyStyle, Place, joined, place_of
 from ._wall import wall_time_s
 from .decision import NS_PER_S, Essentials
@@ -51,7 +53,7 @@ class Counter:
         self._key_style: KeyStyle = key_style
         self._shared = shared
         self._on_change = on_change
-        storage.know_keys(self.find)
+        storage.know_keys(self.find, self.located)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "storage" and "storage" in vars(self):
@@ -81,7 +83,7 @@ class Counter:
 
     def _put_on(self, storage: Any) -> None:
         if hasattr(storage, "policy"):
-            storage.know_keys(self.find)
+            storage.know_keys(self.find, self.located)
             self._foreign = None
         else:
             self._foreign = strategy_on(storage, self._strategy, logging.getLogger("slidegate"))
@@ -129,19 +131,28 @@ class Counter:
 
     def find(self, flat_key: str) -> Bucket | None:
         """The bucket that `limits` would keep under a key such as "LIMITER/192.0.2.1//items/10/1/minute", if used."""
+        for at in self._read(flat_key):
+            _, _, remaining, reset_after_ns, _ = at.policy.peek(at.key)
+            if remaining < at.amount:
+                return Bucket(at.policy, at.key, at.amount - remaining, reset_after_ns)
+        return None
+
+    def located(self, flat_key: str) -> Located | None:
+        """The same, used or not: the first that the key can mean, where none is. None for what can be none of ours."""
+        candidates = list(self._read(flat_key))
+        used = (at for at in candidates if at.policy.peek(at.key)[2] < at.amount)
+        return next(used, candidates[0] if candidates else None)
+
+    def _read(self, flat_key: str) -> Iterator[Located]:
         for item, identifiers in readings(flat_key, self._key_prefix):
+            # What nobody can have declared, nobody counts.
             if countable(item, self._strategy) is not item:
-                # Nobody counts under that name.
-                return None
+                return
             try:
                 policy, key = self._locate(item, identifiers)
             except ConfigurationError:
-                # Nobody can have declared it.
-                return None
-            _, _, remaining, reset_after_ns, _ = policy.peek(key)
-            if remaining < item.amount:
-                return Bucket(policy, key, item.amount - remaining, reset_after_ns)
-        return None
+                return
+            yield Located(policy, key, item.amount, item.get_expiry())
 
     def _locate(self, item: RateLimitItem, identifiers: tuple[str, ...]) -> tuple[Policy, str]:
         item = countable(item, self._strategy)
@@ -168,3 +179,34 @@ class Counter:
 def _is_used(bucket: tuple[Policy, str], item: RateLimitItem) -> bool:
     policy, key = bucket
     return policy.peek(key)[2] < item.amount
+
+
+class MovingWindowCounter(Counter):
+    """Of moving windows."""
+
+
+class FixedWindowCounter(Counter):
+    """Of fixed windows."""
+
+
+class SlidingWindowCounter(Counter):
+    """Of sliding windows' counters."""
+
+
+_KINDS: Mapping[str, type[Counter]] = {
+    "moving-window": MovingWindowCounter,
+    "fixed-window": FixedWindowCounter,
+    "sliding-window-counter": SlidingWindowCounter,
+}
+
+
+def counter_kind(strategy: Strategy) -> type[Counter]:
+    """The class of counters that count by a strategy."""
+    return _KINDS.get(strategy, Counter)
+
+
+# Programs ask of what kind a strategy is.
+limits.strategies.RateLimiter.register(Counter)
+for _name, _kind in _KINDS.items():
+    if _name in limits.strategies.STRATEGIES:
+        limits.strategies.STRATEGIES[_name].register(_kind)

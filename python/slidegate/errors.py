@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import limits.errors
 from starlette.exceptions import HTTPException, WebSocketException
@@ -77,6 +77,8 @@ class RateLimitExceeded(HTTPException):
     message, `decision` says how much of what was used by whom and when to come back (None when raised by hand), and
     `headers` hold at least Retry-After when there is a decision.
     """
+
+    limit: Any = None
 
     def __init__(
         self,

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import inspect
 import logging
+import time as time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 from weakref import WeakSet
 
+import limits.storage
+from limits import RateLimitItem as RateLimitItem
+from limits.storage import MemoryStorage as MemoryStorage
+from limits.storage import storage_from_string as storage_from_string
+from limits.strategies import STRATEGIES as STRATEGIES
+from limits.strategies import RateLimiter as RateLimiter
+from starlette.config import Config as Config
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
+from starlette.requests import Request as Request
+from starlette.responses import JSONResponse as JSONResponse
 from starlette.responses import Response
 
 from ._bridge import Bridge, is_strategy_of_limits
@@ -40,13 +50,16 @@ from ._start_up import watch_start_up
 from ._uris import SUPPORTED
 from ._views import CurrentLimit, CurrentLimitLike
 from ._wall import wall_time_s
-from .counter import Counter
+from .counter import Counter, counter_kind
 from .decision import NS_PER_S
 from .errors import ConfigurationError, StorageError
+from .errors import RateLimitExceeded as RateLimitExceeded
 from .health import Health
 from .notation import warn_of_amounts
 from .report import Report, report_of
-from .storage import MemoryStorage, OnError, OnFull, Storage
+from .storage import MemoryStorage as LocalStorage
+from .storage import OnError, OnFull, Storage
+from .strategies import is_known
 from .wrappers import Limit, LimitGroup, StrOrCallableStr
 
 __all__ = ["HEADERS", "C", "Limiter", "StrOrCallableStr", "_rate_limit_exceeded_handler"]
@@ -182,10 +195,13 @@ class Limiter(ByHand, Replaceable):
         self._on_error: OnError | None = on_error or ("local" if self._in_memory_fallback_enabled else None)
         self._outage = Outage(self.logger, lambda: self._plans.renew()) if self._on_error is not None else None
         self._is_told_dead = False
+        asked = strategy or environment.text(C.STRATEGY)
+        # One that a program has added to those of `limits`.
+        own_strategy = None if asked is None or is_known(asked) else STRATEGIES.get(asked)
         local, self._remote, self._bridge, self._strategy = open_storages(
             self._storage_uri,
             self._storage_options,
-            strategy=strategy or environment.text(C.STRATEGY),
+            strategy=asked if own_strategy is None else "fixed-window",
             key_prefix=self._key_prefix,
             name=name,
             size=size,
@@ -219,7 +235,8 @@ class Limiter(ByHand, Replaceable):
         self._preflights_limited = preflights_limited
 
         def counter_on(storage: Storage) -> Counter:
-            return Counter(storage, self._strategy, self._key_prefix, key_style, self._shared_places, self._plans.renew)
+            made = counter_kind(self._strategy)
+            return made(storage, self._strategy, self._key_prefix, key_style, self._shared_places, self._plans.renew)
 
         self._local_counter = counter_on(local)
         self._native_counter = self._local_counter if self._remote is None else counter_on(self._remote)
@@ -246,7 +263,13 @@ class Limiter(ByHand, Replaceable):
             headers_enabled=self._headers_enabled,
             swallows_errors=self._swallow_errors,
         )
-        self._limiter: Any = self._native_counter if self._bridge is None else self._bridge.strategy
+        counting: Any = self._native_counter if self._bridge is None else self._bridge.strategy
+        if storage_from_string is not limits.storage.storage_from_string:
+            # Somebody's test has other storages made.
+            counting.storage = self._storage = storage_from_string(
+                self._storage_uri or "memory://", **self._storage_options
+            )
+        self._limiter: Any = counting if own_strategy is None else own_strategy(self._storage)
         watch_start_up()
 
     @property
@@ -255,7 +278,7 @@ class Limiter(ByHand, Replaceable):
         return self._local_counter if self._on_error == "local" else None
 
     @property
-    def _fallback_storage(self) -> MemoryStorage | None:
+    def _fallback_storage(self) -> LocalStorage | None:
         """Where that is counted."""
         return self._local if self._on_error == "local" else None
 

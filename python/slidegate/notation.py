@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from limits import RateLimitItem, parse_many
 
@@ -22,13 +22,16 @@ _MOST_SLIDING = (1 << 20) - 1
 _GCRA_UNIT_NS = 64
 
 
-def parse_limits(text: object, where: str, strategy: Strategy) -> tuple[RateLimitItem, ...]:
+def parse_limits(
+    text: object, where: str, strategy: Strategy, parse: Callable[[str], list[RateLimitItem]] = parse_many
+) -> tuple[RateLimitItem, ...]:
     """The limits that `text` names, in its order: with the amount that is the most a strategy counts, if it is higher.
 
-    An amount of "inf" is that most, too. `where` says in an error whose limit it is. Raises ConfigurationError when
-    `text` is not in the notation.
+    An amount of "inf" is that most, too. `where` says in an error whose limit it is; `parse` reads the notation.
+
+    Raises ConfigurationError when `text` is not in the notation.
     """
-    return tuple(countable(item, strategy) for item in _parsed(text, where))
+    return tuple(countable(item, strategy) for item in _parsed(text, where, parse))
 
 
 def warn_of_amounts(text: object, where: str, strategy: Strategy) -> None:
@@ -53,14 +56,14 @@ def quota_of(item: RateLimitItem, strategy: Strategy, where: str) -> Quota:
         raise ConfigurationError(f'{where}: the limit "{item}" cannot be counted: {error}') from error
 
 
-def _parsed(text: object, where: str) -> list[RateLimitItem]:
+def _parsed(text: object, where: str, parse: Callable[[str], list[RateLimitItem]] = parse_many) -> list[RateLimitItem]:
     if not isinstance(text, str):
         raise ConfigurationError(f"{where}: {text!r:.{_MOST_CHARACTERS}} is not a limit; {_EXAMPLES}")
     if len(text) > _MOST_CHARACTERS:
         # A request may have made it, and what is read of limits is kept.
         raise ConfigurationError(f"{where}: {text[:100]!r}... is longer than limits are; {_EXAMPLES}")
     try:
-        return parse_many(_INFINITE.sub(lambda found: f"{_ABOVE_ANY}{found['window'] or '/second'}", text))
+        return parse(_INFINITE.sub(lambda found: f"{_ABOVE_ANY}{found['window'] or '/second'}", text))
     except ValueError as error:
         raise ConfigurationError(f"{where}: cannot read the limit {text!r}; {_EXAMPLES}") from error
 

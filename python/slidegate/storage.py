@@ -8,8 +8,11 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
+import limits.storage
+
 from ._common import common_segment, warn_of_memory
 from ._core import Clock, Limiter, Quota, Segment, SegmentError
+from ._flat_storage import Entry, FlatStorage, Locate, Stored, flat_keys
 from ._fork import ForkableLock
 from ._uris import StorageUri, bytes_in, group_in, mode_in, storage_uri
 from ._wall import wall_time_s
@@ -62,26 +65,28 @@ class Storage(Protocol):
     def policy(self, rules: tuple[Rule, ...]) -> Policy: ...
     def reset(self) -> None: ...
     def check(self) -> bool: ...
-    def know_keys(self, find: FindBucket) -> None: ...
+    def know_keys(self, find: FindBucket, locate: Locate) -> None: ...
 
 
-class FlatReads(ABC):
+class FlatReads(FlatStorage, ABC):
     """What programs ask the storages of the `limits` package, by its flat keys."""
 
     _find: FindBucket = staticmethod(lambda key: None)
 
-    def know_keys(self, find: FindBucket) -> None:
-        """Tells where to look for the keys of the `limits` package, which `get` and its like are given."""
-        self._find = find
+    def know_keys(self, find: FindBucket, locate: Locate) -> None:
+        """Tells where to look for the keys of the `limits` package, which `get` and its like are given: for buckets
+        that are used, and for any.
+        """
+        self._find, self._locate = find, locate
 
     def get(self, key: str) -> int:
         """What is counted under "LIMITER/<key>/<scope>/<amount>/<multiples>/<granularity>"; 0 for other keys."""
-        bucket = self._find(key)
+        bucket = self._bucket(key)
         return 0 if bucket is None else bucket.used
 
     def get_expiry(self, key: str) -> float:
         """When nothing will be counted there any more, in seconds since the epoch; now, when nothing is."""
-        bucket = self._find(key)
+        bucket = self._bucket(key)
         return wall_time_s() + (0 if bucket is None else bucket.reset_after_ns / NS_PER_S)
 
     @abstractmethod
@@ -92,11 +97,18 @@ class FlatReads(ABC):
         """Forgets what is counted under such a key; all hits without one, as emptying slowapi's dictionary does."""
         if key is None:
             self.reset()
-        elif (bucket := self._find(key)) is not None:
+        elif (bucket := self._bucket(key)) is not None:
             bucket.policy.reset(bucket.key)
 
+    def _bucket(self, key: str) -> Bucket | None:
+        at = None if self._free is None else self._free.get(key)
+        if at is None:
+            return self._find(key)
+        _, _, remaining, reset_after_ns, _ = at.policy.peek(at.key)
+        return Bucket(at.policy, at.key, at.amount - remaining, reset_after_ns) if remaining < at.amount else None
+
     @property
-    def storage(self) -> FlatReads:
+    def storage(self) -> Any:
         """Itself: what has a `clear`."""
         return self
 
@@ -157,6 +169,29 @@ class MemoryStorage(FlatReads):
             with self._making:
                 self._spare = self._spare or MemoryStorage(on_full=self._on_full)
         return self._spare
+
+    @property
+    def storage(self) -> Stored:
+        """The counts by their keys."""
+        return Stored(self._flat_keys, self.get, self.clear)
+
+    @property
+    def expirations(self) -> Stored:
+        """When they end, in seconds since the epoch."""
+        return Stored(self._flat_keys, self.get_expiry, self.clear)
+
+    @property
+    def events(self) -> Stored:
+        """As many hits as are counted, each at the time of the latest."""
+        return Stored(self._flat_keys, self._entries, self.clear)
+
+    def _flat_keys(self) -> list[str]:
+        return flat_keys(self._engine)
+
+    def _entries(self, key: str) -> list[Entry]:
+        at, used, expiry = self._known(key), self.get(key), self.get_expiry(key)
+        window_s = 0.0 if at is None else at.window_s
+        return [Entry(expiry - window_s, expiry)] * used
 
     def count_error(self, kind: str) -> None:
         """Counts a request that could not be decided as it was meant to be. `Checker` says of which kinds there are."""
@@ -248,3 +283,7 @@ def _one_of(name: str, *given: _Value | None) -> _Value | None:
     if len(values) > 1:
         raise ValueError(f"storage_uri says another {name}; say it once")
     return values.pop() if values else None
+
+
+# Programs ask of what kind a storage is.
+limits.storage.MemoryStorage.register(MemoryStorage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from starlette.requests import HTTPConnection
+from starlette.requests import Request as Request
 
 from ._stand_ins import is_stock
 

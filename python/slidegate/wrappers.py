@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from limits import RateLimitItem
+from limits import RateLimitItem, parse_many
 from starlette.requests import HTTPConnection
 
 from ._callables import adapt, is_async, takes_nothing
@@ -361,7 +361,7 @@ class LimitGroup:
         return limits
 
     def _parse(self, text: object) -> tuple[Limit, ...]:
-        items = parse_limits(text, self._where, self.strategy)
+        items = parse_limits(text, self._where, self.strategy, parse_many)
         limits = tuple(
             Limit(
                 item,
