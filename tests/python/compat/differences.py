@@ -27,7 +27,7 @@ COUNTING = {
     ),
     "whole-costs": Difference(
         "a cost of 0, below 0, NaN or a fraction is counted as it is",
-        "a fraction is rounded up, the others are errors",
+        "a fraction is rounded up, the others are errors at start, and from a callable a 422",
         "`exempt_when` for what is free",
     ),
     "missing-keys": Difference(
@@ -112,7 +112,8 @@ WRITING = {
     "no-warnings": Difference("deprecation warnings on Python 3.14", "none"),
     "additions": Difference(
         "-",
-        "`deduct_when`, `on_error`, `health`, `unmatched_limited`, `preflights_limited`, `RateLimitExceeded.decision`",
+        "`deduct_when`, `on_error`, `health`, `name`, `unmatched_limited`, `preflights_limited`,"
+        " `RateLimitExceeded.decision`",
     ),
 }
 
@@ -139,7 +140,7 @@ SETTING_UP = {
     "swallowed-errors": Difference("`swallow_errors=True`: a decorated endpoint is a 500", "the request passes"),
     "one-limit-per-server": Difference(
         "every worker counts alone: 4 workers allow 4 times the limit",
-        "the workers of one server count together",
+        "the workers of one server count together; a limiter that is made after the start needs a `name` for that",
         '`storage_uri="memory://"`',
     ),
     "loops-go-on": Difference(
