@@ -11,9 +11,10 @@ from collections import Counter
 from types import FrameType
 from typing import Any
 
-from ._core import Segment, SegmentError, process_start, remove_leftovers
+from ._core import Segment, SegmentError, SegmentMissing, process_start, remove_leftovers
 from ._keeper import claim, keep_names
 from ._server import Server, find_server, is_starting
+from ._survivors import keep_open, still_open
 
 _PACKAGE = __name__.partition(".")[0]
 _PREFIX = "server."
@@ -88,13 +89,44 @@ def _warn_once(server: Server, topic: str, text: str) -> None:
         _LOGGER.warning(text)
 
 
+def shared_segment(name: str, **options: Any) -> Segment:
+    """`Segment.shared`, or what other workers of this server have open that had this name. Raises SegmentError."""
+    server = find_server()
+    if server is None:
+        return Segment.shared(name, **options)
+    path = f"{Segment.shared_directory}/{Segment.shared_prefix}{name}"
+    if not os.path.lexists(path) and (survivor := _survivor(server, path, options)) is not None:
+        return survivor
+    segment = Segment.shared(name, **options)
+    if segment.is_new:
+        keep_open(path)
+    return segment
+
+
 def _named(server: Server, which: str, size: int) -> Segment:
     prefix = _server_prefix(server)
     remove_leftovers()
-    segment = Segment.shared(prefix + _digest(which), size=size, owner_pid=server.pid)
+    segment = shared_segment(prefix + _digest(which), size=size, owner_pid=server.pid)
     if segment.is_new:
         keep_names(server.pid, f"{Segment.shared_directory}/{Segment.shared_prefix}{prefix}")
     return segment
+
+
+def _survivor(server: Server, path: str, options: dict[str, Any]) -> Segment | None:
+    for found in still_open(path, server.pid):
+        try:
+            segment = Segment.file(found, **options, may_create=False)
+        except SegmentMissing:
+            continue
+        _warn_once(
+            server,
+            "lost",
+            f"somebody has removed {path}: workers still count together, but forget what they have counted when all of"
+            " them end at once; systemd removes such files when a user logs out, unless the server runs as a system"
+            " user, or logind.conf says RemoveIPC=no, or after loginctl enable-linger",
+        )
+        return segment
+    return None
 
 
 def _server_prefix(server: Server) -> str:

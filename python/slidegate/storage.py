@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import limits.storage
 
-from ._common import common_segment, warn_of_memory
+from ._common import common_segment, shared_segment, warn_of_memory
 from ._core import Clock, Limiter, Quota, Segment, SegmentError
 from ._flat_storage import Entry, FlatStorage, Locate, Stored, flat_keys
 from ._fork import ForkableLock
@@ -274,7 +274,7 @@ def _segment_of(place: StorageUri) -> Segment | None:
         "group": place.group,
     }
     if place.scheme == "shared":
-        return Segment.shared(place.place, **options)
+        return shared_segment(place.place, **options)
     return Segment.file(place.place, **options) if place.scheme == "file" else None
 
 
