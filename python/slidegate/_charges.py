@@ -184,6 +184,8 @@ class ChargeReader:
         groups = tuple(groups)
         charges: dict[Same, Charge] = {}
         lifted, failed = await self._add(charges, plan, groups, asked)
+        if not (lifted or failed):
+            return list(charges.values())
         is_overridden = any(group.override_defaults for group in plan.own if group not in lifted)
         if failed or (lifted and not is_overridden):
             instead = [group for group in plan.fallback if group not in groups]

@@ -25,6 +25,8 @@ class Remembered:
 
     def put(self, key: str, limits: tuple[Limit, ...]) -> None:
         """Keeps what it has said of a key."""
+        if self._last.get(key) is limits:
+            return
         kept = _kept(key)
         if self._last.get(kept) is limits:
             return

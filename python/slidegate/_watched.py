@@ -24,10 +24,17 @@ def _plain_kind(kind: type[RateLimitItem]) -> type[RateLimitItem]:
 @lru_cache(None)
 def _watched_kind(kind: type[RateLimitItem]) -> Any:
     def set_and_tell(self: Any, name: str, value: Any) -> None:
+        previous = getattr(self, name, value)
         object.__setattr__(self, name, value)
         tell = getattr(self, "_tell", None)
-        if tell is not None:
+        if tell is None:
+            return
+        try:
             tell()
+        except Exception:
+            object.__setattr__(self, name, previous)
+            tell()
+            raise
 
     def reduce(self: Any) -> Any:
         return kind, (self.amount, self.multiples, self.namespace)

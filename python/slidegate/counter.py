@@ -35,6 +35,8 @@ class Counter:
     requests are then counted with those. Raises ConfigurationError where a storage of `limits` has no such strategy.
     """
 
+    is_stock = True
+    """Whether nobody has replaced what hits, or where."""
     _foreign: Any = None
 
     def __init__(
@@ -59,23 +61,24 @@ class Counter:
         if name == "storage" and "storage" in vars(self):
             self._put_on(value)
         super().__setattr__(name, value)
-        if name in ("hit", "storage") and "_on_change" in vars(self):
-            self._on_change()
+        if name in ("hit", "storage"):
+            self._note_replaced()
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
         if name == "hit":
+            self._note_replaced()
+
+    def _note_replaced(self) -> None:
+        own = vars(self)
+        if "_on_change" in own:
+            own["is_stock"] = "hit" not in own and self.storage is self._own_storage
             self._on_change()
 
     @property
     def foreign(self) -> Any:
         """The strategy of `limits` on the storage that somebody has put in the place of ours; else None."""
         return self._foreign
-
-    @property
-    def is_stock(self) -> bool:
-        """Whether nobody has replaced what hits, or where."""
-        return "hit" not in vars(self) and self.storage is self._own_storage
 
     def place_by(self, key_prefix: str, key_style: KeyStyle) -> None:
         """Finds buckets of endpoints by another prefix and style from now on."""

@@ -542,6 +542,8 @@ class Limiter(ByHand, Replaceable):
 
     def _foreign_counter(self) -> Counter | Bridge | None:
         counter = self._limiter
+        if counter is self._native_counter and counter.is_stock:
+            return None
         if isinstance(counter, Counter):
             if "hit" in vars(counter) or counter.foreign is None:
                 is_own = counter is self._native_counter or counter is self._local_counter

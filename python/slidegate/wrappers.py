@@ -80,6 +80,7 @@ class Limit:
                 self._changed()
             except Exception:
                 own[name] = previous
+                self._changed()
                 raise
 
     def __getstate__(self) -> dict[str, Any]:

@@ -151,6 +151,23 @@ def test_fault_39_what_a_limit_cannot_be_is_an_error_at_the_assignment() -> None
     assert client.statuses("/items", 2) == [200, 429]
 
 
+def test_fault_39_a_cost_that_cannot_be_leaves_the_limit_as_it_was() -> None:
+    library = ours()
+    limiter = library.limiter()
+    app = library.app(limiter)
+    app.get("/items")(limiter.limit("100/minute", cost=50)(lambda: "ok"))
+    (limit,) = limits_in(limiter)
+    for cost in (-1, float("nan"), "all"):
+        with pytest.raises(ConfigurationError, match="a cost must be"):
+            limit.cost = cost
+    assert limit.cost == 50
+    assert Client(app).statuses("/items", 3) == [200, 200, 429]
+    limiter.reset()
+    # What never fits is refused.
+    limit.limit.amount = 49
+    assert Client(app).statuses("/items", 1) == [429]
+
+
 def test_fault_39_limits_that_tell_of_changes_are_limits_like_others() -> None:
     told: list[int] = []
     item = watched(parse("5/2 minutes"), lambda: told.append(1))
