@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <vector>
 
 #include "bindings.hpp"
@@ -11,6 +12,9 @@ namespace slidegate::bindings {
 
 namespace {
 
+// Bytes of an error that a server tells, which ends in logs and in traces.
+constexpr std::size_t kMostOfError = 512;
+
 // An error that the server answers is a value among the replies; whoever waits for it may raise it.
 py::object to_python(const redis::Reply& reply, const py::object& error_type) {
     switch (reply.type) {
@@ -20,7 +24,8 @@ py::object to_python(const redis::Reply& reply, const py::object& error_type) {
             return py::bytes(reply.text);
         case redis::Reply::Type::error:
             return error_type(py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
-                reply.text.data(), static_cast<Py_ssize_t>(reply.text.size()), "backslashreplace")));
+                reply.text.data(), static_cast<Py_ssize_t>(std::min(reply.text.size(), kMostOfError)),
+                "backslashreplace")));
         case redis::Reply::Type::array: {
             py::list elements(reply.elements.size());
             for (std::size_t i = 0; i < reply.elements.size(); ++i) {

@@ -22,6 +22,7 @@ from ._holds import settle_holds
 from ._places import counted_path
 from ._record import COMPLETE, VIEW, Mark, Record, done_of, mark, record_of, see
 from ._refusal_log import RefusalLog
+from ._shown import shown
 from ._views import Ahead, CurrentLimit, Policy, told_of
 from .counter import Counter
 from .decision import Decision, Essentials
@@ -276,9 +277,8 @@ class Checker:
             route = decision.scope if plan is None else plan.route or plan.endpoint
             self.refusal_log.tell(decision, limit=limit.name, route=route, is_shadow=False)
         else:
-            key = decision.key if decision.key.isprintable() else ascii(decision.key)
-            text = "ratelimit %s (%.200s) exceeded at endpoint: %.200s"
-            self.refusals.warning(text, decision.item, key, decision.scope)
+            text = "ratelimit %s (%s) exceeded at endpoint: %s"
+            self.refusals.warning(text, decision.item, shown(decision.key), shown(decision.scope))
         headers = self.headers.of_refusal(decision, policies, is_retry_only=not self.headers_enabled)
         error = RateLimitExceeded(limit, detail=detail, decision=decision, headers=headers)
         if decision.retry_after_ns is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ._cli_errors import FAILED, Unusable
 from ._columns import aligned
+from ._shown import shown
 from .inspection import Inspection, KeyRow, segment_named, segments
 
 
@@ -167,11 +168,6 @@ def memory_text(inspection: Inspection) -> str:
         f"{size_text(stats.bytes)} of {size_text(stats.capacity_bytes)} in use, {stats.evictions:,} keys evicted,"
         f" {stats.full:,} not taken in, {f'errors: {errors}' if errors else 'no errors'}"
     )
-
-
-def shown(text: str) -> str:
-    """What clients can choose, harmless to a terminal."""
-    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def size_text(size: int) -> str:

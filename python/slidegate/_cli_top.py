@@ -11,7 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ._cli_memory import memory_text, shown
+from ._cli_memory import memory_text
+from ._shown import shown
 from .inspection import Inspection, RuleRow
 
 # Of a table, beside its rows: a blank line above and below, the head, and its rule.
@@ -61,7 +62,7 @@ class View:
             pairs = ((rule.admitted, before.admitted), (rule.refused, before.refused)) if before else ()
             rates = [f"{(now - then) / passed_s:,.1f}" for now, then in pairs] or ["", ""]
             refused = Text(f"{rule.refused:,}", style="red" if rule.refused else "")
-            table.add_row(_limit(rule.told), shown(rule.scope), f"{rule.admitted:,}", rates[0], refused, rates[1])
+            table.add_row(_limit(rule.told), _text(rule.scope), f"{rule.admitted:,}", rates[0], refused, rates[1])
         if not rules:
             table.add_row(Text("nothing has been limited here yet", style="dim"))
         return table
@@ -75,7 +76,7 @@ class View:
             style = "bold red" if row.is_used_up else ""
             used = Text(f"{row.used:,} of {row.amount:,}", style=style)
             bar = ProgressBar(total=row.amount, completed=min(row.used, row.amount), complete_style="yellow")
-            table.add_row(Text(shown(row.key), style=style), _limit(row.limit), shown(row.scope) or "?", used, bar)
+            table.add_row(_text(row.key, style), _limit(row.limit), _text(row.scope or "?"), used, bar)
         if not rows:
             table.add_row(Text("no key has used any of its limits", style="dim"))
         return table
@@ -89,5 +90,10 @@ def _table(*names: str) -> Table:
     return table
 
 
-def _limit(text: str) -> str:
-    return text.removesuffix(_USUAL)
+def _limit(text: str) -> Text:
+    return _text(text.removesuffix(_USUAL))
+
+
+def _text(text: str, style: str = "") -> Text:
+    # A mere string would be read as markup, with links and styles of whoever has chosen a key.
+    return Text(shown(text), style=style)

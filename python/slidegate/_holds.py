@@ -15,6 +15,7 @@ from ._callables import Settle, settle_blocking
 from ._charges import Charge
 from ._record import Record
 from ._redis_storage import RedisPolicy
+from ._shown import shown
 from .errors import StorageError
 
 
@@ -59,7 +60,7 @@ async def settle_holds(record: Record, response: Response | None, settle: Settle
             await hold.release(settle)
             await hold.refresh(record, hold, settle)
         except StorageError as error:
-            logger.warning("what a response gives back stays deducted: %s", error)
+            logger.warning("what a response gives back stays deducted: %s", shown(error))
 
 
 def response_of(connection: HTTPConnection, result: Any, filled: Response | None) -> Response:

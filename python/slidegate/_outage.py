@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 
 from ._fork import ForkableLock, begins_in_children
+from ._shown import shown, shown_error
 from .health import Health
 
 _LONGEST_REST_S = 32
@@ -43,14 +44,16 @@ class Outage:
         """The storage was not to be reached."""
         with self._lock:
             is_new, self.is_on = not self.is_on, True
-            self._last_error = f"{type(error).__name__}: {error}"
+            self._last_error = shown_error(error)
             if is_new:
                 self._outages += 1
                 self._since_s = monotonic()
                 self._rest_s = 1
                 self._asks_at_s = monotonic() + 1
         if is_new:
-            self._logger.warning("Rate limit storage unreachable - falling back to in-memory storage: %r", error)
+            self._logger.warning(
+                "Rate limit storage unreachable - falling back to in-memory storage: %s", shown(repr(error))
+            )
 
     def is_to_be_probed(self) -> bool:
         """Whether the caller is the one to ask, now."""

@@ -26,6 +26,7 @@ from ._redis_answers import (
 from ._redis_deadline import LoopDeadline
 from ._redis_script import Script
 from ._redis_uri import Address, RedisTarget
+from ._shown import shown
 from .errors import StorageError, StorageTimeout, StorageUnavailable
 
 _CHUNK = 65536
@@ -338,7 +339,7 @@ class AioConnection:
             try:
                 replies = self._reader.feed(data)
             except RedisProtocolError as error:
-                self.end(StorageUnavailable(f"{self._target.name} does not speak Redis: {error}"))
+                self.end(StorageUnavailable(f"{self._target.name} does not speak Redis: {shown(error)}"))
                 return
             for reply in replies:
                 if not self._asked:

@@ -16,6 +16,7 @@ from ._redis_deadline import LoopDeadline
 from ._redis_script import Script
 from ._redis_sync import SyncConnection
 from ._redis_uri import Address, RedisTarget
+from ._shown import shown
 from .errors import StorageError, StorageUnavailable
 
 _LOOKS_EVERY_S = 1.0
@@ -149,7 +150,9 @@ def _opinion(target: RedisTarget, sentinel: RedisTarget, answer: Any) -> Opinion
         said = str(answer) if isinstance(answer, RedisReplyError) else type(answer).__name__
     if "No such master" in said:
         raise StorageUnavailable(f"{sentinel.name} knows no master {target.service!r}")
-    raise StorageUnavailable(f"{sentinel.name} does not tell where {target.service!r} is: {said.split(' ', 1)[0]}")
+    raise StorageUnavailable(
+        f"{sentinel.name} does not tell where {target.service!r} is: {shown(said.split(' ', 1)[0])}"
+    )
 
 
 def _latest(target: RedisTarget, opinions: list[Opinion], failure: StorageError | None) -> Address:

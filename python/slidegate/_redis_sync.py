@@ -16,6 +16,7 @@ from ._redis_answers import check_greetings, code_of, greetings_for, is_of_the_c
 from ._redis_deadline import ThreadDeadline
 from ._redis_script import Script
 from ._redis_uri import Address, RedisTarget
+from ._shown import shown
 from .errors import StorageTimeout, StorageUnavailable
 
 _CHUNK = 65536
@@ -185,7 +186,7 @@ class SyncConnection:
             if isinstance(error, TimeoutError):
                 raise self._timeout() from None
             if isinstance(error, RedisProtocolError):
-                raise StorageUnavailable(f"{self._target.name} does not speak Redis: {error}") from error
+                raise StorageUnavailable(f"{self._target.name} does not speak Redis: {shown(error)}") from error
             if isinstance(error, OSError):
                 raise StorageUnavailable(f"{self._target.name}: {error}") from error
             raise

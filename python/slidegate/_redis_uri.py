@@ -13,6 +13,7 @@ from ._redis_many import MANY, parse_many
 from ._redis_options import Options
 from ._redis_tls import tls_of
 from ._schemes import REDIS_SCHEMES, redis_scheme
+from ._shown import shown
 from .errors import ConfigurationError
 
 Address: TypeAlias = tuple[str, int] | str
@@ -49,9 +50,10 @@ class RedisTarget:
             return f"the Redis master {self.service!r}"
         kind = "cluster" if self.seeds else "server"
         if isinstance(self.address, str):
-            return f"the Redis {kind} at {self.address}"
+            return f"the Redis {kind} at {shown(self.address)}"
         host, port = self.address
-        return f"the Redis {kind} at {f'[{host}]' if ':' in host else host}:{port}"
+        # A node of a cluster names others as it likes.
+        return f"the Redis {kind} at {shown(f'[{host}]' if ':' in host else host)}:{port}"
 
     def at(self, address: Address) -> RedisTarget:
         """The node of this cluster at an address."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ._fork import ForkableLock
+from ._shown import shown
 from .decision import Decision
 
 
@@ -48,8 +49,8 @@ class RefusalLog:
             "event": "rate_limit_shadow" if is_shadow else "rate_limit_refused",
             "limit": limit or "",
             "quota": str(decision.item),
-            "route": route,
-            "scope": decision.scope,
+            "route": shown(route),
+            "scope": shown(decision.scope),
             "key_hash": self.hashed(decision.key),
             "retry_after_s": decision.retry_after_s,
             "left_out": left_out,

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import traceback
+
 _MOST_CHARACTERS = 200
+
+_MOST_CAUSES = 5
 
 
 def shown(text: object, most: int = _MOST_CHARACTERS) -> str:
@@ -34,3 +39,27 @@ def shown_value(value: object, most: int = 50) -> str:
     except Exception:
         # Of numbers with thousands of digits, for one.
         return f"a {type(value).__name__}"
+
+
+def shown_traceback(error: BaseException) -> str:
+    """Where an error and its causes come from, as Python prints it, causes first, and what they say, likewise."""
+    told: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(told) < _MOST_CAUSES:
+        lines = traceback.format_tb(cause.__traceback__)
+        told.append("".join(["Traceback (most recent call last):\n", *lines, shown_error(cause)]))
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return "\n\nThat led to:\n\n".join(reversed(told))
+
+
+class ShownTracebacks(logging.Filter):
+    """Has records tell of errors as `shown_traceback` does: the errors of callables repeat what requests have sent."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and not record.exc_text:
+            record.exc_text = shown_traceback(error)
+        return True
+
+
+SHOWN_TRACEBACKS = ShownTracebacks()

@@ -45,6 +45,7 @@ from ._plans import Plans
 from ._refusal_log import RefusalLog
 from ._replaceable import Replaceable
 from ._settings import C, Environment, declared_limits, header_format, require
+from ._shown import SHOWN_TRACEBACKS, shown
 from ._stand_ins import standing
 from ._start_up import watch_start_up
 from ._uris import SUPPORTED
@@ -166,6 +167,7 @@ class Limiter(ByHand, Replaceable):
             raise ConfigurationError(f"name={name!r} is no name; it is text that is the same in all workers")
         require("on_missing_key", on_missing_key, ("shared", "refuse", "skip"))
         self.logger = logging.getLogger("slidegate")
+        self.logger.addFilter(SHOWN_TRACEBACKS)
         environment = Environment(config_filename)
         self.app_config = environment.config
         self.enabled = environment.flag(C.ENABLED, enabled)
@@ -463,7 +465,7 @@ class Limiter(ByHand, Replaceable):
                     raise NotImplementedError("the storage is asynchronous; await limiter._storage.reset()")
                 storage.reset()
             except NotImplementedError as error:
-                self.logger.warning("This storage type does not support being reset %s", error)
+                self.logger.warning("This storage type does not support being reset %s", shown(error))
 
     def report(self, app: Any) -> Report:
         """Every route of an application with the limits that will be enforced on it, and why. `print` it."""

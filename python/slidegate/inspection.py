@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 
 from ._core import Limiter, Quota, Segment, SegmentError, Stats, shared_segments
 from ._places import joined
+from ._shown import shown
 from .decision import NS_PER_S
 from .errors import StorageError
 
@@ -17,6 +18,7 @@ __all__ = ["Inspection", "KeyRow", "RuleRow", "SegmentRow", "segment_named", "se
 
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _MOST_KEYS = 1 << 16
+_MOST_OF_SCOPE = 400
 # Of a segment that this user has, whoever it was opened to.
 _ANY_MODE = 0o777
 
@@ -174,9 +176,9 @@ def rule_rows(engine: Limiter) -> list[RuleRow]:
     for _, quota, scope, is_whole, admitted, refused, name in engine.rules():
         # What is no UTF-8 is shown as Python would, as others want text.
         text = scope_text(text_of(scope)).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        shown = text + ("" if is_whole else "...")
-        called = name.decode("utf-8", "backslashreplace")
-        sums = counts.setdefault((limit_text(quota), shown, called), [0, 0])
+        place = shown(text, _MOST_OF_SCOPE) + ("" if is_whole else "...")
+        called = shown(name.decode("utf-8", "backslashreplace"))
+        sums = counts.setdefault((limit_text(quota), place, called), [0, 0])
         sums[0] += admitted
         sums[1] += refused
     return [RuleRow(limit, scope, sums[0], sums[1], called) for (limit, scope, called), sums in counts.items()]
