@@ -13,6 +13,7 @@ from ._dependants import Served
 from ._identity import nobody
 from ._named import Mode, NamedLimits
 from ._places import short_name
+from ._stand_ins import standing
 from ._views import untouched
 from .decision import Decision
 from .errors import ConfigurationError, InvalidCost, RateLimitExceeded, StorageOut, as_of_websocket
@@ -152,6 +153,7 @@ class ByHand:
             if key is None or scope is None:
                 raise ConfigurationError(f"{where}: without a request it needs a key and a scope")
             request = HTTPConnection({"type": "http", "method": "GET", "path": "", "headers": [], "client": None})
+        request = standing(request)
         served = self._deciding.served(request.scope)
         if served is None:
             if scope is None:

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 _MOST = (1 << 23) - 1
 _MOST_FREE_KEYS = 256
+_STRATEGIES: Mapping[str, Strategy] = {
+    "acquire_entry": "moving-window",
+    "acquire_sliding_window_entry": "sliding-window-counter",
+    "incr": "fixed-window",
+}
+"""What a strategy of `limits` calls to count."""
 _MOST_KEYS = 1 << 16
 
 
@@ -52,11 +58,28 @@ class FlatStorage:
 
     An amount below 1 takes nothing and a fraction counts as the next whole number. Nothing is ever counted beyond a
     limit: `incr` then answers one more than it.
+
+    Requests are not counted with these methods, unless one is replaced: then by the strategy that calls it.
     """
 
     policy: Callable[..., Policy]
     _locate: Locate = staticmethod(lambda key: None)
+    _on_patched: Callable[[str | None], None] = staticmethod(lambda strategy: None)
     _free: dict[str, Located] | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in _STRATEGIES:
+            self._note_patched()
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        if name in _STRATEGIES:
+            self._note_patched()
+
+    def _note_patched(self) -> None:
+        patched = [strategy for name, strategy in _STRATEGIES.items() if name in vars(self)]
+        self._on_patched(patched[0] if patched else None)
 
     def incr(self, key: str, expiry: float, amount: int = 1, *, elastic_expiry: bool = False) -> int:
         """Adds to what is counted under a key, and says what it has come to. ConfigurationError for elastic expiry."""

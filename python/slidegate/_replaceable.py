@@ -138,7 +138,7 @@ class Replaceable:
         if name not in _REPLACEABLE or "_checker" not in own:
             return
         own["_is_check_replaced"] = "_check_request_limit" in own
-        own["_is_inject_replaced"] = "_inject_asgi_headers" in own
+        own["_is_inject_replaced"] = self._tells_by_hand()
         if name in ("_header_mapping", "_retry_after"):
             own["_headers"] = self._named_headers()
         elif name in ("_key_style", "_key_prefix"):
@@ -167,6 +167,15 @@ class Replaceable:
             ),
         )
         self._plans.renew()
+
+    def _note_counter(self) -> None:
+        """Takes up what was replaced in a counter."""
+        vars(self)["_is_inject_replaced"] = self._tells_by_hand()
+        self._plans.renew()
+
+    def _tells_by_hand(self) -> bool:
+        own = vars(self)
+        return "_inject_asgi_headers" in own or "get_window_stats" in getattr(own.get("_limiter"), "__dict__", ())
 
     def _groups_in(self, limits: Sequence[Any]) -> list[LimitGroup]:
         """The groups of such a list, in which programs may have put any iterables of limits."""

@@ -21,6 +21,7 @@ from .notation import countable, quota_of
 from .storage import Bucket, Policy, Storage
 from .strategies import Strategy
 
+_COUNTING = ("hit", "get_window_stats", "storage")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "WEBSOCKET"})
 
 
@@ -31,8 +32,9 @@ class Counter:
     after the prefix where the limiter has one. `shared` holds the places of shared limits by their names. Any others
     name a bucket of their own. Thread-safe.
 
-    Its methods may be replaced, as tests do that want a refusal, and its `storage`, by another or by one of `limits`:
-    requests are then counted with those. Raises ConfigurationError where a storage of `limits` has no such strategy.
+    Its methods may be replaced, as tests do that want a refusal, those of its `storage`, and that itself, by another or
+    by one of `limits`: requests are then counted with those. Raises ConfigurationError where a storage of `limits` has
+    no such strategy.
     """
 
     is_stock = True
@@ -55,24 +57,24 @@ class Counter:
         self._key_style: KeyStyle = key_style
         self._shared = shared
         self._on_change = on_change
-        storage.know_keys(self.find, self.located)
+        storage.know_keys(self.find, self.located, self._storage_patched)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "storage" and "storage" in vars(self):
             self._put_on(value)
         super().__setattr__(name, value)
-        if name in ("hit", "storage"):
+        if name in _COUNTING:
             self._note_replaced()
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
-        if name == "hit":
+        if name in _COUNTING:
             self._note_replaced()
 
     def _note_replaced(self) -> None:
         own = vars(self)
         if "_on_change" in own:
-            own["is_stock"] = "hit" not in own and self.storage is self._own_storage
+            own["is_stock"] = "hit" not in own and self._foreign is None and self.storage is self._own_storage
             self._on_change()
 
     @property
@@ -86,10 +88,16 @@ class Counter:
 
     def _put_on(self, storage: Any) -> None:
         if hasattr(storage, "policy"):
-            storage.know_keys(self.find, self.located)
+            storage.know_keys(self.find, self.located, self._storage_patched)
             self._foreign = None
         else:
             self._foreign = strategy_on(storage, self._strategy, logging.getLogger("slidegate"))
+
+    def _storage_patched(self, strategy: str | None) -> None:
+        # What somebody has put in the place of a storage's method is called by the strategy of `limits` that calls it.
+        made = None if strategy is None else strategy_on(self.storage, strategy, logging.getLogger("slidegate"))
+        self._foreign = made
+        self._note_replaced()
 
     def hit(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
         """Takes `cost`, if there is as much left, and says whether there was."""

@@ -238,7 +238,7 @@ class Limiter(ByHand, Replaceable):
 
         def counter_on(storage: Storage) -> Counter:
             made = counter_kind(self._strategy)
-            return made(storage, self._strategy, self._key_prefix, key_style, self._shared_places, self._plans.renew)
+            return made(storage, self._strategy, self._key_prefix, key_style, self._shared_places, self._note_counter)
 
         self._local_counter = counter_on(local)
         self._native_counter = self._local_counter if self._remote is None else counter_on(self._remote)
@@ -573,9 +573,10 @@ class Limiter(ByHand, Replaceable):
         """The same for the headers alone."""
         if self.enabled and self._headers_enabled and isinstance(current_limit, (tuple, list)):
             item, identifiers = current_limit
-            if isinstance(current_limit, CurrentLimit):
+            is_told_by_hand = "get_window_stats" in getattr(self._limiter, "__dict__", ())
+            if isinstance(current_limit, CurrentLimit) and not is_told_by_hand:
                 essentials = current_limit.essentials
-            elif self._foreign_counter() is None:
+            elif self._foreign_counter() is None and not is_told_by_hand:
                 try:
                     essentials = self._native_counter.peek(item, *identifiers)
                 except StorageError:

@@ -23,6 +23,7 @@ from ._record import Record, close, done_of, enter, record_of
 from ._route_internals import router_of
 from ._routes import endpoint_among
 from ._shortcut import Known, Memory, Shortcut
+from ._stand_ins import standing
 from ._views import view_in, view_of
 from .errors import ConfigurationError, RateLimitExceeded
 from .extension import Limiter
@@ -257,7 +258,7 @@ async def async_check_limits(
 
 
 def _checked(limiter: Limiter, request: Request, handler: Callable[..., Any] | None) -> tuple[Exception | None, bool]:
-    if not limiter._auto_check or done_of(record_of(request)):
+    if not limiter._auto_check or done_of(record_of(standing(request))):
         return None, False
     try:
         limiter._check_request_limit(request, handler, True)

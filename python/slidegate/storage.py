@@ -65,7 +65,7 @@ class Storage(Protocol):
     def policy(self, rules: tuple[Rule, ...]) -> Policy: ...
     def reset(self) -> None: ...
     def check(self) -> bool: ...
-    def know_keys(self, find: FindBucket, locate: Locate) -> None: ...
+    def know_keys(self, find: FindBucket, locate: Locate, on_patched: Callable[[str | None], None]) -> None: ...
 
 
 class FlatReads(FlatStorage, ABC):
@@ -73,11 +73,11 @@ class FlatReads(FlatStorage, ABC):
 
     _find: FindBucket = staticmethod(lambda key: None)
 
-    def know_keys(self, find: FindBucket, locate: Locate) -> None:
+    def know_keys(self, find: FindBucket, locate: Locate, on_patched: Callable[[str | None], None]) -> None:
         """Tells where to look for the keys of the `limits` package, which `get` and its like are given: for buckets
-        that are used, and for any.
+        that are used, and for any; and whom to tell the strategy whose method was replaced, or None.
         """
-        self._find, self._locate = find, locate
+        self._find, self._locate, self._on_patched = find, locate, on_patched
 
     def get(self, key: str) -> int:
         """What is counted under "LIMITER/<key>/<scope>/<amount>/<multiples>/<granularity>"; 0 for other keys."""

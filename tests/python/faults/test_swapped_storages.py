@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import MagicMock, patch
 
 import limits.aio.storage
 import limits.aio.strategies
@@ -13,10 +13,11 @@ import pytest
 from compat.conftest import SLOWAPI
 from compat.library import Library, same
 from conftest import Client
-from fastapi import Request
+from fastapi import Request, Response
 from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
+from starlette.datastructures import Address, State
 
 from slidegate import Limiter
 from slidegate.errors import ConfigurationError
@@ -221,3 +222,74 @@ def test_fault_39_a_dead_storage_is_looked_at_again(monkeypatch: pytest.MonkeyPa
     now_s[0] += 2
     assert client.statuses("/items", 2) == [200, 200]
     assert not limiter._storage_dead
+
+
+@pytest.mark.parametrize("strategy", ["fixed-window", "moving-window"])
+@pytest.mark.parametrize("middleware", [None, "SlowAPIMiddleware"])
+def test_fault_39_a_storage_whose_method_is_patched_is_counted_with_it(
+    strategy: str, middleware: str | None, library: Library
+) -> None:
+    limiter = library.limiter(strategy=strategy, default_limits=["2/minute"])
+    app = library.app(limiter, middleware)
+
+    async def items(request: Request) -> str:
+        return "ok"
+
+    app.get("/items")(items if middleware else limiter.limit("2/minute")(items))
+    client = Client(app)
+    method, answer = ("incr", 99) if strategy == "fixed-window" else ("acquire_entry", False)
+    told = [client.statuses("/items", 1)]
+    with patch.object(limiter._storage, method, return_value=answer) as count:
+        told.append(client.statuses("/items", 1))
+    told.append(client.statuses("/items", 2))
+    assert (told[:2], count.call_count) == library.expected(same(([[200], [429]], 1)))
+    assert told[2] == [200, 429]
+
+
+@pytest.mark.parametrize("options", [{}, {"in_memory_fallback_enabled": True}])
+def test_fault_41_a_storage_whose_method_fails_falls_back(options: Any, library: Library) -> None:
+    limiter, client = limited(library, strategy="fixed-window", **options)
+    with patch.object(limiter._storage, "incr", side_effect=ConnectionError("down")):
+        told = client.statuses("/items", 3)
+    assert told == library.expected(same([200, 200, 429] if options else [500] * 3))
+
+
+@pytest.mark.parametrize("path", ["/items", "/plain"])
+def test_fault_39_what_headers_tell_can_be_patched(path: str, library: Library) -> None:
+    limiter = library.limiter(headers_enabled=True, default_limits=["9/minute"])
+    app = library.app(limiter, "SlowAPIMiddleware")
+
+    async def items(request: Request, response: Response) -> str:
+        return "ok"
+
+    async def plain(request: Request) -> str:
+        return "ok"
+
+    app.get("/items")(limiter.limit("9/minute")(items))
+    app.get("/plain")(plain)
+    client = Client(app)
+
+    def left() -> str:
+        return client.get(path).headers["X-RateLimit-Remaining"]
+
+    before = left(), left()
+    with patch.object(limiter.limiter, "get_window_stats", return_value=(time.time() + 30, 77)):
+        patched = left(), left()
+    assert (before, patched, left()) == library.expected(same((("8", "7"), ("77", "77"), "4")))
+
+
+def test_fault_38_checks_for_middleware_of_ones_own_take_mocks(library: Library) -> None:
+    limiter = library.limiter(default_limits=["1/minute"])
+    app = library.app(limiter)
+
+    async def plain(request: Request) -> str:
+        return "ok"
+
+    def refused() -> bool:
+        request = MagicMock(spec=Request)
+        request.client, request.headers, request.state, request.app = Address("192.0.2.1", 1), {}, State(), app
+        request.__getitem__.side_effect = {"path": "/plain", "type": "http"}.__getitem__
+        request.method = "GET"
+        return library.module("middleware").sync_check_limits(limiter, request, plain, app)[0] is not None
+
+    assert [refused(), refused()] == library.expected(same([False, True]))
