@@ -17,19 +17,10 @@ namespace slidegate::bindings {
 
 namespace {
 
-constexpr std::array kMembers{&Record::scope,
-                              &Record::holder,
-                              &Record::state,
-                              &Record::entered,
-                              &Record::reached,
-                              &Record::done,
-                              &Record::view,
-                              &Record::told_by,
-                              &Record::taken,
-                              &Record::decided,
-                              &Record::injected,
-                              &Record::holds,
-                              &Record::is_held_by_middleware};
+constexpr std::array kMembers{
+    &Record::scope, &Record::holder,  &Record::state,    &Record::entered, &Record::method,
+    &Record::path,  &Record::reached, &Record::done,     &Record::view,    &Record::told_by,
+    &Record::taken, &Record::decided, &Record::injected, &Record::holds,   &Record::is_held_by_middleware};
 
 int traverse(PyObject* self, visitproc visit, void* arg) noexcept {
     Py_VISIT(Py_TYPE(self));
@@ -64,6 +55,8 @@ PyTypeObject* made() noexcept {
         member("holder", offsetof(Record, holder)),
         member("state", offsetof(Record, state)),
         member("entered", offsetof(Record, entered)),
+        member("method", offsetof(Record, method)),
+        member("path", offsetof(Record, path)),
         member("reached", offsetof(Record, reached)),
         member("done", offsetof(Record, done)),
         member("view", offsetof(Record, view)),

@@ -151,6 +151,8 @@ bool note(PyObject* memory, PyObject* scope, PyObject* holder, PyObject* view, O
             PyErr_Clear();
             fresh.scope = Py_NewRef(scope);
         }
+        fresh.method = Py_XNewRef(PyDict_GetItemWithError(scope, names().method));
+        fresh.path = Py_XNewRef(PyDict_GetItemWithError(scope, names().path));
         if (PyDict_SetItem(scope, names().record, record.get()) != 0) {
             return false;
         }

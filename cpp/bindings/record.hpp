@@ -12,6 +12,8 @@ struct Record {
     PyObject* holder;
     PyObject* state;
     PyObject* entered;
+    PyObject* method;
+    PyObject* path;
     PyObject* reached;
     PyObject* done;
     PyObject* view;

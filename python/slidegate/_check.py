@@ -244,24 +244,29 @@ class Checker:
         if plan.exempt_name in self.exempt_routes or (done and not isinstance(done, Mark)):
             return True
         if isinstance(done, Checked) and done.owner is self.owner:
-            return done.plan.endpoint == plan.endpoint or plan.is_ahead or not _is_served_by(scope, plan)
-        return plan.is_ahead and self._is_ahead(done)
+            # Of another endpoint, what is ahead was not foreseen, as something has changed the path or the method.
+            return done.plan.endpoint == plan.endpoint or not (plan.is_ahead or _is_served_by(scope, plan))
+        return plan.is_ahead and isinstance(done, Ahead) and (self.owner, plan.endpoint) in done.checked
 
     def mark_of(self, plan: Plan, before: object = None) -> Mark:
         """What is remembered when the plan was checked, after what was checked `before`."""
         if not plan.is_ahead:
             return Checked(self.owner, plan)
         if isinstance(before, Ahead):
-            return Ahead((*before.owners, self.owner))
-        return before if isinstance(before, Mark) else Ahead((self.owner,))
+            return Ahead((*before.checked, (self.owner, plan.endpoint)))
+        return before if isinstance(before, Mark) else Ahead(((self.owner, plan.endpoint),))
 
     def _left_of(self, plan: Plan, done: object) -> Sequence[LimitGroup]:
+        is_known = self._is_ahead(done) or (isinstance(done, Checked) and done.owner is self.owner)
+        if plan.is_ahead and is_known:
+            # What counts in one place for all endpoints was counted for another one.
+            return [group for group in plan.groups if not (isinstance(group.scope, str) and group.scope)]
         if isinstance(done, Checked) and done.owner is self.owner:
             return [group for group in plan.groups if group not in done.plan.common]
         return plan.own if self._is_ahead(done) else plan.groups
 
     def _is_ahead(self, done: object) -> bool:
-        return isinstance(done, Ahead) and any(owner is self.owner for owner in done.owners)
+        return isinstance(done, Ahead) and any(owner is self.owner for owner, _ in done.checked)
 
     def refusal(
         self,

@@ -261,6 +261,8 @@ class Record:
     holder: Any
     state: Any
     entered: Any
+    method: Any
+    path: Any
     reached: Any
     done: Any
     view: Any

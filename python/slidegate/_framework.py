@@ -9,6 +9,10 @@
 
 - `FastAPI.openapi`, so that the schema tells the refusals of routes that a `RateLimit` limits. A dependency cannot add
   a response to its route. Other schemas stay as they are.
+
+One object is changed, too. Where middleware behind our own may change the path or the method of a request, what calls
+the routes of a router, its `middleware_stack`, gets an `Arrival` around it, as if the router had been made with a
+middleware: nobody else sees which endpoint serves the request after all before it does.
 """
 
 from __future__ import annotations

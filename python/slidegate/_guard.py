@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import MutableHeaders
@@ -39,6 +39,7 @@ class Guard:
     ) -> None:
         self.app = app
         self.limiter = limiter
+        self.routed = routed
         self.shortcut = Shortcut()
         self._is_limiter_of_app = is_limiter_of_app
         # Where Starlette's State keeps its attributes; to ask the State itself takes ten times as long.
@@ -72,6 +73,10 @@ class Guard:
         """The endpoint that will serve a request; None without one."""
         found = self._find(scope)
         return found.endpoint if found is not None and found.kind is Kind.FULL else None
+
+    def every_way(self) -> Iterator[tuple[Any, ...]]:
+        """The applications that a request passes through, for each route, as far as anybody knows beforehand."""
+        return (apps for _, apps in self._finder.every_with_apps())
 
     def renew_shortcut(self, stock: Iterable[tuple[dict[str, Any], str, Any]]) -> None:
         """Has `shortcut` go on, or begin again, if it can, as long as these entries of dictionaries stay."""

@@ -13,7 +13,8 @@ in: what decorators, dependencies and checks by hand have decided stays with the
 - `scope`: the scope that it belongs to, while a middleware is called, which closes the record in the end, so that no
   cycle is left. `holder`: else a weak reference to the request that has the scope. With neither it belongs to nobody.
 - `state`: what the scope's `request.state` keeps its attributes in.
-- `entered`: the middlewares that the request has passed. `reached`: whether anything behind them has decided it.
+- `entered`: the middlewares that the request has passed. `method` and `path`: what the last of them has seen.
+  `reached`: whether anything behind them has decided it.
 - `done`: a `Mark`, what was checked. `view`: what came of it. `told_by`: the limiter whose headers tell that, beside
   decorators and middleware.
 - `taken`: what was paid for, and how much, by the ids of limiters. `decided`: decisions by the ids of `RateLimit`s.
@@ -82,6 +83,7 @@ def enter(scope: MutableMapping[str, Any], middleware: object) -> tuple[Record, 
     if middleware not in (record.entered or ()):
         record.entered = (*(record.entered or ()), middleware)
     record.state = state_of(scope)
+    record.method, record.path = scope.get("method"), scope.get("path")
     if is_known:
         return record, False
     record.scope = scope

@@ -46,9 +46,12 @@ class CurrentLimit(tuple[RateLimitItem, list[str]]):
 
 @dataclass(frozen=True, slots=True)
 class Ahead(Mark):
-    """What `_rate_limiting_complete` is when only plans that are ahead were checked, by these limiters: not true."""
+    """What `_rate_limiting_complete` is when only plans that are ahead were checked: not true.
 
-    owners: tuple[object, ...]
+    It tells by which limiters, and for which endpoints; or that nobody knows for which any more.
+    """
+
+    checked: tuple[tuple[object, str | None], ...]
 
     def __bool__(self) -> bool:
         return False

@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ._arrival import replaying, watch_arrivals
 from ._callables import is_async, qualified_name, settle
 from ._check import Check
 from ._fast import Answer, Quick
@@ -51,6 +52,8 @@ class SlowAPIMiddleware:
         self._limiter = limiter
         self._guard: Guard | None = None
         self._alone = (self,)
+        self._is_compared = False
+        self._guards: dict[int, Guard] = {}
         self._shortcut = Shortcut()
         self._dispatching: ASGIApp | None = None
         if dispatch is not None:
@@ -76,7 +79,7 @@ class SlowAPIMiddleware:
                         close(answer)
             else:
                 await self._checked(guard, _resumed(quick, answer), scope, receive, send)
-        elif check is not None:
+        elif check is not None or self._is_compared:
             await self._checked(guard, check, scope, receive, send)
         else:
             await self.app(scope, receive, send)
@@ -117,7 +120,7 @@ class SlowAPIMiddleware:
             try:
                 pending = check(request, settle)
                 if pending is not None:
-                    receive = await _replaying(pending, request, receive)
+                    receive = await replaying(pending, request, receive)
             except Exception as error:
                 response = await _response_to(error, request, guard.app)
                 await response(scope, receive, send)
@@ -210,7 +213,21 @@ class SlowAPIMiddleware:
         options = {"is_limiter_of_app": self._limiter is None, "is_of_route": is_of_route}
         self._guard = guard = Guard(app, limiter, routed, **options)
         self._shortcut = guard.shortcut
+        if not is_of_route:
+            self._is_compared = watch_arrivals(self, routed, guard.every_way(), self._guard_of, _check_for)
         return guard
+
+    def _guard_of(self, router: Any) -> Guard | None:
+        """What knows the routes of a router that is behind this middleware; None while nothing is to be checked."""
+        guard = self._guard
+        if guard is None or not guard.limiter.enabled:
+            return None
+        if router is router_of(guard.routed)[0]:
+            return guard
+        known = self._guards.get(id(router))
+        if known is None or known.limiter is not guard.limiter:
+            known = self._guards[id(router)] = Guard(guard.app, guard.limiter, router, is_limiter_of_app=False)
+        return known
 
 
 SlowAPIASGIMiddleware = SlowAPIMiddleware
@@ -296,26 +313,6 @@ def _check_for(guard: Guard, scope: Scope, memory: Memory | None = None) -> Chec
                 await made
 
     return lambda request, settle: check(request)
-
-
-async def _replaying(pending: Awaitable[None], request: Request, receive: Receive) -> Receive:
-    """Awaits a check, which may read the body, and returns what then receives it once more."""
-    received: list[Message] = []
-
-    async def recording() -> Message:
-        received.append(await receive())
-        return received[-1]
-
-    request._receive = recording
-    await pending
-    if not received:
-        return receive
-    messages = iter(received)
-
-    async def replaying() -> Message:
-        return next(messages, None) or await receive()
-
-    return replaying
 
 
 async def _response_to(error: Exception, request: Request, app: Any) -> Response:
