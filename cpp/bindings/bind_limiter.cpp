@@ -98,6 +98,9 @@ PyObject* decide(PyObject* self, PyObject* const* arguments, Py_ssize_t count) n
         timed->limiter->raise_unstored();
         return nullptr;
     }
+    if constexpr (kTakes) {
+        timed->limiter->tell_news();
+    }
     return essentials(decision);
 }
 
@@ -171,6 +174,7 @@ void bind_policy(py::module_& module) {
                     self->limiter->raise_unstored();
                     throw py::error_already_set();
                 }
+                self->limiter->tell_news();
                 auto answer = py::reinterpret_steal<py::object>(essentials(decision));
                 if (!answer) {
                     throw py::error_already_set();
@@ -243,6 +247,19 @@ py::list rules_of(const TimedLimiter& self) {
     return rules;
 }
 
+// How many cells each rule holds, by its index; of two with the same cells the first one.
+py::dict holdings_of(const TimedLimiter& self) {
+    py::dict holdings;
+    auto cells = self.get().holdings();
+    const auto counts = self.get().rules();
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+        if (counts[i]) {
+            holdings[py::int_(i)] = std::exchange(cells[counts[i]->owner], 0);
+        }
+    }
+    return holdings;
+}
+
 // ns that it has lasted, or None
 py::object shortage_of(const TimedLimiter& self) {
     const std::optional<Nanos> lasted = self.get().shortage();
@@ -305,6 +322,27 @@ void TimedLimiter::raise_unstored() noexcept {
     PyErr_SetObject(full_error_.ptr(), text.get());
 }
 
+void TimedLimiter::tell_holder() noexcept {
+    try {
+        const std::optional<Holder> holder = limiter_.holder_to_be_told();
+        if (!holder || notify_full_.is_none()) {
+            return;
+        }
+        py::object rule = py::none();
+        for (const std::optional<RuleCounts>& each : limiter_.rules()) {
+            if (each && each->owner == holder->owner) {
+                rule = py::make_tuple(each->quota, py::bytes(each->scope), py::bytes(each->name));
+                break;
+            }
+        }
+        notify_full_(limiter_.where(), rule, holder->cells, holder->of);
+    } catch (py::error_already_set& error) {
+        error.discard_as_unraisable("slidegate: to tell that memory is full");
+    } catch (const std::exception&) {
+        // There is no memory to tell it with.
+    }
+}
+
 void bind_limiter(py::module_& module) {
     bind_policy(module);
 
@@ -321,17 +359,18 @@ void bind_limiter(py::module_& module) {
     limiter
         .def(py::init([](std::size_t size, const std::string& on_full, std::shared_ptr<Clock> clock,
                          std::shared_ptr<Segment> segment, bool record_keys, py::object full_error,
-                         py::object notify) {
+                         py::object notify, py::object notify_full) {
                  if (clock == nullptr) {
                      clock = default_clock(segment != nullptr);
                  }
                  return std::make_shared<TimedLimiter>(
                      Options{size, on_full_named(on_full), {}, {}, std::move(segment), record_keys}, std::move(clock),
-                     std::move(full_error), std::move(notify));
+                     std::move(full_error), std::move(notify), std::move(notify_full));
              }),
              py::kw_only(), py::arg("size") = kDefaultSize, py::arg("on_full") = "evict", py::arg("clock") = py::none(),
              py::arg("segment") = py::none(), py::arg("record_keys") = false,
-             py::arg("full_error") = py::reinterpret_borrow<py::object>(PyExc_MemoryError), py::arg("notify") = py::none())
+             py::arg("full_error") = py::reinterpret_borrow<py::object>(PyExc_MemoryError), py::arg("notify") = py::none(),
+             py::arg("notify_full") = py::none())
         .def_property_readonly("clock", &TimedLimiter::clock)
         .def(
             "policy",
@@ -349,6 +388,7 @@ void bind_limiter(py::module_& module) {
         .def("shortage", &shortage_of)
         .def("shortages", [](const TimedLimiter& self) { return self.get().shortages(); })
         .def("rules", &rules_of)
+        .def("holdings", &holdings_of)
         .def("count_error", &count_error, py::arg("kind"), py::pos_only())
         .def("errors", &errors_of)
         .def("survey", &survey_of, py::arg("most"), py::pos_only())

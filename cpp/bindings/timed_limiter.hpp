@@ -18,9 +18,11 @@ namespace py = pybind11;
 class TimedLimiter {
   public:
     /// `options.clock` is set to `clock`; `full_error` is an exception type. Throws what Limiter does.
-    TimedLimiter(Options options, std::shared_ptr<Clock> clock, py::object full_error, py::object notify)
+    TimedLimiter(Options options, std::shared_ptr<Clock> clock, py::object full_error, py::object notify,
+                 py::object notify_full)
         : full_error_(std::move(full_error)),
           notify_(std::move(notify)),
+          notify_full_(std::move(notify_full)),
           clock_(std::move(clock)),
           python_clock_(std::dynamic_pointer_cast<PythonClock>(clock_)),
           limiter_(with_clock(std::move(options), clock_)) {}
@@ -49,17 +51,25 @@ class TimedLimiter {
     }
     /// Sets the error of a hit that was not stored. Has it told, if nobody has been told of this shortage.
     void raise_unstored() noexcept;
+    /// Has it told that the memory is full, if it is and nobody has been told lately. To be called after hits.
+    void tell_news() noexcept {
+        if (limiter_.has_news()) [[unlikely]] {
+            tell_holder();
+        }
+    }
     [[nodiscard]] const Limiter& get() const noexcept { return limiter_; }
     [[nodiscard]] const std::shared_ptr<Clock>& clock() const noexcept { return clock_; }
 
   private:
+    void tell_holder() noexcept;
     static Options with_clock(Options options, std::shared_ptr<const Clock> clock) {
         options.clock = std::move(clock);
         return options;
     }
 
     py::object full_error_;
-    py::object notify_;  ///< called with a text for the log, or None
+    py::object notify_;       ///< called with a text for the log, or None
+    py::object notify_full_;  ///< called with what holds how many places of how many, or None
     std::shared_ptr<Clock> clock_;
     std::shared_ptr<PythonClock> python_clock_;  ///< the same, if it is one
     Limiter limiter_;

@@ -37,10 +37,18 @@
 #define IDENTITY(k, g) ((k) << 4)
 #endif
 
+/* owner: whose 4, generation 4 */
+#ifndef OWNER_ALONE
+#define OWNER(k, g) (((k) << 4) | (g))
+#else
+#define OWNER(k, g) ((k) << 4)
+#endif
+
 byte clock;
 short head;
 byte life;      /* its generation is what matters */
 byte identity;
+byte owner;     /* whose the memory is: told by a word of its own, and of its generation */
 
 active proctype Clock() {
     do
@@ -158,6 +166,29 @@ swap_identity:
     :: else
     fi;
 
+swap_owner:
+    seen = owner;
+    if
+    :: head == claim
+    :: else -> goto next_claim
+    fi;
+    d_step {
+#ifndef STORES_OWNER
+        if
+        :: owner == seen ->
+#endif
+            owner = OWNER(key, generation);
+            won = 1
+#ifndef STORES_OWNER
+        :: else -> won = 0
+        fi
+#endif
+    };
+    if
+    :: !won -> goto swap_owner
+    :: else
+    fi;
+
     d_step {
         if
         :: head == claim ->
@@ -166,7 +197,8 @@ swap_identity:
             won = 1;
             /* Whoever has won a cell has won all of it. */
             assert(life == generation);
-            assert(identity == IDENTITY(key, generation))
+            assert(identity == IDENTITY(key, generation));
+            assert(owner == OWNER(key, generation))
         :: else -> won = 0
         fi
     };
@@ -189,6 +221,7 @@ hit:
         if
         :: head == h ->
             assert(identity == IDENTITY(key, generation) && life == generation);
+            assert(owner == OWNER(key, generation));
             head = HEAD(1, POSITION(h), TIME(h));
             won = 1
         :: else -> won = 0

@@ -96,6 +96,8 @@ refuted claims 'without the time in a claim' -DNO_TIME_IN_CLAIM
 refuted claims 'with words that are read after the claim was seen to stand' -DREADS_AFTER_LOOKING
 refuted claims 'with words that are stored, not swapped' -DSTORES
 refuted claims 'with keys in a word without their generation' -DKEY_ALONE
+refuted claims 'with owners that are stored, not swapped' -DSTORES_OWNER
+refuted claims 'with owners in a word without their generation' -DOWNER_ALONE -DCLAIMS=3 -DT=6
 
 if [ $is_large = yes ]; then
     holds claims -DPROCS=3

@@ -40,4 +40,12 @@ std::uint64_t Layout::arena_offset(std::size_t index) const noexcept {
     return offset;
 }
 
+std::uint64_t Layout::owners_offset(std::size_t index) const noexcept {
+    std::uint64_t offset = arena_offset(kCellClasses.size());
+    for (std::size_t i = 0; i < index; ++i) {
+        offset += whole_pages(arena_cells(i) * sizeof(Word));
+    }
+    return offset;
+}
+
 }  // namespace slidegate

@@ -76,6 +76,7 @@ std::optional<RuleCounts> read(const LedgerRule& rule) {
             load(rule.scope, LedgerRule::kScopeWords, size),
             load(rule.name, LedgerRule::kNameWords, rule.name_size.load(std::memory_order_relaxed))};
         counts.is_whole = counts.scope.size() == size;
+        counts.owner = rule.owner.load(std::memory_order_relaxed);
         for (const Tally& tally : rule.tallies) {
             counts.admitted += tally.admitted.load(std::memory_order_relaxed);
             counts.refused += tally.refused.load(std::memory_order_relaxed);
@@ -113,7 +114,8 @@ void LedgerRule::count(bool is_admitted) noexcept {
     (is_admitted ? tally.admitted : tally.refused).fetch_add(1, std::memory_order_relaxed);
 }
 
-LedgerRule* Ledger::enter(const Quota& quota, std::string_view scope, std::string_view name, Origin origin) noexcept {
+LedgerRule* Ledger::enter(const Quota& quota, std::string_view scope, std::string_view name, Origin origin,
+                          std::uint64_t owner) noexcept {
     const std::uint64_t fingerprint = fingerprint_of(quota, scope, name);
     LedgerRule* const of_requests = rules + kLedgerRules - kRequestRules;
     // Both parts, as a rule may be declared and made by a request, too.
@@ -132,6 +134,7 @@ LedgerRule* Ledger::enter(const Quota& quota, std::string_view scope, std::strin
             rule->amount.store(quota.amount(), std::memory_order_relaxed);
             rule->window.store(static_cast<std::uint64_t>(quota.window()), std::memory_order_relaxed);
             rule->strategy.store(static_cast<std::uint64_t>(quota.strategy()), std::memory_order_relaxed);
+            rule->owner.store(owner, std::memory_order_relaxed);
             rule->scope_size.store(scope.size(), std::memory_order_relaxed);
             rule->name_size.store(name.size(), std::memory_order_relaxed);
             store(scope, rule->scope, LedgerRule::kScopeWords);

@@ -191,6 +191,26 @@ bool Limiter::is_shortage_to_be_told() const noexcept {
     return state_->segment->header().shortage.is_told.compare_exchange_strong(untold, 1, std::memory_order_relaxed);
 }
 
+bool Limiter::has_news() const noexcept { return state_->table.has_news(); }
+
+std::optional<Holder> Limiter::holder_to_be_told() const {
+    const Table& table = state_->table;
+    if (!table.has_news()) {
+        return std::nullopt;
+    }
+    table.take_news();
+    Word& told = state_->segment->header().full_told;
+    const auto now = static_cast<std::uint64_t>(state_->now()) + 1;
+    std::uint64_t before = told.load(std::memory_order_relaxed);
+    if ((before != 0 && now - before < static_cast<std::uint64_t>(kTellFullEvery)) ||
+        !told.compare_exchange_strong(before, now, std::memory_order_relaxed)) {
+        return std::nullopt;
+    }
+    return table.largest_holder();
+}
+
+std::unordered_map<std::uint64_t, std::uint64_t> Limiter::holdings() const { return state_->table.holdings(); }
+
 std::uint64_t Limiter::free_bytes() const noexcept {
     const Segment& segment = *state_->segment;
     return segment.is_named() ? SegmentFile::free_bytes(segment.place()).value_or(0) : 0;
@@ -222,9 +242,13 @@ Policy::Policy(std::shared_ptr<Limiter::State> state, const std::vector<Rule>& r
         prefix.word(static_cast<std::uint64_t>(quota.window()));
         prefix.word(static_cast<std::uint64_t>(quota.strategy()));
         const std::uint32_t arena = class_of(quota.amount(), quota.strategy());
-        gauges_.push_back({quota, arena, Life::of(quota),
+        // All that requests make are one: who can name limits could otherwise be as many as he likes.
+        const std::uint64_t owner = origin == Origin::request
+                                        ? Owner::kOfRequests
+                                        : Owner::kOfRequests + 1 + (Hasher(prefix).finish(nullptr, 0)[0] >> 33);
+        gauges_.push_back({quota, arena, owner, Life::of(quota),
                            make_counter(quota.strategy(), quota.ticks(), quota.amount(), kCellClasses[arena]), prefix,
-                           state_->segment->ledger().enter(quota, scope, name, origin)});
+                           state_->segment->ledger().enter(quota, scope, name, origin, owner)});
     }
 }
 
@@ -246,7 +270,7 @@ Digest Policy::Gauge::digest(std::string_view key) const noexcept {
             }
             state_->note_wall(now);
             Lack lack{};
-            lease = table.obtain(digest, gauge.arena, gauge.life, now, lack);
+            lease = table.obtain(digest, gauge.arena, gauge.life, gauge.owner, now, lack);
             if (!lease && lack == Lack::memory) {
                 return {Verdict::unstored, 0, 0, kRetryWhenFull, 0};
             }

@@ -44,7 +44,7 @@ Segment::Segment(const Layout& layout, Place place, SegmentFile file)
 
 void Segment::map(int flags, int descriptor) {
     for (std::size_t i = 0; i < arenas_.size(); ++i) {
-        arenas_[i] = {layout_.arena_offset(i), layout_.arena_cells(i)};
+        arenas_[i] = {layout_.arena_offset(i), layout_.owners_offset(i), layout_.arena_cells(i)};
     }
     bytes_ = layout_.bytes();
     void* const memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, flags, descriptor, 0);
@@ -94,14 +94,19 @@ bool Segment::promise_again() const noexcept {
     for (std::size_t i = 0; i < arenas_.size(); ++i) {
         const std::uint64_t bytes =
             std::min(header().arenas[i].committed.load(std::memory_order_relaxed), arena_bytes(i));
-        has_room = has_room && (bytes == 0 || promise(arenas_[i].offset, bytes));
+        has_room = has_room && (bytes == 0 || extend(i, 0, bytes));
     }
     return has_room;
 }
 
 bool Segment::extend(std::size_t arena, std::uint64_t from, std::uint64_t to) const noexcept {
-    const std::uint64_t begin = from / kPage * kPage;
-    return promise(arenas_[arena].offset + begin, whole_pages(to - begin));
+    const auto promised = [&](std::uint64_t offset, std::uint64_t first, std::uint64_t end) {
+        const std::uint64_t begin = first / kPage * kPage;
+        return promise(offset + begin, whole_pages(end - begin));
+    };
+    const std::uint64_t size = kCellClasses[arena].bytes;
+    return promised(arenas_[arena].owners, from / size * sizeof(Word), (to + size - 1) / size * sizeof(Word)) &&
+           promised(arenas_[arena].offset, from, to);
 }
 
 bool Segment::commit(std::size_t arena, std::uint64_t index, Nanos now) const noexcept {

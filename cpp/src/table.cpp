@@ -8,6 +8,8 @@ namespace {
 
 constexpr unsigned kSweepPerInsert = 2;
 constexpr unsigned kSweepWhenFull = 64;
+constexpr unsigned kSample = 256;
+constexpr unsigned kLooksAtSample = 64;
 // More than any crowd of callers makes necessary: whoever is overtaken so often is going round in a torn segment.
 constexpr unsigned kAttempts = 10'000;
 
@@ -17,6 +19,62 @@ bool clear(Word& slot, std::uint64_t entry) noexcept {
 }
 
 }  // namespace
+
+/// How many cells of a few hundred each owner holds, and from whom somebody else may take one.
+class Census {
+  public:
+    explicit Census(std::uint64_t newcomer) noexcept : newcomer_(newcomer) {}
+
+    void add(std::uint64_t owner) noexcept {
+        if (owner == 0) {
+            return;
+        }
+        ++size_;
+        Entry& its = entry(owner);
+        its.owner = owner;
+        ++its.cells;
+        if (owner != newcomer_ && its.cells > most_) {
+            most_ = its.cells;
+            largest_ = owner;
+        }
+    }
+    /// Whether another owner holds so much more than the newcomer that it has to give cells away that are refusing.
+    [[nodiscard]] bool is_crowded_by_another() const noexcept {
+        return most_ > 2 * cells(newcomer_) + size_ / kLeastShare;
+    }
+    [[nodiscard]] bool is_largest(std::uint64_t owner) const noexcept { return owner == largest_; }
+    /// Whether the newcomer may have a cell of this owner that is not refusing.
+    [[nodiscard]] bool may_lose(std::uint64_t owner) const noexcept {
+        return owner == newcomer_ || cells(owner) > cells(newcomer_);
+    }
+
+  private:
+    static constexpr std::size_t kLeastShare = 32;
+    static constexpr std::size_t kEntries = 2 * std::size_t{kSample};
+    static_assert(std::has_single_bit(kEntries));
+    struct Entry {
+        std::uint64_t owner = 0;
+        std::uint64_t cells = 0;
+    };
+
+    // Never full: there are twice as many as cells are looked at.
+    [[nodiscard]] Entry& entry(std::uint64_t owner) noexcept {
+        std::size_t at = owner % kEntries;
+        while (entries_[at].owner != 0 && entries_[at].owner != owner) {
+            at = (at + 1) % kEntries;
+        }
+        return entries_[at];
+    }
+    [[nodiscard]] std::uint64_t cells(std::uint64_t owner) const noexcept {
+        return const_cast<Census*>(this)->entry(owner).cells;
+    }
+
+    std::uint64_t newcomer_;
+    std::uint64_t size_ = 0;
+    std::uint64_t most_ = 0;
+    std::uint64_t largest_ = 0;
+    std::array<Entry, kEntries> entries_{};
+};
 
 struct Table::Vacancy {
     std::size_t slot = kSlots;
@@ -32,6 +90,13 @@ struct Table::Candidate {
 
     [[nodiscard]] bool is_claimable() const noexcept { return is_expired || !is_claimed(head); }
     [[nodiscard]] bool is_refusing() const noexcept { return used >= life.limit(); }
+    /// Whether a newcomer may have it. Of the owner who crowds him out anything that is not claimed.
+    [[nodiscard]] bool may_go(const Census& census, std::uint64_t owner) const noexcept {
+        if (is_expired || !is_claimable() || owner == 0) {
+            return false;
+        }
+        return census.is_crowded_by_another() ? census.is_largest(owner) : !is_refusing() && census.may_lose(owner);
+    }
     [[nodiscard]] bool is_emptier_than(const Candidate& other) const noexcept {
         return used * other.life.limit() < other.used * life.limit();
     }
@@ -82,7 +147,8 @@ Lease Table::scan(Bucket& bucket, const Digest& digest, Vacancy* vacancy) const 
 
 Lease Table::find(const Digest& digest) const noexcept { return scan(segment_.bucket(digest.place), digest, nullptr); }
 
-Lease Table::obtain(const Digest& digest, std::size_t arena, Life life, Nanos now, Lack& lack) const noexcept {
+Lease Table::obtain(const Digest& digest, std::size_t arena, Life life, std::uint64_t owner, Nanos now,
+                    Lack& lack) const noexcept {
     lack = Lack::cells;
     Bucket& bucket = segment_.bucket(digest.place);
     Lease spare;
@@ -97,13 +163,13 @@ Lease Table::obtain(const Digest& digest, std::size_t arena, Life life, Nanos no
             return found;
         }
         if (vacancy.slot == kSlots) {
-            if (!vacate(bucket, now)) {
+            if (!vacate(bucket, owner, now)) {
                 return {};
             }
             continue;
         }
         if (!spare || !is_current(spare)) {
-            spare = prepare(digest, arena, life, now, lack);
+            spare = prepare(digest, arena, life, owner, now, lack);
             if (!spare) {
                 return {};
             }
@@ -118,12 +184,30 @@ Lease Table::obtain(const Digest& digest, std::size_t arena, Life life, Nanos no
             shared().collided();
         }
     }
-    return give_up();
+    return give_up(arena);
 }
 
-Lease Table::give_up() const noexcept {
+Lease Table::give_up(std::size_t arena) const noexcept {
     shared().full.fetch_add(1, std::memory_order_relaxed);
+    note_full(arena);
     return {};
+}
+
+void Table::evicted(std::size_t arena) const noexcept {
+    shared().evictions.fetch_add(1, std::memory_order_relaxed);
+    note_full(arena);
+}
+
+void Table::note_full(std::size_t arena) const noexcept {
+    full_arena_.store(arena, std::memory_order_relaxed);
+    has_news_.store(true, std::memory_order_relaxed);
+}
+
+// Nobody, when a claimer who was overtaken has left his word there, or somebody else's life has begun.
+std::uint64_t Table::owner_of(std::uint32_t reference) const noexcept {
+    const std::uint64_t word = segment_.owner(arena_of(reference), index_of(reference)).load(std::memory_order_relaxed);
+    const std::uint64_t identity = cell(reference).identity.load(std::memory_order_relaxed);
+    return Owner::generation_of(word) == generation_of(identity) ? Owner::from_word(word) : 0;
 }
 
 void Table::finish(Bucket& bucket, std::uint64_t pending) const noexcept {
@@ -160,7 +244,8 @@ Table::Candidate Table::look_at(std::uint32_t reference, Nanos now) const noexce
 }
 
 // docs/engine.md, "Claims". The lease is empty when somebody else has won the cell.
-Lease Table::claim(const Candidate& candidate, std::uint64_t identity, Life life, Nanos now) const noexcept {
+Lease Table::claim(const Candidate& candidate, std::uint64_t identity, Life life, std::uint64_t owner,
+                   Nanos now) const noexcept {
     Cell& claimed = cell(candidate.reference);
     std::uint64_t head = candidate.head;
     shared().raise(now);
@@ -186,6 +271,8 @@ Lease Table::claim(const Candidate& candidate, std::uint64_t identity, Life life
                                return life.to_word();
                            }) &&
         swap_while_claimed(claimed.identity, [&](std::uint64_t) { return make_identity(identity, life.generation); }) &&
+        swap_while_claimed(segment_.owner(arena_of(candidate.reference), index_of(candidate.reference)),
+                           [&](std::uint64_t) { return Owner::to_word(owner, life.generation); }) &&
         claimed.head.compare_exchange_strong(
             claim,
             judge_.fresh(is_claimed(head) ? make_word(0, position_of(head)) : head, life,
@@ -199,36 +286,83 @@ Lease Table::claim(const Candidate& candidate, std::uint64_t identity, Life life
     return lease(candidate.reference, identity, life.generation);
 }
 
-bool Table::vacate(Bucket& bucket, Nanos now) const noexcept {
-    Candidate emptiest;
-    std::size_t emptiest_slot = kSlots;
-    std::uint64_t emptiest_entry = 0;
+bool Table::vacate(Bucket& bucket, std::uint64_t owner, Nanos now) const noexcept {
+    Census census(owner);
+    std::array<Candidate, kSlots> candidates;
+    std::array<std::uint64_t, kSlots> entries{};
+    std::array<std::uint64_t, kSlots> owners{};
     for (std::size_t i = 0; i < kSlots; ++i) {
         const std::uint64_t entry = bucket.slots[i].load(std::memory_order_acquire);  // (2)
         if (!is_entry(entry) || (is_stale(entry) && clear(bucket.slots[i], entry))) {
             return true;
         }
         const Candidate candidate = look_at(reference_of(entry), now);
-        if (candidate.is_expired && claim(candidate, 0, candidate.life, now)) {
+        if (candidate.is_expired && claim(candidate, 0, candidate.life, 0, now)) {
             clear(bucket.slots[i], entry);
             return true;
         }
-        if (!candidate.is_expired && candidate.is_claimable() && !candidate.is_refusing() &&
-            (emptiest_slot == kSlots || candidate.is_emptier_than(emptiest))) {
-            emptiest = candidate;
-            emptiest_slot = i;
-            emptiest_entry = entry;
-        }
+        candidates[i] = candidate;
+        entries[i] = entry;
+        owners[i] = owner_of(candidate.reference);
+        census.add(owners[i]);
     }
-    if (on_full_ != OnFull::evict || emptiest_slot == kSlots) {
-        static_cast<void>(give_up());
+    if (on_full_ != OnFull::evict) {
+        static_cast<void>(give_up(arena_of(candidates[0].reference)));
         return false;
     }
-    if (claim(emptiest, 0, emptiest.life, now)) {
-        shared().evictions.fetch_add(1, std::memory_order_relaxed);
-        clear(bucket.slots[emptiest_slot], emptiest_entry);
+    std::size_t emptiest = kSlots;
+    for (std::size_t i = 0; i < kSlots; ++i) {
+        if (candidates[i].may_go(census, owners[i]) &&
+            (emptiest == kSlots || candidates[i].is_emptier_than(candidates[emptiest]))) {
+            emptiest = i;
+        }
+    }
+    if (emptiest == kSlots) {
+        static_cast<void>(give_up(arena_of(candidates[0].reference)));
+        return false;
+    }
+    if (claim(candidates[emptiest], 0, candidates[emptiest].life, 0, now)) {
+        evicted(arena_of(candidates[emptiest].reference));
+        clear(bucket.slots[emptiest], entries[emptiest]);
     }
     return true;
+}
+
+// The cell that a newcomer gets of a full arena, or one that nobody may have. From a start that clients cannot choose, evenly
+// over all: neighbours are often of one limit.
+Table::Candidate Table::victim(std::size_t arena, std::uint64_t owner, std::uint64_t start, Nanos now) const noexcept {
+    const std::uint64_t made = segment_.made(arena);
+    const std::uint64_t size = std::min<std::uint64_t>(made, kSample);
+    std::array<std::uint32_t, kSample> references{};
+    std::array<std::uint64_t, kSample> owners{};
+    Census census(owner);
+    for (std::uint64_t i = 0; i < size; ++i) {
+        const std::uint64_t index = (start % made + i * made / size) % made;
+        references[i] = reference_to(arena, index);
+        owners[i] = Owner::from_word(segment_.owner(arena, index).load(std::memory_order_relaxed));
+        census.add(owners[i]);
+    }
+    Candidate emptiest;
+    unsigned looks = 0;
+    for (std::uint64_t i = 0; i < size && looks < kLooksAtSample; ++i) {
+        if (!(census.is_crowded_by_another() ? census.is_largest(owners[i]) : census.may_lose(owners[i]))) {
+            continue;
+        }
+        ++looks;
+        const Candidate candidate = look_at(references[i], now);
+        // What it was before it was looked at may have been another life's.
+        if (owner_of(candidate.reference) != owners[i]) {
+            continue;
+        }
+        if (candidate.is_expired) {
+            return candidate;
+        }
+        if (candidate.may_go(census, owners[i]) &&
+            (is_claimed(emptiest.head) || candidate.is_emptier_than(emptiest))) {
+            emptiest = candidate;
+        }
+    }
+    return emptiest;
 }
 
 bool Table::make(std::size_t arena, Nanos now, std::uint64_t& index, Lack& lack) const noexcept {
@@ -260,10 +394,12 @@ bool Table::make(std::size_t arena, Nanos now, std::uint64_t& index, Lack& lack)
     return false;
 }
 
-Lease Table::prepare(const Digest& digest, std::size_t arena, Life life, Nanos now, Lack& lack) const noexcept {
+Lease Table::prepare(const Digest& digest, std::size_t arena, Life life, std::uint64_t owner, Nanos now,
+                     Lack& lack) const noexcept {
     Word& hand = segment_.header().arenas[arena].hand;
-    Candidate emptiest;
-    const auto take = [&](const Candidate& candidate) { return claim(candidate, digest.identity, life, now); };
+    const auto take = [&](const Candidate& candidate) {
+        return claim(candidate, digest.identity, life, owner, now);
+    };
     const auto sweep = [&](unsigned steps) -> Lease {
         const std::uint64_t made = segment_.made(arena);
         for (unsigned i = 0; i < steps && i < made; ++i) {
@@ -278,9 +414,6 @@ Lease Table::prepare(const Digest& digest, std::size_t arena, Life life, Nanos n
                 if (const Lease taken = take(candidate)) {
                     return taken;
                 }
-            } else if (candidate.is_claimable() && !candidate.is_refusing() &&
-                       (is_claimed(emptiest.head) || candidate.is_emptier_than(emptiest))) {
-                emptiest = candidate;
             }
         }
         return {};
@@ -305,16 +438,21 @@ Lease Table::prepare(const Digest& digest, std::size_t arena, Life life, Nanos n
             return swept;
         }
         // Not by what others have used: limits would fail one by one, unseen, in whatever memory there happens to be.
-        if (lack == Lack::memory || on_full_ != OnFull::evict || is_claimed(emptiest.head)) {
+        if (lack == Lack::memory || on_full_ != OnFull::evict) {
             break;
         }
-        if (const Lease evicted = take(emptiest)) {
-            shared().evictions.fetch_add(1, std::memory_order_relaxed);
-            return evicted;
+        const Candidate emptiest = victim(arena, owner, digest.place + attempt, now);
+        if (is_claimed(emptiest.head) && !emptiest.is_expired) {
+            break;
         }
-        emptiest = {};
+        if (const Lease taken = take(emptiest)) {
+            if (!emptiest.is_expired) {
+                evicted(arena);
+            }
+            return taken;
+        }
     }
-    return give_up();
+    return give_up(arena);
 }
 
 void Table::reset(Nanos now) const noexcept {
@@ -334,6 +472,32 @@ void Table::reset(Nanos now) const noexcept {
             }
         }
     }
+}
+
+Holder Table::largest_holder() const {
+    Holder holder;
+    holder.arena = full_arena_.load(std::memory_order_relaxed);
+    holder.of = segment_.made(holder.arena);
+    std::unordered_map<std::uint64_t, std::uint64_t> cells;
+    for (std::uint64_t index = 0; index < holder.of; ++index) {
+        const std::uint64_t owner =
+            Owner::from_word(segment_.owner(holder.arena, index).load(std::memory_order_relaxed));
+        if (owner != 0 && ++cells[owner] > holder.cells) {
+            holder.cells = cells[owner];
+            holder.owner = owner;
+        }
+    }
+    return holder;
+}
+
+std::unordered_map<std::uint64_t, std::uint64_t> Table::holdings() const {
+    std::unordered_map<std::uint64_t, std::uint64_t> cells;
+    for (std::size_t arena = 0; arena < kCellClasses.size(); ++arena) {
+        for (std::uint64_t index = 0; index < segment_.made(arena); ++index) {
+            ++cells[Owner::from_word(segment_.owner(arena, index).load(std::memory_order_relaxed))];
+        }
+    }
+    return cells;
 }
 
 TableStats Table::stats() const noexcept {

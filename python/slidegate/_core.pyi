@@ -193,9 +193,14 @@ class Limiter:
         record_keys: bool = False,
         full_error: type[Exception] = MemoryError,
         notify: Callable[[str], object] | None = None,
+        notify_full: Callable[[str, tuple[Quota, bytes, bytes] | None, int, int], object] | None = None,
     ) -> None:
         """`full_error` is raised by a hit for whose key the system has no memory or disk; nothing was counted then.
-        `notify` gets its text with the first of them, among all processes that count in the segment."""
+        `notify` gets its text with the first of them, among all processes that count in the segment.
+
+        `notify_full` is called, once an hour among all of them, when there is no free place for a new key: with the
+        name of the segment, the limit (quota, scope, name) that holds most places of the size that is wanted, if it is
+        known, how many, and of how many."""
     @property
     def clock(self) -> Clock: ...
     def policy(
@@ -212,6 +217,8 @@ class Limiter:
         """How often it had none."""
     def rules(self) -> list[tuple[int, Quota, bytes, bool, int, int, bytes]]:
         """What counts in this memory: index, quota, scope, whether that is whole, admitted, refused, name."""
+    def holdings(self) -> dict[int, int]:
+        """How many keys each rule holds memory for, by its index; those that have expired and were not reused too."""
     def count_error(self, kind: str, /) -> None:
         """Counts "raised", "passed" or "fallback" in this memory. Raises ValueError for any other."""
     def errors(self) -> dict[str, int]:

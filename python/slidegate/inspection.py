@@ -47,6 +47,8 @@ class RuleRow:
     refused: int
     name: str = ""
     """What the limit is called; empty without a name."""
+    keys: int = 0
+    """For how many keys it holds memory, those that have expired and were not reused included."""
 
     @property
     def told(self) -> str:
@@ -173,15 +175,17 @@ class Inspection:
 def rule_rows(engine: Limiter) -> list[RuleRow]:
     """The limits of an engine. Those that would look the same are one."""
     counts: dict[tuple[str, str, str], list[int]] = {}
-    for _, quota, scope, is_whole, admitted, refused, name in engine.rules():
+    holdings = engine.holdings()
+    for index, quota, scope, is_whole, admitted, refused, name in engine.rules():
         # What is no UTF-8 is shown as Python would, as others want text.
         text = scope_text(text_of(scope)).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         place = shown(text, _MOST_OF_SCOPE) + ("" if is_whole else "...")
         called = shown(name.decode("utf-8", "backslashreplace"))
-        sums = counts.setdefault((limit_text(quota), place, called), [0, 0])
+        sums = counts.setdefault((limit_text(quota), place, called), [0, 0, 0])
         sums[0] += admitted
         sums[1] += refused
-    return [RuleRow(limit, scope, sums[0], sums[1], called) for (limit, scope, called), sums in counts.items()]
+        sums[2] += holdings.get(index, 0)
+    return [RuleRow(limit, scope, sums[0], sums[1], called, sums[2]) for (limit, scope, called), sums in counts.items()]
 
 
 def parts_in(text: str) -> tuple[list[str], str]:

@@ -65,9 +65,15 @@ class LimiterCollector(Collector):
             "Whether the storage is asked now: 1, or 0 while it is out.",
             labels=["limiter"],
         )
+        keys = GaugeMetricFamily(
+            "slidegate_keys",
+            "Keys that a limit holds memory for, those that have expired and were not reused included.",
+            labels=["limiter", "name", "limit", "scope"],
+        )
         for name, limiter, engine in self._limiters:
             for rule in rule_rows(engine):
                 labels = [name, rule.name, rule.limit, rule.scope]
+                keys.add_metric(labels, rule.keys)
                 requests.add_metric([*labels, "admitted"], rule.admitted)
                 requests.add_metric([*labels, "refused"], rule.refused)
             for outcome, count in engine.errors().items():
@@ -77,7 +83,7 @@ class LimiterCollector(Collector):
             evictions.add_metric([name], stats.evictions)
             full.add_metric([name], stats.full)
             available.add_metric([name], limiter.health().is_available)
-        yield from (requests, errors, fill, evictions, full, available)
+        yield from (requests, errors, keys, fill, evictions, full, available)
 
 
 class _MetricsApp:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import limits.storage
@@ -14,11 +14,13 @@ from ._common import common_segment, shared_segment, warn_of_memory
 from ._core import Clock, Limiter, Quota, Segment, SegmentError
 from ._flat_storage import Entry, FlatStorage, Locate, Stored, flat_keys
 from ._fork import ForkableLock
+from ._shown import shown
 from ._uris import StorageUri, bytes_in, group_in, mode_in, storage_uri
 from ._wall import wall_time_s
 from .decision import NS_PER_S, Essentials
 from .errors import ConfigurationError, StorageError, StorageFull
 from .health import Health
+from .inspection import limit_text, scope_text, text_of
 
 Key: TypeAlias = str | bytes
 Rule: TypeAlias = tuple[Quota, str] | tuple[Quota, str, str] | tuple[Quota, str, str, bool]
@@ -31,6 +33,12 @@ OnError: TypeAlias = Literal["open", "closed", "local"]
 
 # Each takes about 1 KiB for a rule, as places shorten what is long.
 _POLICIES_KEPT = 4096
+_WHEN_FULL: dict[OnFull, str] = {
+    "evict": 'as on_full="evict" says, other limits take places of the one that holds most, whose own new keys are'
+    " refused once all of its keys are",
+    "refuse": 'as on_full="refuse" says, new keys are refused',
+    "admit": 'as on_full="admit" says, requests with new keys pass uncounted',
+}
 
 
 class Policy(Protocol):
@@ -137,6 +145,7 @@ class MemoryStorage(FlatReads):
             record_keys=record_keys,
             full_error=StorageFull,
             notify=_warn,
+            notify_full=partial(_warn_full, on_full),
             **options,
         )
         self._on_full = on_full
@@ -211,6 +220,23 @@ class MemoryStorage(FlatReads):
 
 def _warn(text: str) -> None:
     logging.getLogger("slidegate").warning("%s; on_error decides about requests with new keys until there is", text)
+
+
+def _warn_full(on_full: OnFull, where: str, rule: tuple[Quota, bytes, bytes] | None, keys: int, places: int) -> None:
+    if rule is None:
+        limit = "a limit"
+    else:
+        quota, scope, name = rule
+        told = [text_of(name), limit_text(quota), scope_text(text_of(scope))]
+        limit = f"the limit '{shown(' '.join(filter(None, told)))}'"
+    logging.getLogger("slidegate").warning(
+        "%s: no place is free for a new key: %s holds %d of %d places of its size; %s; a larger size has more places",
+        where or "the memory of this process",
+        limit,
+        keys,
+        places,
+        _WHEN_FULL[on_full],
+    )
 
 
 def open_storage(

@@ -176,6 +176,68 @@ TEST_CASE("A full table never evicts a cell that is refusing") {
     CHECK(t.table.stats().full == 35);
 }
 
+TEST_CASE("The owner of most cells of a full table loses one to another owner, even a refusing one, and gets none") {
+    const WindowTable t({1, kFiveCells}, OnFull::evict, kTwoASecond);
+    CHECK(t.takes(key(0), 2, 2));
+    for (std::uint64_t i = 1; i < 5; ++i) {
+        CHECK(t.takes(key(i), 1, 2));
+    }
+    CHECK_FALSE(t.takes(key(10), 1, 1));
+    CHECK(t.takes(key(11), 3, 2));
+    CHECK(t.table.find(key(0)));
+    CHECK(t.table.find(key(11)));
+    CHECK(t.table.stats().evictions == 1);
+    CHECK(t.table.stats().full == 1);
+    // Three to one and one: still more than twice as much. Then two to two and one: those may not take from each other.
+    CHECK(t.takes(key(12), 3, 2));
+    CHECK_FALSE(t.takes(key(13), 1, 1));
+    CHECK_FALSE(t.takes(key(14), 3, 1));
+    CHECK(t.table.find(key(0)));
+    const auto holdings = t.table.holdings();
+    CHECK((holdings.at(1) == 2 && holdings.at(2) == 1 && holdings.at(3) == 2));
+}
+
+TEST_CASE("A cell that is not refusing goes to those who hold less, and never to those who hold more") {
+    const WindowTable t({1, kFiveCells}, OnFull::evict, Quota(8, kSecond));
+    CHECK(t.takes(key(0), 2, 1));
+    for (std::uint64_t i = 1; i < 5; ++i) {
+        CHECK(t.takes(key(i), 1, 5));
+    }
+    // Its own, though another is emptier.
+    CHECK(t.takes(key(10), 1, 6));
+    CHECK(t.table.find(key(0)));
+    CHECK(t.takes(key(11), 3, 6));
+    CHECK(t.table.find(key(0)));
+    CHECK(t.table.stats().evictions == 2);
+}
+
+TEST_CASE("A full bucket is as fair as a full table") {
+    const WindowTable t({1, 1 << 16}, OnFull::evict, kTwoASecond);
+    for (std::uint64_t i = 0; i < kSlots; ++i) {
+        CHECK(t.takes(key(i), i < 3 ? 2 : 1, 2));
+    }
+    CHECK_FALSE(t.takes(key(98), 1, 1));
+    CHECK(t.takes(key(99), 3, 2));
+    CHECK(t.takes(key(100), 2, 2));
+    for (std::uint64_t i = 0; i < 3; ++i) {
+        CHECK(t.table.find(key(i)));
+    }
+    CHECK(t.table.find(key(99)));
+}
+
+TEST_CASE("What a table is full of is told by who holds most of it") {
+    const WindowTable t({1, kFiveCells}, OnFull::evict, kTwoASecond);
+    CHECK(t.takes(key(0), 2, 2));
+    for (std::uint64_t i = 1; i < 5; ++i) {
+        CHECK(t.takes(key(i), 1, 2));
+    }
+    CHECK_FALSE(t.table.has_news());
+    CHECK_FALSE(t.takes(key(10), 1, 1));
+    REQUIRE(t.table.has_news());
+    const Holder holder = t.table.largest_holder();
+    CHECK((holder.owner == 1 && holder.cells == 4 && holder.of == 5 && holder.arena == 1));
+}
+
 TEST_CASE("A full bucket of a table with room makes room as a full table does") {
     const OnFull on_full = GENERATE(values<OnFull>({OnFull::evict, OnFull::refuse}));
     const WindowTable t({1, 1 << 16}, on_full, Quota(8, kSecond));

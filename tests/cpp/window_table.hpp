@@ -42,9 +42,17 @@ struct WindowTable {
     WindowTable& operator=(const WindowTable&) = delete;
 
     [[nodiscard]] Lease obtain(const Digest& digest, Nanos now) const { return obtain_of(digest, 1, life, now); }
-    [[nodiscard]] Lease obtain_of(const Digest& digest, std::size_t arena, Life its_life, Nanos now) const {
+    [[nodiscard]] Lease obtain_of(const Digest& digest, std::size_t arena, Life its_life, Nanos now,
+                                  std::uint64_t owner = 1) const {
         Lack lack{};
-        return table.obtain(digest, arena, its_life, now, lack);
+        return table.obtain(digest, arena, its_life, owner, now, lack);
+    }
+    /// Whether a key of an owner gets a cell, and this much of it.
+    [[nodiscard]] bool takes(const Digest& digest, std::uint64_t owner, std::uint64_t cost) const {
+        if (!table.find(digest) && !obtain_of(digest, 1, life, 0, owner)) {
+            return false;
+        }
+        return admits(digest, 0, cost);
     }
     /// What a limiter does for a hit. `lease` becomes the one that was hit.
     [[nodiscard]] Outcome hit(const Digest& digest, Nanos now, std::uint64_t cost, Lease& lease) const {

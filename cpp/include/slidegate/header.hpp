@@ -68,6 +68,7 @@ struct Header {
         Word times;   ///< how often that has begun
         Word is_told;  ///< whether somebody has taken it on himself to tell of this one
     } shortage;
+    Word full_told;  ///< table time at which somebody last told that the table was full, plus one
 
     /// The epoch that counts; null when none does.
     [[nodiscard]] Epoch* epoch() noexcept;

@@ -1,4 +1,5 @@
-// How the memory of a table is divided: a page for the header, the index, an arena of cells for each size, and the ledger.
+// How the memory of a table is divided: a page for the header, the index, an arena of cells for each size, a word for the
+// owner of each cell, and the ledger.
 #pragma once
 
 #include <cstddef>
@@ -40,8 +41,9 @@ struct Layout {
     [[nodiscard]] bool is_sound() const noexcept;
     [[nodiscard]] static constexpr std::uint64_t index_offset() noexcept { return kPage; }
     [[nodiscard]] std::uint64_t arena_offset(std::size_t index) const noexcept;
-    [[nodiscard]] std::uint64_t ledger_offset() const noexcept { return arena_offset(kCellClasses.size()); }
-    /// Address space that it takes: more than `size`, as all arenas share one budget.
+    [[nodiscard]] std::uint64_t owners_offset(std::size_t index) const noexcept;
+    [[nodiscard]] std::uint64_t ledger_offset() const noexcept { return owners_offset(kCellClasses.size()); }
+    /// Address space that it takes: more than `size`, as all arenas share one budget, and owners are beside it.
     [[nodiscard]] std::uint64_t bytes() const noexcept { return ledger_offset() + sizeof(Ledger); }
 
     friend bool operator==(const Layout&, const Layout&) = default;

@@ -39,7 +39,7 @@ struct LedgerRule {
     Word name_size;   ///< bytes, of which the first 64 are kept
     Word scope[kScopeWords];
     Word name[kNameWords];
-    Word unused;
+    Word owner;  ///< of the cells that it counts in
     Tally tallies[kLanes];
 
     /// Counts one hit. Any number of threads and processes.
@@ -74,6 +74,7 @@ struct RuleCounts {
     bool is_whole = true;  ///< whether it was not
     std::uint64_t admitted = 0;
     std::uint64_t refused = 0;
+    std::uint64_t owner = 0;
 };
 
 struct NotedKey {
@@ -93,7 +94,7 @@ struct Ledger {
     /// kRequestRules entries and no others, so that they leave room for what is declared later. May make a second one of a
     /// rule that somebody else is writing.
     [[nodiscard]] LedgerRule* enter(const Quota& quota, std::string_view scope, std::string_view name = {},
-                                    Origin origin = Origin::declared) noexcept;
+                                    Origin origin = Origin::declared, std::uint64_t owner = 0) noexcept;
     /// All rules, with what each has counted, by index; nothing where there is none.
     [[nodiscard]] std::vector<std::optional<RuleCounts>> counts() const;
     /// Remembers a key, and forgets another, perhaps.

@@ -94,6 +94,14 @@ class Limiter {
     [[nodiscard]] std::optional<Nanos> shortage() const noexcept;
     /// True for one caller, in whatever process, once in every shortage.
     [[nodiscard]] bool is_shortage_to_be_told() const noexcept;
+    /// Whether holder_to_be_told() may have something to say. Cheap enough for after every hit.
+    [[nodiscard]] bool has_news() const noexcept;
+    /// Who holds most of the memory, when this limiter has found none free for a new key, and nobody was told within
+    /// kTellFullEvery: one caller, in whatever process.
+    [[nodiscard]] std::optional<Holder> holder_to_be_told() const;
+    static constexpr Nanos kTellFullEvery = Nanos{3'600} * 1'000'000'000;
+    /// How many cells each owner holds, those of keys that have expired included. O(cells made).
+    [[nodiscard]] std::unordered_map<std::uint64_t, std::uint64_t> holdings() const;
     /// Bytes that the system has left for it; 0 also when it does not say.
     [[nodiscard]] std::uint64_t free_bytes() const noexcept;
     /// How many shortages there were.
@@ -151,6 +159,7 @@ class Policy {
     struct Gauge {
         Quota quota;
         std::size_t arena;
+        std::uint64_t owner;
         Life life;
         Counter counter;
         Hasher prefix;      ///< has taken in the scope and the quota

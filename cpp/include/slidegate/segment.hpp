@@ -73,6 +73,11 @@ class Segment {
         return *reinterpret_cast<Cell*>(base_ + its.offset +
                                         (index < its.cells ? index : 0) * kCellClasses[arena].bytes);
     }
+    /// The word that says whose the cell is; of the same one as cell().
+    [[nodiscard]] Word& owner(std::size_t arena, std::uint64_t index) const noexcept {
+        const Arena& its = arenas_[arena];
+        return reinterpret_cast<Word*>(base_ + its.owners)[index < its.cells ? index : 0];
+    }
     /// Cells of an arena that have been handed out.
     [[nodiscard]] std::uint64_t made(std::size_t arena) const noexcept {
         return std::min(header().arenas[arena].made.load(std::memory_order_relaxed), arenas_[arena].cells);
@@ -105,6 +110,7 @@ class Segment {
 
     struct Arena {
         std::uint64_t offset = 0;
+        std::uint64_t owners = 0;
         std::uint64_t cells = 0;
     };
 

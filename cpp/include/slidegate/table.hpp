@@ -1,6 +1,8 @@
 // Finds or makes the cell of a key: docs/engine.md, "Table". Knows neither quotas nor clocks.
 #pragma once
 
+#include <unordered_map>
+
 #include "slidegate/digest.hpp"
 #include "slidegate/segment.hpp"
 
@@ -8,7 +10,7 @@ namespace slidegate {
 
 /// What a table does with a new key when it has no room.
 enum class OnFull : std::uint8_t {
-    evict,   ///< give it the cell with the lowest used / limit among those looked at, never one that is refusing
+    evict,   ///< give it the cell of another key: docs/engine.md, "Full"
     refuse,  ///< no cell: the hit is refused
     admit,   ///< no cell: the hit is admitted uncounted
 };
@@ -17,6 +19,14 @@ enum class OnFull : std::uint8_t {
 enum class Lack : std::uint8_t {
     cells,   ///< the table is full: on_full decides
     memory,  ///< the system has none for more cells, and no key that is there has expired
+};
+
+/// Who makes a table full: the owner of most of the cells that were looked at.
+struct Holder {
+    std::uint64_t owner = 0;
+    std::size_t arena = 0;
+    std::uint64_t cells = 0;  ///< of that size, about; those that have expired and were not reused included
+    std::uint64_t of = 0;
 };
 
 /// What a table asks of those who know quotas. Stateless; must be callable from any thread.
@@ -62,15 +72,23 @@ class Table {
     void prefetch(const Digest& digest) const noexcept { __builtin_prefetch(&segment_.bucket(digest.place)); }
     /// The key's cell, or an empty lease. O(1).
     [[nodiscard]] Lease find(const Digest& digest) const noexcept;
-    /// The key's cell, made when it has none: of size `arena`, counting as `life` says (its generation is ignored).
+    /// The key's cell, made when it has none: of size `arena`, counting as `life` says (its generation is ignored), for the
+    /// limit `owner`, 43 bits and not 0.
     /// Empty when the table is full and on_full is not evict, or nothing could be evicted, or for lack of memory, which is
     /// told in `lack`. O(1).
-    [[nodiscard, gnu::noinline, gnu::cold]] Lease obtain(const Digest& digest, std::size_t arena, Life life, Nanos now,
-                                                         Lack& lack) const noexcept;
+    [[nodiscard, gnu::noinline, gnu::cold]] Lease obtain(const Digest& digest, std::size_t arena, Life life,
+                                                         std::uint64_t owner, Nanos now, Lack& lack) const noexcept;
     /// Forgets the hits of all keys. O(cells). A hit at the same time may count or not.
     void reset(Nanos now) const noexcept;
 
     [[nodiscard]] OnFull on_full() const noexcept { return on_full_; }
+    /// Whether this object has found no free cell for a key since news were last taken.
+    [[nodiscard]] bool has_news() const noexcept { return has_news_.load(std::memory_order_relaxed); }
+    void take_news() const noexcept { has_news_.store(false, std::memory_order_relaxed); }
+    /// Who holds most cells of the size that there were too few of. O(cells of that size).
+    [[nodiscard]] Holder largest_holder() const;
+    /// How many cells each owner holds. O(cells).
+    [[nodiscard]] std::unordered_map<std::uint64_t, std::uint64_t> holdings() const;
     [[nodiscard]] TableStats stats() const noexcept;
     [[nodiscard]] Shared& shared() const noexcept { return segment_.header().shared; }
 
@@ -80,13 +98,18 @@ class Table {
 
     [[nodiscard]] Lease scan(Bucket& bucket, const Digest& digest, Vacancy* vacancy) const noexcept;
     void finish(Bucket& bucket, std::uint64_t pending) const noexcept;
-    [[nodiscard]] bool vacate(Bucket& bucket, Nanos now) const noexcept;
-    [[nodiscard]] Lease prepare(const Digest& digest, std::size_t arena, Life life, Nanos now,
+    [[nodiscard]] bool vacate(Bucket& bucket, std::uint64_t owner, Nanos now) const noexcept;
+    [[nodiscard]] Lease prepare(const Digest& digest, std::size_t arena, Life life, std::uint64_t owner, Nanos now,
                                 Lack& lack) const noexcept;
+    [[nodiscard]] Candidate victim(std::size_t arena, std::uint64_t owner, std::uint64_t start, Nanos now) const noexcept;
     [[nodiscard]] bool make(std::size_t arena, Nanos now, std::uint64_t& index, Lack& lack) const noexcept;
     [[nodiscard]] Candidate look_at(std::uint32_t reference, Nanos now) const noexcept;
-    [[nodiscard]] Lease claim(const Candidate& candidate, std::uint64_t identity, Life life, Nanos now) const noexcept;
-    [[nodiscard]] Lease give_up() const noexcept;
+    [[nodiscard]] Lease claim(const Candidate& candidate, std::uint64_t identity, Life life, std::uint64_t owner,
+                              Nanos now) const noexcept;
+    [[nodiscard]] Lease give_up(std::size_t arena) const noexcept;
+    void evicted(std::size_t arena) const noexcept;
+    void note_full(std::size_t arena) const noexcept;
+    [[nodiscard]] std::uint64_t owner_of(std::uint32_t reference) const noexcept;
     [[nodiscard]] Cell& cell(std::uint32_t reference) const noexcept;
     [[nodiscard]] Lease lease(std::uint32_t reference, std::uint64_t identity, std::uint32_t generation) const noexcept;
     [[nodiscard]] bool is_current(const Lease& lease) const noexcept;
@@ -96,6 +119,8 @@ class Table {
     const Judge& judge_;
     OnFull on_full_;
     Nanos patience_;
+    mutable std::atomic<bool> has_news_ = false;
+    mutable std::atomic<std::size_t> full_arena_ = 0;
 };
 
 }  // namespace slidegate
