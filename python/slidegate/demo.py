@@ -65,7 +65,7 @@ class Route:
         if statuses != [200] * self.limit + [429] * self.excess:
             return f"{self.name}: {self.limit} requests a minute are promised, answered were {statuses}"
         refused = self.answers[self.limit]
-        # A minute, counted from the engine's next tick and rounded up to whole seconds.
+        # A minute from the millisecond that the last request of the window ends in, rounded up to whole seconds.
         if not 1 <= int(refused.headers.get("Retry-After", "0")) <= 61:
             return f"{self.name}: Retry-After is {refused.headers.get('Retry-After')}, not from 1 to 61"
         error = f"Rate limit exceeded: {self.limit} per 1 minute"
@@ -100,6 +100,14 @@ def table(called: Sequence[Route]) -> str:
     """The outcome of all routes, in columns."""
     rows = [("route", "limit", "sent", "200s", "429s", "first refusal", "Retry-After"), *(r.row() for r in called)]
     return "\n".join(aligned(rows, is_ruled=True))
+
+
+def about_waits(called: Sequence[Route]) -> str | None:
+    """Why a wait is longer than the window; None where none is."""
+    told = [answer.headers.get("Retry-After") for route in called for answer in route.answers]
+    if "61" not in told:
+        return None
+    return "Retry-After 61: refused within the millisecond of the last request, and rounded up to whole seconds."
 
 
 def transcript(answer: Answer) -> str:
@@ -152,6 +160,8 @@ def run(port: int, *, keeps_serving: bool, storage: str = "memory") -> int:
         address, chat = f"http://{HOST}:{port}", called[0]
         where = "" if uri is None else f", counting in {uri}"
         print(f"slidegate demo on {address}{where}\n\n{table(called)}\n")
+        if (why := about_waits(called)) is not None:
+            print(f"{why}\n")
         print(f"Call {chat.limit + 1} of {chat.name}, the same as `curl -i -X {chat.method} {address}{chat.path}`:\n")
         print(transcript(chat.answers[chat.limit]))
         complaints = [complaint for route in called if (complaint := route.complaint())]
