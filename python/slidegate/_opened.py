@@ -12,6 +12,7 @@ from ._outage import Outage
 from ._redis_storage import RedisStorage
 from ._redis_uri import parse_redis_uri
 from ._schemes import is_bridged, is_redis
+from ._uri_secrets import telling_no_secret
 from ._uris import OF_FILES
 from .storage import MemoryStorage, OnFull, open_storage
 from .strategies import ELASTIC, Strategy, strategy_named
@@ -53,7 +54,8 @@ def open_storages(
     if uri is not None and is_redis(uri):
         remote = RedisStorage(parse_redis_uri(uri, options, logger), logger=logger)
     elif uri is not None and is_bridged(uri):
-        counted_by, counting = opened_strategy(uri, options, strategy, logger)
+        with telling_no_secret(uri):
+            counted_by, counting = opened_strategy(uri, options, strategy, logger)
         chosen = strategy_named(counted_by)
         is_counted_so = counted_by == ELASTIC
         bridge = Bridge(counting, key_prefix, outage)
@@ -68,16 +70,18 @@ def open_storages(
             ", ".join(sorted(map(repr, unknown))),
             ", ".join(OF_FILES),
         )
-    local = open_storage(
-        None if is_elsewhere else uri,
-        size=size if size is not None else options.get("size"),
-        on_full=on_full,
-        clock=clock,
-        on_damage=None if is_elsewhere else options.get("on_damage"),
-        mode=None if is_elsewhere else options.get("mode"),
-        group=None if is_elsewhere else options.get("group"),
-        name=name,
-        is_beside=is_elsewhere,
-        record_keys=record_keys,
-    )
+    # A name with an @ is one that somebody took for that of a server.
+    with telling_no_secret(uri if "@" in str(uri) else None):
+        local = open_storage(
+            None if is_elsewhere else uri,
+            size=size if size is not None else options.get("size"),
+            on_full=on_full,
+            clock=clock,
+            on_damage=None if is_elsewhere else options.get("on_damage"),
+            mode=None if is_elsewhere else options.get("mode"),
+            group=None if is_elsewhere else options.get("group"),
+            name=name,
+            is_beside=is_elsewhere,
+            record_keys=record_keys,
+        )
     return Opened(local, remote, bridge, chosen)

@@ -14,6 +14,7 @@ from ._redis_options import Options
 from ._redis_tls import tls_of
 from ._schemes import REDIS_SCHEMES, redis_scheme
 from ._shown import shown
+from ._uri_secrets import is_scheme, telling_no_secret
 from .errors import ConfigurationError
 
 Address: TypeAlias = tuple[str, int] | str
@@ -90,9 +91,13 @@ def parse_redis_uri(uri: str, more: Mapping[str, Any] = {}, logger: logging.Logg
     written, separator, rest = uri.removeprefix("async+").partition("://")
     scheme = redis_scheme(written)
     if scheme not in REDIS_SCHEMES or not separator:
-        raise ConfigurationError(f"storage_uri: {scheme!r} is no Redis URI; there are {', '.join(REDIS_SCHEMES)}")
-    if scheme in MANY:
-        return parse_many(scheme, rest, more, logger)
+        told = repr(scheme) if is_scheme(scheme) and separator else "this"
+        raise ConfigurationError(f"storage_uri: {told} is no Redis URI; there are {', '.join(REDIS_SCHEMES)}")
+    with telling_no_secret(uri):
+        return parse_many(scheme, rest, more, logger) if scheme in MANY else _parse_one(scheme, rest, more, logger)
+
+
+def _parse_one(scheme: str, rest: str, more: Mapping[str, Any], logger: logging.Logger | None) -> RedisTarget:
     try:
         parts = urlsplit(f"{scheme}://{rest}")
         port = parts.port

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from ._schemes import REDIS_SCHEMES, bridged_schemes, redis_scheme
+from ._uri_secrets import is_scheme, shown_uri
 from .errors import ConfigurationError
 
 _EXAMPLES = {
@@ -39,8 +40,12 @@ def storage_uri(text: str) -> StorageUri:
         raise ConfigurationError(_without_scheme(text))
     if (scheme := text.partition("://")[0]) not in _EXAMPLES:
         known = ", ".join([*SUPPORTED, *bridged_schemes()])
-        raise ConfigurationError(f"storage_uri: there is no storage {scheme + '://'!r}; supported: {known}")
-    parts = urlsplit(text)
+        told = repr(f"{scheme}://") if is_scheme(scheme) else "of what stands before ://"
+        raise ConfigurationError(f"storage_uri: there is no storage {told}; supported: {known}")
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ConfigurationError(f"storage_uri: {scheme}:// cannot be read; write {_EXAMPLES[scheme]!r}") from None
     options = _options_of(text, scheme, parts)
     return StorageUri(
         scheme,
@@ -53,16 +58,23 @@ def storage_uri(text: str) -> StorageUri:
 
 
 def _without_scheme(text: str) -> str:
-    # What stands before an @ may be a password.
-    credentials, at, place = text.rpartition("@")
+    # What stands before an @ may be a password, and so may much else.
+    credentials, _, place = text.rpartition("@")
+    is_place = re.fullmatch(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/\d*)?", place)
+    told = ""
     if redis_scheme(text.rstrip(":/")) in (*_EXAMPLES, *REDIS_SCHEMES):
         advice = f"did you mean {text.rstrip(':/')}://?"
-    elif re.fullmatch(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/\d*)?", place):
-        user = "user:password@" if credentials else ""
-        advice = f"did you mean redis://{user}{place}?"
+    elif is_place and credentials:
+        # Of a password with an @ in it, this may be the end.
+        is_sure = is_place[2] or is_place[1] == "localhost"
+        told = f"...@{place}" if is_sure else ""
+        advice = f"did you mean redis://user:password@{place if is_sure else 'host:port'}?"
+    elif is_place:
+        told = text
+        advice = f"did you mean redis://{place}?"
     else:
         advice = f"it begins with one of {', '.join([*SUPPORTED, *bridged_schemes()])}"
-    return f"storage_uri: there is no :// in {f'...{at}{place}' if credentials else text!r}; {advice}"
+    return f"storage_uri: there is no :// in {repr(told) if told else 'it'}; {advice}"
 
 
 def bytes_in(size: object) -> int:
@@ -100,7 +112,8 @@ def _place_of(text: str, scheme: str, parts: SplitResult) -> str:
     is_right = {"memory": not place, "shared": bool(place), "file": not parts.netloc and len(place) > 1}[scheme]
     if not is_right or parts.fragment:
         what = {"memory": "no name", "shared": "the name of a segment", "file": "the whole path of a file"}[scheme]
-        raise ConfigurationError(f"storage_uri={text!r}: after {scheme}:// stands {what}, as in {_EXAMPLES[scheme]!r}")
+        advice = f"after {scheme}:// stands {what}, as in {_EXAMPLES[scheme]!r}"
+        raise ConfigurationError(f"storage_uri={shown_uri(text)}: {advice}")
     return place
 
 
@@ -109,7 +122,13 @@ def _options_of(text: str, scheme: str, parts: SplitResult) -> dict[str, str]:
     for name, values in options.items():
         if name not in _OPTIONS[scheme]:
             known = ", ".join(_OPTIONS[scheme])
-            raise ConfigurationError(f"storage_uri={text!r}: {scheme}:// has no option {name!r}; known: {known}")
+            # Without a value it may be anything that stood after a question mark.
+            told = (
+                f"no option {name!r}"
+                if re.fullmatch(r"\w+", name) and any(values)
+                else "not every option that is there"
+            )
+            raise ConfigurationError(f"storage_uri={shown_uri(text)}: {scheme}:// has {told}; known: {known}")
         if len(values) > 1:
-            raise ConfigurationError(f"storage_uri={text!r}: {name} is there twice")
+            raise ConfigurationError(f"storage_uri={shown_uri(text)}: {name} is there twice")
     return {name: value for name, (value,) in options.items()}

@@ -19,6 +19,7 @@ from limits.limits import GRANULARITIES
 
 from ._core import Limiter, Policy, PythonClock, Quota, SegmentError
 from ._fork import ForkableLock
+from ._uri_secrets import shown_uri, telling_no_secret
 from ._uris import bytes_in
 from ._wall import wall_time_s
 from .decision import NS_PER_S
@@ -408,13 +409,15 @@ def _open_engine(uri: str | None, keywords: Mapping[str, Any]) -> Limiter:
 
 
 def _options_in(uri: str | None) -> dict[str, str]:
-    parts = urlsplit(uri or "")
+    with telling_no_secret(uri):
+        parts = urlsplit(uri or "")
     if parts.netloc or parts.path.strip("/") or parts.fragment:
         raise ConfigurationError(
-            f"{uri!r} names a place; write slidegate:// and options, as in slidegate://?size=64MiB"
+            f"{shown_uri(str(uri))} names a place; write slidegate:// and options, as in slidegate://?size=64MiB"
         )
     options = parse_qs(parts.query, keep_blank_values=True)
     for name, values in options.items():
         if name == "clock" or len(values) > 1:
-            raise ConfigurationError(f"{uri!r}: {name} " + ("is a keyword" if name == "clock" else "is there twice"))
+            wrong = "is a keyword" if name == "clock" else "is there twice"
+            raise ConfigurationError(f"{shown_uri(str(uri))}: {name} {wrong}")
     return {name: value for name, (value,) in options.items()}

@@ -15,6 +15,7 @@ from ._core import Clock, Limiter, Quota, Segment, SegmentError
 from ._flat_storage import Entry, FlatStorage, Locate, Stored, flat_keys
 from ._fork import ForkableLock
 from ._shown import shown
+from ._uri_secrets import shown_uri
 from ._uris import StorageUri, bytes_in, group_in, mode_in, storage_uri
 from ._wall import wall_time_s
 from .decision import NS_PER_S, Essentials
@@ -286,7 +287,8 @@ def open_storage(
     except ConfigurationError:
         raise
     except (ValueError, TypeError, RuntimeError) as error:
-        raise ConfigurationError(f"storage_uri={uri!r}, size={size!r}, on_full={on_full!r}: {error}") from error
+        where = f"storage_uri={shown_uri(str(uri))}, size={size!r}, on_full={on_full!r}"
+        raise ConfigurationError(f"{where}: {error}") from error
     if place is not None and place.scheme == "memory":
         warn_of_memory()
     return storage

@@ -189,7 +189,7 @@ MEANT = {
     "cache.internal:6379/2": "did you mean redis://cache.internal:6379/2?",
     "[::1]:6379": "did you mean redis://[::1]:6379?",
     ":hush@cache:6379": "did you mean redis://user:password@cache:6379?",
-    "redis:/gate:hush@cache": "did you mean redis://user:password@cache?",
+    "redis:/gate:hush@cache": "did you mean redis://user:password@host:port?",
     "redis": "did you mean redis://?",
     "memory:": "did you mean memory://?",
     "what is this": "it begins with one of memory://",
