@@ -76,7 +76,7 @@ async def chat(request: Request, message: Message) -> dict[str, str]:
     return {"answer": f"You asked the vault: {message.message}"}
 
 
-@app.get("/agent/calendar")
+@app.post("/agent/calendar")
 @limiter.limit("20/minute")
 async def calendar() -> list[dict[str, Any]]:
     return [{"at": "2026-01-05T09:00", "what": "rotate the keys"}]

@@ -26,7 +26,7 @@ async def chat() -> dict[str, str]:
     return {"reply": "Hello."}
 
 
-@app.get("/agent/calendar")
+@app.post("/agent/calendar")
 @limiter.limit("20/minute")
 async def calendar() -> dict[str, list[str]]:
     return {"events": ["09:00 stand-up"]}

@@ -90,7 +90,7 @@ class Route:
 def routes() -> tuple[Route, ...]:
     return (
         Route("POST", "/agent/chat", 10, excess=1),
-        Route("GET", "/agent/calendar", 20, excess=2),
+        Route("POST", "/agent/calendar", 20, excess=2),
         Route("GET", "/audit/logs", 30, excess=3),
         Route("GET", "/health", 100, excess=3),
     )

@@ -20,6 +20,11 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 COMMAND = [sys.executable, "-m", "slidegate.demo"]
 
 
+def test_fault_30_the_demo_posts_to_the_calendar() -> None:
+    names = [route.name for route in demo.routes()]
+    assert names == ["POST /agent/chat", "POST /agent/calendar", "GET /audit/logs", "GET /health"]
+
+
 @pytest.mark.parametrize("storage", [[], ["--storage", "redis"]])
 def test_the_demo_shows_every_limit_at_work_and_leaves_no_server(storage: list[str]) -> None:
     done = subprocess.run([*COMMAND, *storage], capture_output=True, text=True, timeout=60, check=False)

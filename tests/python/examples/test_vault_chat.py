@@ -50,9 +50,18 @@ def test_eleven_calls_of_curl_are_ten_answers_and_one_refusal(program: Program) 
     assert "POST /agent/chat refused: 10 per 1 minute" in program.log
 
 
-@pytest.mark.parametrize(("path", "amount"), [("/health", 100), ("/agent/calendar", 20), ("/audit/logs", 30)])
-def test_every_endpoint_has_its_own_limit(path: str, amount: int, program: Program) -> None:
-    assert [program.get(path).status for _ in range(amount + 1)] == [200] * amount + [429]
+@pytest.mark.parametrize(
+    ("method", "path", "amount"),
+    [("GET", "/health", 100), ("POST", "/agent/calendar", 20), ("GET", "/audit/logs", 30)],
+)
+def test_every_endpoint_has_its_own_limit(method: str, path: str, amount: int, program: Program) -> None:
+    ask = program.post if method == "POST" else program.get
+    assert [ask(path).status for _ in range(amount + 1)] == [200] * amount + [429]
+
+
+def test_fault_30_the_calendar_is_posted_to(program: Program) -> None:
+    assert program.post("/agent/calendar").status == 200
+    assert program.get("/agent/calendar").status == 405
 
 
 def test_tiers_are_those_of_verified_tokens(program: Program) -> None:
@@ -66,8 +75,8 @@ def test_tiers_are_those_of_verified_tokens(program: Program) -> None:
 
 def test_users_are_told_apart_wherever_they_are(program: Program) -> None:
     ann = bearing(sub="ann")
-    assert [program.get("/agent/calendar", source=f"127.0.0.{at}", **ann).status for at in range(1, 22)][-1] == 429
-    assert program.get("/agent/calendar", **bearing(sub="bob")).status == 200
+    assert [program.post("/agent/calendar", source=f"127.0.0.{at}", **ann).status for at in range(1, 22)][-1] == 429
+    assert program.post("/agent/calendar", **bearing(sub="bob")).status == 200
 
 
 def test_a_redis_counts_for_two_hosts(tmp_path: Path) -> None:
