@@ -94,6 +94,8 @@ class Replaceable:
             value = previous.replaced_by(value)
         elif name in _LISTS:
             value = self._told_list(name, value)
+        elif name == "_exempt_routes" and not isinstance(value, set):
+            value = set(value)
         elif name == "_header_mapping":
             value = ToldNames(value, self._rename_headers)
         super().__setattr__(name, value)
@@ -109,14 +111,18 @@ class Replaceable:
 
     def _told_list(self, name: str, values: Iterable[Any]) -> Told[Any]:
         def changed() -> None:
-            if name != "_request_filters":
-                for each in list(told):
-                    if isinstance(each, str) or not isinstance(each, Iterable):
-                        list.remove(told, each)
-                        raise ConfigurationError(f"{name}: {each!r} is no LimitGroup, such as those that are there")
+            for each in list(told):
+                if not is_right(each):
+                    list.remove(told, each)
+                    raise ConfigurationError(f"{name}: {each!r} is no {what}")
             told.watch()
             self._note_replaced(name)
 
+        what = "function" if name == "_request_filters" else "LimitGroup, and yields no Limits"
+        is_right = callable if name == "_request_filters" else _is_of_limits
+        for each in values:
+            if not is_right(each):
+                raise ConfigurationError(f"{name}: {each!r} is no {what}")
         told: Told[Any] = Told(values, changed)
         return told
 
@@ -228,3 +234,7 @@ class Replaceable:
     def _is_inject_stock(self) -> bool:
         kind: Any = type(self)
         return kind._inject_asgi_headers is kind._stock_inject and not self._is_inject_replaced
+
+
+def _is_of_limits(group: object) -> bool:
+    return isinstance(group, Iterable) and not isinstance(group, (str, bytes))

@@ -204,7 +204,9 @@ def _names_any(limited: Sequence[str], methods: tuple[str, ...]) -> bool:
 
 
 def _described(limiter: Limiter, group: LimitGroup) -> Iterator[str]:
-    if group.limits is None:
+    if group.is_iterated:
+        texts = [f"what {qualified_name(type(group))} yields"]
+    elif group.limits is None:
         texts = [f"what {qualified_name(group.provider)} returns"] if callable(group.provider) else []
     else:
         texts = [str(limit.limit) for limit in group.limits]

@@ -286,6 +286,8 @@ class LimitGroup:
     @classmethod
     def of(cls, limit: Limit, strategy: Strategy, where: str, like: LimitGroup | None = None) -> LimitGroup:
         """The declaration of a limit that was made by hand, or changed: then `like` the one that it was of."""
+        if not isinstance(limit, Limit):
+            raise ConfigurationError(f"{where}: {limit!r} is no Limit")
         cost = limit.cost if callable(limit.cost) else 1
         given = (limit.error_message, limit.exempt_when, cost, limit.override_defaults)
         group = cls(

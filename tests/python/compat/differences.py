@@ -162,6 +162,9 @@ SETTING_UP = {
         "only a file that is named",
         '`config_filename=".env"`',
     ),
+    "names-that-cannot-be-set": Difference(
+        "`_strategy` and what else is read only once can be set, and nothing comes of it", "raises"
+    ),
     "typed-variables": Difference(
         "`RATELIMIT_HEADERS_ENABLED=false` and its like mean true; storage options are a `ValueError`",
         "booleans are read as such, options as JSON",

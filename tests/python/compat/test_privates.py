@@ -9,7 +9,7 @@ from fastapi import Request, Response
 from starlette.responses import PlainTextResponse
 
 from compat.apps import endpoint, limited
-from compat.library import Library, differs, same
+from compat.library import Library, attempt, differs, same
 
 
 def test_a_limiter_can_be_subclassed(library: Library) -> None:
@@ -166,3 +166,15 @@ def test_headers_can_be_written_by_hand(library: Library) -> None:
         return PlainTextResponse(f"{response.headers['X-RateLimit-Remaining']} {headers['X-RateLimit-Limit']}")
 
     assert Client(app).get("/items").text == library.expected(same("4 5"))
+
+
+def test_what_is_read_only_once_cannot_be_set_later(library: Library) -> None:
+    limiter, client = limited(library, strategy="fixed-window")
+
+    def set_later() -> list[int]:
+        limiter._strategy = "moving-window"
+        return client.statuses("/items", 2)
+
+    assert attempt(set_later) == library.expected(
+        differs(slowapi=[200, 429], slidegate="AttributeError", difference="names-that-cannot-be-set")
+    )

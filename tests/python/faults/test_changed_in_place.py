@@ -275,8 +275,27 @@ def test_fault_39_what_a_group_cannot_be_is_an_error_at_the_assignment() -> None
     for wrong in ("5/minute", 5):
         with pytest.raises(ConfigurationError, match="no LimitGroup"):
             limiter._default_limits.append(wrong)
+    for whole in ("5/minute", ["5/minute"], [5]):
+        with pytest.raises(ConfigurationError, match="no LimitGroup"):
+            limiter._default_limits = whole
+    with pytest.raises(ConfigurationError, match="no function"):
+        limiter._request_filters.append("exempt")
     assert limiter._default_limits == [group]
     assert client.statuses("/plain", 2) == [200, 429]
+
+
+def test_fault_39_what_is_no_limit_of_a_route_is_an_error_at_the_assignment() -> None:
+    limiter, _ = limited(ours(), "1/minute")
+    (name,) = limiter._route_limits
+    with pytest.raises(ConfigurationError, match="'5/minute' is no Limit"):
+        limiter._route_limits[name] = ["5/minute"]
+
+
+def test_fault_39_exempt_routes_may_be_a_list(library: Library) -> None:
+    limiter, client = limited(library, None, "SlowAPIMiddleware", default_limits=["1/minute"])
+    (plain,) = [route.endpoint for route in client.app.routes if getattr(route, "path", "") == "/plain"]
+    limiter._exempt_routes = [f"{plain.__module__}.{plain.__name__}", f"{plain.__module__}.{plain.__qualname__}"]
+    assert client.statuses("/plain", 2) == library.expected(same([200, 200]))
 
 
 @pytest.mark.parametrize("where", ["default", "dynamic"])
@@ -301,6 +320,8 @@ def test_fault_39_a_group_may_say_itself_what_its_limits_are(where: str, library
         path = "/items"
     told = client.statuses(path, 3)
     assert (told, len(asked)) == library.expected(same(([200, 200, 429], 3)))
+    if library.name == "slidegate":
+        assert f"what {__name__}.{Own.__qualname__} yields" in str(limiter.report(client.app))
 
 
 def test_fault_39_limits_may_be_any_iterable(library: Library) -> None:
