@@ -44,6 +44,11 @@ void bind_quota(py::module_& module) {
              [](const Quota& self) {
                  return py::hash(py::make_tuple(self.amount(), self.window(), static_cast<int>(self.strategy())));
              })
+        .def("__reduce__",
+             [](const py::object& self) {
+                 return py::make_tuple(py::type::of(self), py::make_tuple(self.attr("amount"), self.attr("window_ns"),
+                                                                          self.attr("strategy")));
+             })
         .def("__repr__", [](const Quota& self) {
             return "Quota(" + std::to_string(self.amount()) + ", " + std::to_string(self.window()) + ", '" +
                    std::string(name_of(self.strategy())) + "')";

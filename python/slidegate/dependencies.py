@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
 from ._callables import Settle, run_blocking, settle, settle_blocking
+from ._copies import OneOfAKind
 from ._dependants import limiter_for
 from ._identity import Identity, KeyFunction, name_of, nobody
 from ._on_error import require_on_error
@@ -31,7 +32,7 @@ __all__ = ["Gate", "RateLimit"]
 _UNSET: Any = object()
 
 
-class RateLimit:
+class RateLimit(OneOfAKind):
     """Limits the requests to a route, to those of a router, or to all of an application.
 
     `Depends(RateLimit("20/hour"))` goes into `dependencies=[...]`, or stands for a parameter, which gets the `Decision`
@@ -189,6 +190,14 @@ class RateLimit:
         if given:
             record = record_of(connection)
             record.injected = {**(record.injected or {}), id(self): given}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_groups": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        for what, value in self._depends.items():
+            setattr(self, f"_{what}", _Injected(self, what, value))
 
     def _group(self, limits: Any, key: Any, strategy: Any, cost: Any) -> LimitGroup:
         message, exempt_when = self._options

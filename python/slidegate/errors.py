@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import limits.errors
 from starlette.exceptions import HTTPException, WebSocketException
 
+from ._copies import Remade
+
 if TYPE_CHECKING:
     from .decision import Decision
     from .wrappers import Limit
@@ -44,7 +46,7 @@ class StorageFull(StorageError):
     """A storage that has no room for another key."""
 
 
-class StorageOut(HTTPException):
+class StorageOut(Remade, HTTPException):
     """A request that was not let through, as its limits cannot be checked now: an HTTP 503 with Retry-After.
 
     `__cause__` is the StorageError, which the response does not tell.
@@ -56,7 +58,7 @@ class StorageOut(HTTPException):
         )
 
 
-class InvalidCost(HTTPException, ValueError):
+class InvalidCost(Remade, HTTPException, ValueError):
     """A request of which nobody can say what it costs: an HTTP 422, and nothing was counted. Also a ValueError.
 
     `where` names what was to be limited, for logs; the response does not tell it.
@@ -70,7 +72,7 @@ class InvalidCost(HTTPException, ValueError):
         return f"{self.where}: {self.detail}"
 
 
-class RateLimitExceeded(HTTPException):
+class RateLimitExceeded(Remade, HTTPException):
     """A request was refused: an HTTP 429, also where no handler is registered for it.
 
     `limit` is the limit that refused (`limit.limit` a `limits.RateLimitItem`), `detail` its notation or its error

@@ -29,6 +29,7 @@ from ._by_hand import ByHand
 from ._callables import qualified_name, run_blocking, settle_blocking
 from ._charges import ChargeReader, OnMissingKey, Plan
 from ._check import Checker
+from ._copies import OfAModule
 from ._core import Clock
 from ._counting import Counting
 from ._deciding import Deciding
@@ -69,7 +70,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Limits: TypeAlias = StrOrCallableStr | Iterable[StrOrCallableStr]
 
 
-class Limiter(ByHand, Replaceable):
+class Limiter(ByHand, Replaceable, OfAModule):
     """Limits the requests to endpoints that it decorates. The parameters up to `key_style` are those of slowapi.
 
     - `key_func`: says who sent a request. It, and every other callable, may be asynchronous, and may take the request

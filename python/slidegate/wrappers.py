@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import numbers
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -14,6 +14,7 @@ from limits import RateLimitItem, parse_many
 from starlette.requests import HTTPConnection
 
 from ._callables import adapt, is_async, takes_nothing
+from ._copies import left_behind, sendable
 from ._core import Quota
 from ._remembered import Remembered
 from ._shown import shown_value
@@ -83,8 +84,25 @@ class Limit:
                 self._changed()
                 raise
 
+    def __copy__(self) -> Limit:
+        other = type(self).__new__(type(self))
+        vars(other).update({name: value for name, value in vars(self).items() if name != "_watchers"})
+        return other
+
+    def __deepcopy__(self, memo: Mapping[int, Any]) -> Limit:
+        return self.copied()
+
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_watchers"}
+        # In another process nobody counts by it, so that functions that cannot be sent there may be missing.
+        left = ("_watchers", "_is_exempt")
+        state = {name: sendable(value) for name, value in vars(self).items() if name not in left}
+        return {**state, "exempt_when": None} if state["exempt_when"] is left_behind else state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        item = vars(self).pop("limit")
+        self.limit = item
+        self._is_exempt = self._adapted_exempt()
 
     def watch(self, tell: Callable[[], None]) -> None:
         """Has `tell` called whenever something is set."""
