@@ -46,12 +46,14 @@ def common_segment(size: int | None, name: str | None, *, is_beside: bool = Fals
             return None
         return _named(server, which, size or 0)
     except (SegmentError, OSError) as error:
-        _warn_once(
-            server,
-            "alone",
-            f"every worker counts alone, so that clients get the limits once for each: {error}; storage_uri can name"
-            " another place: a file in a directory of this user's own (file:///var/lib/my-api/limits), or Redis",
-        )
+        if is_beside:
+            text = f"metrics, and what counts while the storage is out, are those of each worker alone: {error}"
+        else:
+            text = (
+                f"every worker counts alone, so that clients get the limits once for each: {error}; storage_uri can"
+                " name another place: a file in a directory of this user's own (file:///var/lib/my-api/limits) or Redis"
+            )
+        _warn_once(server, "alone.beside" if is_beside else "alone", text)
         return None
 
 

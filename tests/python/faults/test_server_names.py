@@ -63,7 +63,9 @@ for line, text in enumerate(open({str(app)!r}), 1):
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
 
 
-def attacked(tmp_path: Path, prelude: str, secret: bytes, occupied: list[str]) -> tuple[list[int], str]:
+def attacked(
+    tmp_path: Path, prelude: str, secret: bytes, occupied: list[str], *, options: str = ""
+) -> tuple[list[int], str]:
     """What 100 requests get on `5/hour` of four workers whose names somebody has tried to take, and the log."""
     program = WAITING.replace("{prelude}", prelude) + PROGRAM
 
@@ -73,7 +75,7 @@ def attacked(tmp_path: Path, prelude: str, secret: bytes, occupied: list[str]) -
         occupy(occupied)
         (tmp_path / "attacked").touch()
 
-    with running("uvicorn", tmp_path, workers=4, program=program, meanwhile=attack) as server:
+    with running("uvicorn", tmp_path, workers=4, program=program, options=options, meanwhile=attack) as server:
         assert len(server.workers(least=4)) == 4
         return statuses(server, "/limited", 100), server.log
 
@@ -95,6 +97,16 @@ def test_fault_08_a_name_that_was_taken_is_one_warning_that_says_what_helps(
     assert answers.count(200) == 4 * 5
     assert log.count("every worker counts alone") == 1
     assert re.search(r"counts alone.*belongs to user 65534.*file:///var/lib/my-api/limits", log)
+
+
+@needs_root
+def test_fault_08_where_redis_counts_the_warning_does_not_say_that_workers_do(
+    tmp_path: Path, occupied: list[str]
+) -> None:
+    prelude = 'multiprocessing.current_process().authkey = b"known"'
+    _, log = attacked(tmp_path, prelude, b"known", occupied, options=', storage_uri="redis://127.0.0.1:1"')
+    assert "every worker counts alone" not in log
+    assert log.count("metrics, and what counts while the storage is out, are those of each worker alone") == 1
 
 
 def test_fault_08_forked_workers_have_a_secret_in_common_that_is_new_in_each_program() -> None:
