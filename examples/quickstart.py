@@ -5,7 +5,8 @@ from fastapi import FastAPI, Request
 from slidegate import Limiter, RateLimitExceeded, _rate_limit_exceeded_handler
 from slidegate.util import get_remote_address
 
-limiter = Limiter(key_func=get_remote_address, headers_enabled=True)
+# A route counts as one, whichever path it is called by.
+limiter = Limiter(key_func=get_remote_address, headers_enabled=True, key_style="endpoint")
 
 app = FastAPI()
 app.state.limiter = limiter

@@ -34,7 +34,12 @@ logger = logging.getLogger("vault_chat")
 
 # The user that a verified token names; who has none is counted by address.
 user_or_address = jwt_subject(SECRET, ["HS256"], fallback=get_remote_address)
-limiter = Limiter(key_func=user_or_address, storage_uri=os.environ.get("REDIS_URL"), headers_enabled=True)
+limiter = Limiter(
+    key_func=user_or_address,
+    storage_uri=os.environ.get("REDIS_URL"),
+    headers_enabled=True,
+    key_style="endpoint",
+)
 
 
 def tier_of(request: Request) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ._cli_errors import FAILED, Unusable
 from ._start_up import limiters_of
-from .report import report_of
+from .report import BY_PATH, report_of
 
 
 def add_routes(commands: Any) -> None:
@@ -26,7 +26,9 @@ def add_routes(commands: Any) -> None:
     routes.add_argument("--factory", action="store_true", help="APP is a function that returns the application")
     routes.add_argument("--json", action="store_true", help="print JSON")
     routes.add_argument(
-        "--strict", action="store_true", help="exit with status 1 if a route has no limit and is not exempt"
+        "--strict",
+        action="store_true",
+        help="exit with status 1 if a route has no limit and is not exempt, or counts each of its paths apart",
     )
     routes.set_defaults(run=_routes)
 
@@ -46,7 +48,11 @@ def _routes(options: argparse.Namespace) -> int:
         for at, report in enumerate(reports):
             print(*([f"\nlimiter {at + 1} of {len(reports)}:"] if len(reports) > 1 else []), report, sep="\n")
     names = [{route.name for route in report.unlimited} for report in reports]
-    return FAILED if options.strict and set.intersection(*names) else 0
+    varied = dict.fromkeys(route.name for report in reports for route in report.varied)
+    if options.strict and varied:
+        print(f"each path counts apart, so whoever varies it is not limited: {', '.join(varied)}", file=sys.stderr)
+        print(BY_PATH, file=sys.stderr)
+    return FAILED if options.strict and (varied or set.intersection(*names)) else 0
 
 
 def _imported(target: str, directory: str, is_factory: bool) -> Any:

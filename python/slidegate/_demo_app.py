@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from . import Limiter, RateLimitExceeded, _rate_limit_exceeded_handler
 from .util import get_remote_address
 
-limiter = Limiter(key_func=get_remote_address, headers_enabled=True)
+limiter = Limiter(key_func=get_remote_address, headers_enabled=True, key_style="endpoint")
 app = FastAPI(title="slidegate demo")
 app.state.limiter = limiter
 app.add_exception_handler(RateLimitExceeded, _rate_limit_exceeded_handler)

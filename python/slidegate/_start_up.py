@@ -21,7 +21,7 @@ from ._routes import RouteFinder
 from ._telling import Telling
 from .errors import ConfigurationError
 from .openapi import describe_refusals
-from .report import Report, RouteReport, has_middleware, middleware_of, report_of
+from .report import BY_PATH, Report, RouteReport, has_middleware, middleware_of, report_of
 
 if TYPE_CHECKING:
     from .dependencies import RateLimit
@@ -216,11 +216,10 @@ def _warnings_about(limiter: Limiter, app: Any, report: Report) -> Iterator[str]
     if limiter._named.unused:
         known = ", ".join(limiter._named.known()) or "none"
         yield f"no limit is named by {', '.join(limiter._named.unused)}; there are: {known}"
-    by_path = [each for each in report.routes if each.limits and each.is_counted_by_path and "{" in each.path]
-    if by_path:
+    if report.varied:
         yield (
-            f'key_style="url" counts every path apart, so whoever varies it is not limited: {_named(by_path)};'
-            ' Limiter(key_style="endpoint") counts a route as one'
+            f'key_style="url" counts every path apart, so whoever varies it is not limited: {_named(report.varied)};'
+            f" {BY_PATH}"
         )
     outside = [each.cls for each in getattr(app, "user_middleware", ())]
     ours = {each.cls for each in middleware_of(app)}

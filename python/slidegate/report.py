@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "RouteReport", "report_of"]
 
+BY_PATH = 'Limiter(key_style="endpoint") counts a route as one, and so does a RateLimit'
+
 _WEBSOCKET = ("WEBSOCKET",)
 _METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
 _MOST_WRAPPERS = 32
@@ -54,6 +56,8 @@ class RouteReport:
     """Whether the framework made it, such as the pages of an API's documentation."""
     is_inert: bool = False
     """Whether it has a decorator that nothing calls."""
+    is_varied_by_path: bool = False
+    """Whether every concrete path counts apart, and there are many, so that whoever varies it is not limited."""
     choices: tuple[str, ...] = ()
     """Why clients can choose whom its limits count, if they can."""
 
@@ -80,6 +84,11 @@ class Report:
     def unlimited(self) -> tuple[RouteReport, ...]:
         """The routes without a limit that nobody has exempted and the framework has not made."""
         return tuple(each for each in self.routes if not (each.limits or each.is_exempt or each.is_of_framework))
+
+    @property
+    def varied(self) -> tuple[RouteReport, ...]:
+        """The routes with a limit that whoever varies the path is not limited by."""
+        return tuple(each for each in self.routes if each.is_varied_by_path)
 
     def as_json(self) -> dict[str, Any]:
         """For `json.dumps`."""
@@ -173,11 +182,14 @@ def _route_report(
     is_enforced = not is_exempt and (way is Way.DECORATOR or is_covered) and limiter._auto_check and limiter.enabled
     groups = [group for group in plan.groups if group.methods is None or _names_any(group.methods, methods)]
     by_path = any(limiter._checker.counting.reader.is_by_path(plan, group.scope) for group in groups)
+    is_varied = by_path and is_enforced and "{" in found.route
     added = [group for each in declared for group in each.groups(limiter)] if limiter.enabled and not is_exempt else []
     enforced = [*added, *(groups if is_enforced else [])]
     reason = _reason(limiter, way, plan, is_exempt=is_exempt, is_covered=is_covered, found=found)
     if added:
         reason = f"dependency and {reason}" if plan.groups else "dependency"
+    if is_varied:
+        reason = f"{reason}; counts each path apart: {BY_PATH}"
     return RouteReport(
         methods=methods,
         path=f"{found.host or ''}{found.route}",
@@ -187,6 +199,7 @@ def _route_report(
         way=way.value,
         is_exempt=is_exempt,
         is_counted_by_path=by_path,
+        is_varied_by_path=is_varied,
         is_of_framework=_is_of_framework(found.endpoint),
         is_inert=way is Way.INERT and not (is_exempt or (is_enforced and groups)),
         choices=tuple(dict.fromkeys(filter(None, (choice_of_client(group.key_function) for group in enforced)))),

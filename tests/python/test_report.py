@@ -44,7 +44,7 @@ def test_every_route_is_told_with_its_limits_and_why(has_middleware: bool, make_
         app.add_middleware(SlowAPIMiddleware)
     router, mounted = APIRouter(prefix="/router"), FastAPI(openapi_url=None)
     app.get("/own")(limiter.limit("1/minute;5/hour")(endpoint))
-    app.get("/both")(limiter.limit("1/minute", override_defaults=False, methods=["GET"], cost=2)(endpoint))
+    app.get("/both")(limiter.limit("2/minute", override_defaults=False, methods=["GET"], cost=2)(endpoint))
     router.post("/dynamic")(limiter.shared_limit(tier, "chat", cost=lambda: 1)(endpoint))
     app.include_router(router, prefix="/api")
     app.get("/free")(limiter.exempt(lambda: "free"))
@@ -56,6 +56,7 @@ def test_every_route_is_told_with_its_limits_and_why(has_middleware: bool, make_
 
     report = limiter.report(app)
     missing = "need SlowAPIMiddleware, which the application does not have"
+    varied = 'counts each path apart: Limiter(key_style="endpoint") counts a route as one, and so does a RateLimit'
     app_limit = f"99 per 1 minute ({BY}, shared as 'global')"
     assert rows(report) == {
         "GET /own": (
@@ -63,7 +64,7 @@ def test_every_route_is_told_with_its_limits_and_why(has_middleware: bool, make_
             "decorator and application_limits",
         ),
         "GET /both": (
-            (f"1 per 1 minute ({BY}, GET only, cost 2)", app_limit, f"9 per 1 minute ({BY})"),
+            (f"2 per 1 minute ({BY}, GET only, cost 2)", app_limit, f"9 per 1 minute ({BY})"),
             "decorator and application_limits and default_limits",
         ),
         "POST /api/router/dynamic": (
@@ -72,7 +73,7 @@ def test_every_route_is_told_with_its_limits_and_why(has_middleware: bool, make_
         ),
         "GET /free": ((), "exempt"),
         "GET /sub/plain/{id}": (
-            ((app_limit, f"9 per 1 minute ({BY})"), "application_limits and default_limits")
+            ((app_limit, f"9 per 1 minute ({BY})"), f"application_limits and default_limits; {varied}")
             if has_middleware
             else ((), f"application_limits and default_limits {missing}")
         ),
