@@ -233,6 +233,15 @@ Rule rule_of(py::handle rule) {
     throw py::type_error("a rule is a quota and a scope, and perhaps a name, and whether a request has made it");
 }
 
+std::vector<Rule> rules_in(const py::sequence& rules) {
+    std::vector<Rule> converted;
+    converted.reserve(rules.size());
+    for (const py::handle each : rules) {
+        converted.push_back(rule_of(each));
+    }
+    return converted;
+}
+
 // (index, quota, scope, whether that is whole, admitted, refused, name)
 py::list rules_of(const TimedLimiter& self) {
     py::list rules;
@@ -375,10 +384,15 @@ void bind_limiter(py::module_& module) {
         .def(
             "policy",
             [](const std::shared_ptr<TimedLimiter>& self, const py::sequence& rules) {
-                std::vector<Rule> converted;
-                converted.reserve(rules.size());
-                for (const py::handle each : rules) {
-                    converted.push_back(rule_of(each));
+                return std::make_shared<TimedPolicy>(TimedPolicy{self, self->policy(rules_in(rules))});
+            },
+            py::arg("rules"), py::pos_only())
+        .def(
+            "reader",
+            [](const std::shared_ptr<TimedLimiter>& self, const py::sequence& rules) {
+                std::vector<Rule> converted = rules_in(rules);
+                for (Rule& each : converted) {
+                    each.origin = Origin::reader;
                 }
                 return std::make_shared<TimedPolicy>(TimedPolicy{self, self->policy(converted)});
             },

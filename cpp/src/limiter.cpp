@@ -248,7 +248,9 @@ Policy::Policy(std::shared_ptr<Limiter::State> state, const std::vector<Rule>& r
                                         : Owner::kOfRequests + 1 + (Hasher(prefix).finish(nullptr, 0)[0] >> 33);
         gauges_.push_back({quota, arena, owner, Life::of(quota),
                            make_counter(quota.strategy(), quota.ticks(), quota.amount(), kCellClasses[arena]), prefix,
-                           state_->segment->ledger().enter(quota, scope, name, origin, owner)});
+                           origin == Origin::reader
+                               ? nullptr
+                               : state_->segment->ledger().enter(quota, scope, name, origin, owner)});
     }
 }
 

@@ -210,6 +210,10 @@ class Limiter:
         """Quotas and scopes; what people call each; and whether a request has made it, and not the program: there is
         room to tell of 128 of those.
         """
+    def reader(
+        self, rules: Sequence[tuple[Quota, str] | tuple[Quota, str, str] | tuple[Quota, str, str, bool]], /
+    ) -> Policy:
+        """A policy of which `rules` and what is counted for metrics know nothing: to peek, and to reset."""
     def reset(self) -> None: ...
     def stats(self) -> Stats: ...
     def shortage(self) -> int | None:

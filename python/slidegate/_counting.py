@@ -161,7 +161,8 @@ class Counting:
 
     def _peek_here(self, charges: list[Charge]) -> Outcome:
         def answer() -> Outcome:
-            essentials = self._policy(charges).peek(keys_of(charges), costs_of(charges))
+            reader = self.storage.reader(tuple(each.rule for each in charges))
+            essentials = reader.peek(keys_of(charges), costs_of(charges))
             return charges[essentials[1]], essentials
 
         return beside_carried(charges, self._policy_of, answer) if is_carrying(charges) else answer()

@@ -243,6 +243,7 @@ class RedisStorage(FlatReads):
         self._denials = Denials(target.deny_cache_s)
         self._server: RedisServer = (RedisCluster if target.seeds else RedisNode)(target, script, logger)
         self.policy: Callable[[tuple[Rule, ...]], RedisPolicy] = lru_cache(_POLICIES_KEPT)(self._policy)
+        self.reader = self.policy
 
     def health(self) -> Health:
         """Whether the server is asked now, and why it is not. Asks nobody."""

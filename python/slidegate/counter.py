@@ -18,7 +18,7 @@ from ._wall import wall_time_s
 from .decision import NS_PER_S, Essentials
 from .errors import ConfigurationError
 from .notation import countable, quota_of
-from .storage import Bucket, Policy, Storage
+from .storage import Bucket, Policy, Rule, Storage
 from .strategies import Strategy
 
 _COUNTING = ("hit", "get_window_stats", "storage")
@@ -129,7 +129,7 @@ class Counter:
         if item.amount < 1:
             window_ns = item.get_expiry() * NS_PER_S
             return False, 0, 0, window_ns, window_ns
-        policy, key = self._locate(item, identifiers)
+        policy, key = self._locate(item, identifiers, self.storage.reader)
         return policy.peek(key, cost)
 
     def clear(self, item: RateLimitItem, *identifiers: str) -> None:
@@ -165,26 +165,34 @@ class Counter:
                 return
             yield Located(policy, key, item.amount, item.get_expiry())
 
-    def _locate(self, item: RateLimitItem, identifiers: tuple[str, ...]) -> tuple[Policy, str]:
+    def _locate(
+        self,
+        item: RateLimitItem,
+        identifiers: tuple[str, ...],
+        made: Callable[[tuple[Rule, ...]], Policy] | None = None,
+    ) -> tuple[Policy, str]:
+        made = made or self.storage.policy
         item = countable(item, self._strategy)
         quota = quota_of(item, self._strategy, "a limit")
         own = identifiers[1:] if self._key_prefix and identifiers[:1] == (self._key_prefix,) else identifiers
         if len(own) != 2:
             place = place_of(self._key_prefix, "custom", "", None)
-            return self._at(quota, place, joined(*map(str, identifiers)))
+            return self._at(made, quota, place, joined(*map(str, identifiers)))
         key, scope = own
         if (shared := self._shared.get(scope)) is not None:
-            return self._at(quota, shared, key)
-        plain = self._at(quota, place_of(self._key_prefix, self._key_style, scope, None), key)
+            return self._at(made, quota, shared, key)
+        plain = self._at(made, quota, place_of(self._key_prefix, self._key_style, scope, None), key)
         name, _, method = scope.rpartition(":")
         if not name or method not in _METHODS:
             return plain
         # A limit that counts methods apart tells its scope as "/items:GET". A path can be that, too.
-        apart = self._at(quota, place_of(self._key_prefix, self._key_style, name, method), key)
+        apart = self._at(made, quota, place_of(self._key_prefix, self._key_style, name, method), key)
         return plain if _is_used(plain, item) and not _is_used(apart, item) else apart
 
-    def _at(self, quota: Quota, place: Place, key: str) -> tuple[Policy, str]:
-        return self.storage.policy(((quota, place.rule_scope),)), place.lead + key
+    def _at(
+        self, made: Callable[[tuple[Rule, ...]], Policy], quota: Quota, place: Place, key: str
+    ) -> tuple[Policy, str]:
+        return made(((quota, place.rule_scope),)), place.lead + key
 
 
 def _is_used(bucket: tuple[Policy, str], item: RateLimitItem) -> bool:

@@ -135,7 +135,7 @@ class Inspection:
         """What the limits have counted for a key. Those that count every path apart are asked about `path`."""
         rows: list[KeyRow] = []
         for quota, scope, candidate in self._candidates(key, path):
-            _, _, remaining, reset_after_ns, _ = self._engine.policy([(quota, scope)]).peek(candidate)
+            _, _, remaining, reset_after_ns, _ = self._engine.reader([(quota, scope)]).peek(candidate)
             if remaining < quota.amount:
                 used = quota.amount - remaining
                 after_s = reset_after_ns / NS_PER_S
@@ -155,7 +155,7 @@ class Inspection:
             return len(self._engine.rules())
         found = self.find(key, path)
         for quota, scope, candidate in self._candidates(key, path):
-            self._engine.policy([(quota, scope)]).reset(candidate)
+            self._engine.reader([(quota, scope)]).reset(candidate)
         return len(found)
 
     def _candidates(self, key: str, path: str | None) -> Iterator[tuple[Quota, str, str]]:

@@ -72,6 +72,10 @@ class Storage(Protocol):
     """Thread-safe. Policies are handles: equal rules share their counts."""
 
     def policy(self, rules: tuple[Rule, ...]) -> Policy: ...
+    def reader(self, rules: tuple[Rule, ...]) -> Policy:
+        """One to peek with: metrics do not tell of its rules."""
+        ...
+
     def reset(self) -> None: ...
     def check(self) -> bool: ...
     def know_keys(self, find: FindBucket, locate: Locate, on_patched: Callable[[str | None], None]) -> None: ...
@@ -155,6 +159,7 @@ class MemoryStorage(FlatReads):
         self.segment = segment
         self.is_alone = is_alone
         self.policy = lru_cache(_POLICIES_KEPT)(self._policy)
+        self.reader = lru_cache(_POLICIES_KEPT)(self._reader)
 
     def reset(self) -> None:
         """Forgets all hits."""
@@ -213,8 +218,14 @@ class MemoryStorage(FlatReads):
         return self._engine
 
     def _policy(self, rules: tuple[Rule, ...]) -> Policy:
+        return self._made(self._engine.policy, rules)
+
+    def _reader(self, rules: tuple[Rule, ...]) -> Policy:
+        return self._made(self._engine.reader, rules)
+
+    def _made(self, make: Callable[[tuple[Rule, ...]], Policy], rules: tuple[Rule, ...]) -> Policy:
         try:
-            return self._engine.policy(rules)
+            return make(rules)
         except ValueError as error:
             raise ConfigurationError(f"{len(rules)} limits for one request: {error}") from error
 

@@ -64,8 +64,9 @@ static_assert(sizeof(KeyNote) == 128);
 enum class Mishap : std::uint8_t { raised, passed, fell_back };
 inline constexpr std::size_t kMishaps = 3;
 
-/// Who makes a rule: a program, once and for all, or requests, with a scope or a quota of their own.
-enum class Origin : std::uint8_t { declared, request };
+/// Who makes a rule: a program, once and for all, or requests, with a scope or a quota of their own. A reader only looks at
+/// what others count, or has it forgotten: no ledger tells of its rules.
+enum class Origin : std::uint8_t { declared, request, reader };
 
 struct RuleCounts {
     Quota quota;

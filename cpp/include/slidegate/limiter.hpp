@@ -163,7 +163,7 @@ class Policy {
         Life life;
         Counter counter;
         Hasher prefix;      ///< has taken in the scope and the quota
-        LedgerRule* entry;  ///< null when the ledger is full
+        LedgerRule* entry;  ///< null when the ledger is full, and for readers
 
         void count(bool is_admitted) const noexcept {
             if (entry != nullptr) {
