@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 
 from ._callables import Settle, qualified_name
 from ._core import Quota
-from ._places import KeyStyle, Place, counted_path, place_of, route_place, short_name
+from ._places import KeyStyle, Place, counted_path, place_of, route_place
 from ._shown import shown_error
 from .decision import Essentials
 from .errors import ConfigurationError, InvalidCost
@@ -197,7 +197,7 @@ class ChargeReader:
     def place(self, plan: Plan, path: str, scope: object, method: str | None = None) -> Place:
         """Where a limit counts: `scope` when it is shared, else the endpoint or the path, as configured."""
         if isinstance(scope, str) and scope:
-            return place_of(self.key_prefix, "shared", short_name(scope), method)
+            return place_of(self.key_prefix, "shared", scope, method)
         if plan.route:
             return route_place(self.key_prefix, plan.route, plan.endpoint)
         if self.is_by_path(plan, scope):

@@ -71,6 +71,9 @@ def counted_path(scope: Mapping[str, Any]) -> str:
 
 def place_of(prefix: str, kind: Kind, name: str, method: str | None) -> Place:
     """The place of a path, an endpoint or a shared limit, apart for each method when one is given."""
+    if kind == "shared":
+        # Requests may have made it.
+        name = short_name(name)
     by_method = () if method is None else (method,)
     label = ":".join((name, *by_method))
     counted = f"{kind}/method" if by_method else kind

@@ -119,3 +119,10 @@ def test_fault_12_limits_of_requests_do_not_hide_what_is_declared(rooms: FastAPI
         assert client.get("/hand", params={"name": "one", "limit": f"{1000 + at}/minute"}).status_code == 200
     assert client.get("/other").status_code == 200
     assert any("7 per hour" in labels["limit"] for labels in rules_of(rooms.state.limiter))
+
+
+def test_fault_12_what_programs_read_by_a_long_scope_is_what_is_counted_there(app: FastAPI, limiter: Limiter) -> None:
+    scope = "x" * 300
+    app.get("/")(limiter.shared_limit("5/minute", scope=scope)(lambda: "ok"))
+    assert Client(app).statuses("/", 2) == [200, 200]
+    assert limiter._storage.get(f"LIMITER/192.0.2.1/{scope}/5/1/minute") == 2
