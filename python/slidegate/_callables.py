@@ -50,13 +50,19 @@ def is_generator(function: Callable[..., Any]) -> bool:
     return inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called)
 
 
+CALLED = "__slidegate_called__"
+"""The attribute of a function that makes key functions: the one that it makes without arguments."""
+
+
 def adapt(function: Callable[..., Any], offers: Sequence[str], what: str, other: str | None) -> Callable[..., Any]:
     """`function`, to be called with all of `offers` as positional arguments, in their order.
 
     It gets those that it has parameters for, by name. One required positional parameter of another name, or a bare
     *args, gets `other`. Raises ConfigurationError, with `what` as its subject, for parameters that cannot be filled. A
-    function that takes just the offers is returned as it is.
+    function that takes just the offers is returned as it is, and one that makes such functions stands for what it makes
+    without arguments.
     """
+    function = getattr(function, CALLED, function)
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):

@@ -11,10 +11,11 @@ from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ._dependants import application_of, calls_of, limiter_for, rate_limits_of
+from ._dependants import application_of, limiter_for, rate_limits_of
 from ._endpoint import limiters_behind
 from ._framework import extend, insert, may_bring_a_limiter
 from ._listeners import look_for_others
+from ._mistakes import mistakes_of
 from ._plans import Way
 from ._route_internals import router_of
 from ._routes import RouteFinder
@@ -40,14 +41,29 @@ def check_application(app: Any) -> None:
     """Logs what is probably not meant. Raises ConfigurationError for limits that are wrong as they are configured, and,
     with the names of the routes, for inert decorators.
     """
-    _refuse_methods(app)
+    from .extension import Limiter
+
+    for mistake in mistakes_of(app):
+        raise ConfigurationError(mistake)
+    overridden = getattr(app, "dependency_overrides", {})
     for rate_limit, limiter, mounted in _dependencies_of(app):
         if limiter is not None:
             rate_limit.groups(limiter)
+        elif mounted is app and rate_limit not in overridden:
+            raise ConfigurationError(
+                f"{rate_limit.where} found no limiter; set app.state.limiter, or RateLimit(limiter=...)"
+            )
         elif mounted is not app and isinstance(mounted, Starlette) and limiter_for(rate_limit, app) is not None:
             raise ConfigurationError(
                 f"{rate_limit.where}: the application that is mounted has no limiter; set its state.limiter, as that of"
                 " the outer one, or RateLimit(limiter=...)"
+            )
+    for middleware in middleware_of(app):
+        found = middleware.kwargs.get("limiter") or getattr(app.state, "limiter", None)
+        if not isinstance(found, Limiter) and getattr(found, "enabled", True):
+            raise ConfigurationError(
+                f"{middleware.cls.__name__} found {found!r} for a limiter; set app.state.limiter = limiter, or give it"
+                f" one with app.add_middleware({middleware.cls.__name__}, limiter=limiter)"
             )
     for limiter in limiters_of(app):
         if limiter._checker.counting.storage.is_alone:
@@ -66,20 +82,6 @@ def check_application(app: Any) -> None:
             limiter.logger.warning(warning)
 
 
-def _refuse_methods(app: Any) -> None:
-    # FastAPI would make query parameters of what they take, so that clients could choose their limits.
-    from .dependencies import RateLimit
-
-    for found in RouteFinder(app).every():
-        for call, _ in calls_of(found.dependant):
-            owner = getattr(call, "__self__", None)
-            if isinstance(owner, RateLimit):
-                raise ConfigurationError(
-                    f"Depends({owner.where}.{call.__name__}) would let clients choose the limit;"
-                    f" write Depends({owner.where})"
-                )
-
-
 def _is_limited_by(outer: Any, app: Any, limiter: Limiter) -> bool:
     # What is mounted starts with its first request, which the middleware of the outer application has limited.
     if outer is app or not has_middleware(outer, limiter):
@@ -93,6 +95,7 @@ def _watched(app: Any, build: Callable[[], ASGIApp]) -> ASGIApp:
     try:
         has_limiter = bool(limiters_of(app))
         is_awaiting = bool(middleware_of(app)) or may_bring_a_limiter(app) or any(_dependencies_of(app))
+        is_awaiting = is_awaiting or any(True for _ in mistakes_of(app))
     except Exception:
         has_limiter = is_awaiting = True
     if has_limiter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
@@ -131,6 +131,11 @@ class RateLimit(OneOfAKind):
         """The same in a worker thread; TypeError elsewhere if it has to wait for something asynchronous."""
         decision: Decision | None = run_blocking(self._take(connection, _given(limits, key, cost), settle_blocking))
         return decision
+
+    @property
+    def dependency(self) -> NoReturn:
+        """What FastAPI asks of what should be a `Depends`. Raises ConfigurationError."""
+        raise ConfigurationError(f"{self.where} is a dependency; write Depends({self.where})")
 
     @property
     def per_message(self) -> PerMessage:

@@ -37,6 +37,7 @@ from ._declared import Declared
 from ._endpoint import Endpoint
 from ._handler import _rate_limit_exceeded_handler
 from ._headers import HEADERS
+from ._mistakes import UNUSED
 from ._named import NamedLimits
 from ._on_error import require_on_error, require_share
 from ._opened import open_storages
@@ -526,6 +527,7 @@ class Limiter(ByHand, Replaceable, OfAModule):
             self._plans.add(endpoint)
             return endpoint.wrap(function)
 
+        setattr(decorate, UNUSED, limit_value)
         return decorate
 
     def _check_request_limit(

@@ -7,6 +7,7 @@ right. Where you ask for less, `limiter.report(app)` and a warning when the appl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Literal
 
@@ -14,6 +15,7 @@ from starlette.authentication import SimpleUser
 from starlette.requests import HTTPConnection
 
 from ._addresses import SOCKET, Address, TrustedProxies, address_of, counted_as
+from ._callables import CALLED
 from ._composed import combine, first_of, text_of, with_fallback
 from ._forwarded import READERS, client_behind
 from ._identity import Identity, KeyFunction, of_kinds
@@ -33,12 +35,14 @@ __all__ = [
 ]
 
 _MOST_CHARACTERS = 1024
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _ADDRESS = "address"
 _PEER_KIND = "peer"
 _UNKNOWN = "unknown behind"
 _USER = "user"
 
 
+@of_kinds(_ADDRESS, _PEER_KIND, _UNKNOWN)
 def remote_address(
     trusted_proxies: str | Iterable[str] = (),
     *,
@@ -55,7 +59,8 @@ def remote_address(
 
     Keys are addresses and networks as they are usually written. Whoever a proxy calls something else than an address
     ("unknown", a name) has the key "unknown behind 10.0.0.1". A peer that is no address is "peer:<name>"; without a
-    name the key is empty, and `on_missing_key` applies. Raises ConfigurationError.
+    name the key is empty, and `on_missing_key` applies. Where a key function is wanted, `remote_address` itself is
+    `remote_address()`. Raises ConfigurationError.
     """
     return _RemoteAddress(trusted_proxies, header, ipv6_prefix)
 
@@ -128,7 +133,7 @@ class _RemoteAddress(Identity):
 
 class _Header(Identity):
     def __init__(self, name: str, trusted_proxies: str | Iterable[str]) -> None:
-        if not isinstance(name, str) or not name:
+        if not isinstance(name, str) or not _FIELD_NAME.fullmatch(name):
             raise ConfigurationError(f'header({name!r}) names no header, such as "X-User-ID"')
         self._name = name.lower()
         self._trusted = TrustedProxies(trusted_proxies)
@@ -158,3 +163,6 @@ def _peer_of(request: HTTPConnection) -> tuple[str, Address | None]:
 
 
 _PEER = _RemoteAddress((), "x-forwarded-for", 64)
+
+
+setattr(remote_address, CALLED, remote_address())
