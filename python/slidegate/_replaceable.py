@@ -81,6 +81,7 @@ class Replaceable:
     _stock_evaluate: ClassVar[Any]
     _is_check_replaced = False
     _is_inject_replaced = False
+    _is_told_by_hand = False
 
     def __setattr__(self, name: str, value: Any) -> None:
         own = vars(self)
@@ -144,7 +145,7 @@ class Replaceable:
         if name not in _REPLACEABLE or "_checker" not in own:
             return
         own["_is_check_replaced"] = "_check_request_limit" in own
-        own["_is_inject_replaced"] = self._tells_by_hand()
+        self._note_told()
         if name in ("_header_mapping", "_retry_after"):
             own["_headers"] = self._named_headers()
         elif name in ("_key_style", "_key_prefix"):
@@ -176,12 +177,14 @@ class Replaceable:
 
     def _note_counter(self) -> None:
         """Takes up what was replaced in a counter."""
-        vars(self)["_is_inject_replaced"] = self._tells_by_hand()
+        self._note_told()
         self._plans.renew()
 
-    def _tells_by_hand(self) -> bool:
+    def _note_told(self) -> None:
         own = vars(self)
-        return "_inject_asgi_headers" in own or "get_window_stats" in getattr(own.get("_limiter"), "__dict__", ())
+        # Strategies of `limits` are asked for each request, and need nobody to look.
+        own["_is_told_by_hand"] = "get_window_stats" in getattr(own.get("_limiter"), "__dict__", ())
+        own["_is_inject_replaced"] = "_inject_asgi_headers" in own or self._is_told_by_hand
 
     def _groups_in(self, limits: Sequence[Any]) -> list[LimitGroup]:
         """The groups of such a list, in which programs may have put any iterables of limits."""

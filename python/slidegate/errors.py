@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import limits.errors
 from starlette.exceptions import HTTPException, WebSocketException
@@ -80,7 +80,7 @@ class RateLimitExceeded(Remade, HTTPException):
     `headers` hold at least Retry-After when there is a decision.
     """
 
-    limit: Any = None
+    limit: Limit = None  # type: ignore[assignment]
 
     def __init__(
         self,

@@ -576,10 +576,9 @@ class Limiter(ByHand, Replaceable, OfAModule):
         """The same for the headers alone."""
         if self.enabled and self._headers_enabled and isinstance(current_limit, (tuple, list)):
             item, identifiers = current_limit
-            is_told_by_hand = "get_window_stats" in getattr(self._limiter, "__dict__", ())
-            if isinstance(current_limit, CurrentLimit) and not is_told_by_hand:
+            if isinstance(current_limit, CurrentLimit) and not self._is_told_by_hand:
                 essentials = current_limit.essentials
-            elif self._foreign_counter() is None and not is_told_by_hand:
+            elif self._foreign_counter() is None and not self._is_told_by_hand:
                 try:
                     essentials = self._native_counter.peek(item, *identifiers)
                 except StorageError:
