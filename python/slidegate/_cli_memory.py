@@ -10,13 +10,19 @@ from typing import Any
 
 from ._cli_errors import FAILED, Unusable
 from ._columns import aligned
+from ._redis_storage import RedisStorage
+from ._redis_uri import parse_redis_uri
+from ._schemes import is_redis
 from ._shown import shown
 from .inspection import Inspection, KeyRow, segment_named, segments
+
+_MOST_TOLD = 3
 
 
 def add_memory_commands(commands: Any) -> None:
     """Adds the commands to the subparsers."""
     where = "a segment, as `slidegate ls` lists it, or the path of a file, with a slash in it"
+    also = f"{where}, or the URI of a Redis server"
 
     ls = _added(commands, "ls", "list the segments of shared memory that limiters of this user count in")
     ls.add_argument("--json", action="store_true", help="print JSON")
@@ -30,7 +36,7 @@ def add_memory_commands(commands: Any) -> None:
     inspect = _added(commands, "inspect", "show what the limits have counted for a key")
     reset = _added(commands, "reset", "forget all hits, or those of a key")
     for command, run in ((inspect, _inspect), (reset, _reset)):
-        command.add_argument("name", metavar="NAME", help=where)
+        command.add_argument("name", metavar="NAME", help=also if command is reset else where)
         command.add_argument(
             "key", metavar="KEY", nargs="?" if command is reset else None, help="as the key function returns it"
         )
@@ -95,13 +101,38 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _reset(options: argparse.Namespace) -> int:
+    if is_redis(options.name):
+        return _reset_redis(options)
     inspection = Inspection(segment_named(options.name))
     count = inspection.reset(options.key, options.path)
+    elsewhere = inspection.elsewhere()
+    if elsewhere:
+        told = ", ".join(elsewhere[:_MOST_TOLD]) + (" and others" if len(elsewhere) > _MOST_TOLD else "")
+        raise Unusable(
+            f"{shown(options.name)} only tells of {told}: they are counted by what the storage_uri of their limiter"
+            " names, and nothing was forgotten there; for Redis: slidegate reset redis://HOST [KEY]"
+        )
     if options.key is not None and not count:
         _tell_of_nothing(inspection, options)
         return FAILED
     what = "all hits" if options.key is None else f"the hits of {options.key!r}"
     print(f"forgot {what}, of {count} limit{'' if count == 1 else 's'}")
+    return 0
+
+
+def _reset_redis(options: argparse.Namespace) -> int:
+    target = parse_redis_uri(options.name)
+    storage = RedisStorage(target)
+    try:
+        count = storage.forget(options.key, options.path)
+    finally:
+        storage.close()
+    if options.key is not None and not count:
+        where = "" if options.path is None else f" at {options.path}"
+        print(f"slidegate: {target.name} has counted nothing for {options.key!r}{where}", file=sys.stderr)
+        return FAILED
+    what = "all hits" if options.key is None else f"the hits of {options.key!r}"
+    print(f"forgot {what} in {target.name}: {count} count{'' if count == 1 else 's'}")
     return 0
 
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from limits.limits import GRANULARITIES
 
 from ._core import Limiter, Quota
+from ._places import parts_in
 from ._wall import wall_time_s
 from .decision import NS_PER_S
 from .errors import ConfigurationError
-from .inspection import parts_in, text_of
+from .inspection import text_of
 
 if TYPE_CHECKING:
     from .storage import Policy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -86,3 +87,19 @@ def route_place(prefix: str, route: str, endpoint: str) -> Place:
     """The place of a route, by its methods and the template of its path, and by what serves it: applications that are
     mounted have templates of their own."""
     return Place(route, joined(prefix, "route", route, endpoint))
+
+
+def parts_in(text: str) -> tuple[list[str], str]:
+    """What `joined` has joined at the beginning of a text, and what comes after it."""
+    parts: list[str] = []
+    while (match := re.match(r"(\d{1,9}):", text, re.ASCII)) and len(text) - match.end() >= int(match[1]):
+        end = match.end() + int(match[1])
+        parts.append(text[match.end() : end])
+        text = text[end:]
+    return parts, text
+
+
+def is_led(lead: str) -> bool:
+    """Whether this is what stands before the keys of a path."""
+    parts, rest = parts_in(lead)
+    return bool(parts) and not rest

@@ -112,10 +112,12 @@ class RedisCluster:
         for node in self._all_masters():
             node.check()
 
-    def forget_all(self) -> None:
-        """Forgets all hits of all programs that count in this cluster. Blocks as long as all its keys take."""
-        for node in self._all_masters():
-            node.forget_all()
+    def forget(self, is_meant: Callable[[bytes], bool]) -> int:
+        """Forgets hits of all programs that count in this cluster, under such keys of its servers; returns of how many.
+
+        Blocks as long as all its keys take.
+        """
+        return sum(node.forget(is_meant) for node in self._all_masters())
 
     def close(self) -> None:
         with self._lock:

@@ -44,7 +44,7 @@ class RedisServer(Protocol):
 
     def health(self) -> Health: ...
     def check(self) -> None: ...
-    def forget_all(self) -> None: ...
+    def forget(self, is_meant: Callable[[bytes], bool]) -> int: ...
     def close(self) -> None: ...
 
 
@@ -92,16 +92,19 @@ class RedisNode:
         if self.execute(b"PING") != b"PONG":
             raise StorageUnavailable(f"{self.target.name} does not answer PING")
 
-    def forget_all(self) -> None:
-        """Forgets all hits of all programs that count in this database. Blocks as long as all its keys take."""
-        cursor = b"0"
+    def forget(self, is_meant: Callable[[bytes], bool]) -> int:
+        """Forgets hits of all programs that count in this database, under such keys of the server; returns of how many.
+
+        Blocks as long as all its keys take.
+        """
+        cursor, count = b"0", 0
         while True:
             cursor, keys = self.execute(b"SCAN", cursor, b"MATCH", KEY_VERSION + b"*", b"COUNT", _KEYS_AT_ONCE)
-            for key in keys:
+            for key in filter(is_meant, keys):
                 # One by one, as those of a node of a cluster are of many slots.
-                self.execute(b"UNLINK", key)
+                count += self.execute(b"UNLINK", key)
             if cursor == b"0":
-                break
+                return count
 
     def execute(self, *arguments: bytes) -> Any:
         """The answer to another command. Blocks."""

@@ -83,6 +83,13 @@ def lead_of(key: str | bytes, *, is_hashed: bool) -> bytes:
     return b"%b%d:{:%b" % (KEY_VERSION, len(key), key)
 
 
+def key_in(stored: bytes) -> str:
+    """The key that a key of the server begins with; empty when that is a digest, or none of ours."""
+    length, _, rest = stored.removeprefix(KEY_VERSION).partition(b":{:")
+    size = int(length) if length.isdigit() else 0
+    return rest[:size].decode("utf-8", "surrogateescape") if rest[size : size + 1] == b"}" else ""
+
+
 class Receipt(NamedTuple):
     """What gives a hit back: the key and argument that it was asked with, and where the server has put the cost."""
 

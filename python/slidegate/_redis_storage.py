@@ -11,6 +11,7 @@ import limits.storage
 
 from ._callables import run_blocking
 from ._core import redis_command
+from ._places import is_led, joined
 from ._redis_cluster import RedisCluster
 from ._redis_denials import Denials
 from ._redis_node import RedisNode, RedisServer
@@ -26,6 +27,7 @@ from ._redis_script import (
     ask_reset,
     essentials_of,
     is_one,
+    key_in,
     lead_of,
     receipts_of,
 )
@@ -259,8 +261,29 @@ class RedisStorage(FlatReads):
 
     def reset(self) -> None:
         """Forgets all hits of all programs that count in this database. Blocks as long as all its keys take."""
-        self._server.forget_all()
+        self.forget()
+
+    def forget(self, key: str | None = None, path: str | None = None) -> int:
+        """Forgets all hits, or those of a key: on a path; without one on all paths, unless keys are digests there.
+
+        Returns how many counts there were. Blocks as long as all keys of the server take; raises StorageError.
+        """
+        if key is None:
+            return self._forget_where(lambda stored: True)
+        names = [key, *([joined(path) + key] if path is not None else [])]
+        leads = tuple(lead_of(each, is_hashed=self._target.is_hashed) + b"}" for each in names)
+
+        def is_meant(stored: bytes) -> bool:
+            recorded = key_in(stored)
+            is_on_a_path = path is None and recorded.endswith(key) and is_led(recorded.removesuffix(key))
+            return stored.startswith(leads) or is_on_a_path
+
+        return self._forget_where(is_meant)
+
+    def _forget_where(self, is_meant: Callable[[bytes], bool]) -> int:
+        count = self._server.forget(is_meant)
         self._denials.clear()
+        return count
 
     def close(self) -> None:
         """Closes all connections. To be called when nobody counts any more."""

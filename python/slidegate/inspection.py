@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from ._core import Limiter, Quota, Segment, SegmentError, Stats, shared_segments
-from ._places import joined
+from ._places import is_led, joined, parts_in
+from ._schemes import is_redis
 from ._shown import shown
 from .decision import NS_PER_S
 from .errors import StorageError
@@ -19,6 +21,8 @@ __all__ = ["Inspection", "KeyRow", "RuleRow", "SegmentRow", "segment_named", "se
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _MOST_KEYS = 1 << 16
 _MOST_OF_SCOPE = 400
+# kLedgerRules - kRequestRules of the engine.
+_FIRST_OF_REQUESTS = 128
 # Of a segment that this user has, whoever it was opened to.
 _ANY_MODE = 0o777
 
@@ -87,6 +91,8 @@ def segments() -> list[SegmentRow]:
 
 def segment_named(name: str) -> Segment:
     """The segment of a name, or in a file when there is a slash in it. Raises StorageError when there is none."""
+    if is_redis(name):
+        raise StorageError("what Redis counts cannot be looked into from here; `slidegate reset` takes its URI")
     try:
         if name.startswith("file://") or ("/" in name and not name.startswith("shared://")):
             return Segment.file(name.removeprefix("file://"), may_create=False, mode=_ANY_MODE)
@@ -112,6 +118,19 @@ class Inspection:
     def rules(self) -> list[RuleRow]:
         """All limits that have counted here."""
         return rule_rows(self._engine)
+
+    def elsewhere(self) -> list[str]:
+        """Limits that others count, such as Redis, and this memory only tells of: requests of theirs were admitted, and
+        it holds no key.
+        """
+        held, admitted = Counter[tuple[str, bytes]](), Counter[tuple[str, bytes]]()
+        holdings = self._engine.holdings()
+        for index, quota, scope, _, count, *_ in self._engine.rules():
+            # Those that requests have made hold their keys together, and nobody knows of which they are.
+            if index < _FIRST_OF_REQUESTS:
+                held[limit_text(quota), scope] += holdings.get(index, 0)
+                admitted[limit_text(quota), scope] += count
+        return [limit for (limit, scope), count in admitted.items() if count and not held[limit, scope]]
 
     def errors(self) -> dict[str, int]:
         """Requests that could not be decided as they were meant to be, by what came of them."""
@@ -186,22 +205,6 @@ def rule_rows(engine: Limiter) -> list[RuleRow]:
         sums[1] += refused
         sums[2] += holdings.get(index, 0)
     return [RuleRow(limit, scope, sums[0], sums[1], called, sums[2]) for (limit, scope, called), sums in counts.items()]
-
-
-def parts_in(text: str) -> tuple[list[str], str]:
-    """What `joined` has joined at the beginning of a text, and what comes after it."""
-    parts: list[str] = []
-    while (match := re.match(r"(\d{1,9}):", text, re.ASCII)) and len(text) - match.end() >= int(match[1]):
-        end = match.end() + int(match[1])
-        parts.append(text[match.end() : end])
-        text = text[end:]
-    return parts, text
-
-
-def is_led(lead: str) -> bool:
-    """Whether this is what stands before the keys of a path."""
-    parts, rest = parts_in(lead)
-    return bool(parts) and not rest
 
 
 def scope_text(scope: str) -> str:
