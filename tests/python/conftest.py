@@ -13,11 +13,16 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from faulty_storages import FAULTS, Faults
+from hypothesis import settings
 from starlette.types import ASGIApp, Message
 
 from slidegate import Limiter, RateLimitExceeded, _rate_limit_exceeded_handler
 from slidegate.testing import ManualClock
 from slidegate.util import get_remote_address
+
+# How long an example takes says something about the machine, and nothing about what is tested.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 class Client:

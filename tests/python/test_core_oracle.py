@@ -101,7 +101,7 @@ nanoseconds = st.one_of(st.just(0), st.integers(0, 20 * SECOND_NS), st.integers(
 costs = st.one_of(st.just(1), st.integers(1, 20))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 61), starts_ns, st.lists(st.tuples(ticks, costs), max_size=120))
 def test_an_exact_moving_window_answers_as_the_log_does(
     amount: int, start_ns: int, steps: list[tuple[int, int]]
@@ -113,7 +113,7 @@ def test_an_exact_moving_window_answers_as_the_log_does(
         assert answer_of(policy.hit("k", cost)) == log.hit(clock.now(), cost)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 500), starts_ns, st.lists(st.tuples(nanoseconds, st.integers(1, 60)), max_size=120))
 def test_any_moving_window_admits_no_more_than_the_log_and_is_less_than_a_quantum_late(
     amount: int, start_ns: int, steps: list[tuple[int, int]]
@@ -133,7 +133,7 @@ def test_any_moving_window_admits_no_more_than_the_log_and_is_less_than_a_quantu
             assert not late.would_admit(now_ns, cost)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 30), st.lists(st.tuples(nanoseconds, st.integers(1, 4), st.integers(0, 40)), max_size=120))
 def test_refunds_and_late_clocks_never_let_a_window_hold_more_than_the_amount(
     amount: int, steps: list[tuple[int, int, int]]
@@ -161,7 +161,7 @@ def test_refunds_and_late_clocks_never_let_a_window_hold_more_than_the_amount(
             tickets.append((made, (now_ns, cost)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 1000), starts_ns, st.lists(st.tuples(ticks, costs), max_size=80))
 def test_a_fixed_window_answers_as_its_definition_does(
     amount: int, start_ns: int, steps: list[tuple[int, int]]
@@ -173,7 +173,7 @@ def test_a_fixed_window_answers_as_its_definition_does(
         assert answer_of(policy.hit("k", cost)) == window.hit(clock.now(), cost)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 1000), starts_ns, st.lists(st.tuples(nanoseconds, costs), max_size=80))
 def test_a_sliding_window_counter_admits_what_its_definition_does(
     amount: int, start_ns: int, steps: list[tuple[int, int]]
@@ -190,7 +190,7 @@ def test_a_sliding_window_counter_admits_what_its_definition_does(
             assert window.used(clock.now() + retry_after_ns - 1) + cost > amount
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.integers(1, 20), st.integers(1, 4)), min_size=1, max_size=4),
     st.lists(st.tuples(st.integers(0, 6_500), st.integers(1, 8)), max_size=60),

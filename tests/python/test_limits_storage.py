@@ -238,7 +238,7 @@ MOVES = st.lists(st.tuples(STEP_S, st.sampled_from(["ada", "bob"]), st.integers(
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("limit", ["1/minute", "10/minute", "40/minute"])
 @given(moves=MOVES)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_sequence_comes_to_the_same_as_in_memory(
     name: str, limit: str, wall: ManualClock, moves: Sequence[tuple[float, str, int]]
 ) -> None:

@@ -97,7 +97,7 @@ def test_nothing_is_over_admitted_by_tasks(make: MakeLimiter, wall: ManualClock)
 
 @pytest.mark.parametrize("make", STRATEGIES)
 @given(moves=st.lists(st.tuples(STEP_S, st.integers(1, 12)), min_size=1, max_size=60))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_sequence_comes_to_the_same_as_in_memory(
     make: MakeLimiter, wall: ManualClock, moves: Sequence[tuple[float, int]]
 ) -> None:

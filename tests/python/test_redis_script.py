@@ -151,7 +151,7 @@ quotas = st.builds(
 starts_us = st.sampled_from([0, 60_000_000, 1_800_000_000_000_000, 1_800_000_000_123_457])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data(), st.lists(quotas, min_size=1, max_size=4), starts_us)
 def test_the_script_answers_as_the_engine_does(
     server: RedisServer, data: st.DataObject, quotas: list[_core.Quota], start_us: int
@@ -171,7 +171,7 @@ def test_the_script_answers_as_the_engine_does(
         assert answer == engine.answer(counted.now_us, cost, is_peek=is_peek)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(1, 130),
     starts_us,
@@ -208,7 +208,7 @@ def test_refunds_resets_and_clocks_that_go_back_never_let_a_window_hold_more_tha
                 receipts.append((made, taken))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from(STRATEGIES),
     st.integers(1, 20),

@@ -196,7 +196,7 @@ def agree(app: Any, finder: RouteFinder, build: Build) -> None:
         assert dispatched(app, build.endpoints, scope) in (found, None), scope
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_what_is_found_is_what_serves_the_request(data: st.DataObject) -> None:
     build = Build(data.draw)
@@ -208,7 +208,7 @@ def test_what_is_found_is_what_serves_the_request(data: st.DataObject) -> None:
     assert not finder._has_warned
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_the_same_is_found_when_no_route_is_of_a_known_class(data: st.DataObject) -> None:
     build = Build(data.draw)
@@ -218,7 +218,7 @@ def test_the_same_is_found_when_no_route_is_of_a_known_class(data: st.DataObject
 
 
 @needs_parts
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_the_same_is_found_when_internals_are_not_what_they_were(data: st.DataObject) -> None:
     build = Build(data.draw, custom_classes=False)
@@ -227,7 +227,7 @@ def test_the_same_is_found_when_internals_are_not_what_they_were(data: st.DataOb
         agree(app, RouteFinder(app), build)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_every_route_that_serves_a_request_is_listed(data: st.DataObject) -> None:
     build = Build(data.draw)

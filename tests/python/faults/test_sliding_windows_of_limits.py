@@ -118,7 +118,7 @@ MOVES = st.lists(
 
 @pytest.mark.parametrize("limit", ["1/second", "3/minute", "10/minute", "40/minute", "7/2 minute"])
 @given(start=st.integers(0, 3_600_000_000), moves=MOVES)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_fault_42_admissions_remainders_and_resets_are_those_of_memory_at_any_moment(
     kind: str,
     limit: str,
