@@ -19,6 +19,8 @@ namespace {
 
 constexpr Py_ssize_t kFields = 3;
 constexpr double kNanosPerSecond = 1e9;
+// What 64 bits hold whatever it is rounded to.
+constexpr double kMostSeconds = 9e18;
 
 bool is_one_of(PyObject* name, PyObject* names) noexcept {
     if (!PyBytes_Check(name)) {
@@ -74,16 +76,16 @@ bool are_names(PyObject* names) noexcept {
     return true;
 }
 
-bool are_essentials(PyObject* essentials) noexcept {
-    return essentials != nullptr && PyTuple_CheckExact(essentials) && PyTuple_GET_SIZE(essentials) == 5;
-}
-
 // `headers` is any iterable of pairs; null with an error set.
 PyObject* added(PyObject* headers, PyObject* names, std::int64_t amount, PyObject* essentials, double now_s) noexcept {
     const std::int64_t remaining = PyLong_AsLongLong(PyTuple_GET_ITEM(essentials, 2));
     const auto reset_after = static_cast<double>(PyLong_AsLongLong(PyTuple_GET_ITEM(essentials, 3)));
     const double reset = std::ceil(now_s + reset_after / kNanosPerSecond);
     if (PyErr_Occurred() != nullptr) {
+        return nullptr;
+    }
+    if (!(std::abs(reset) < kMostSeconds)) {
+        PyErr_SetString(PyExc_ValueError, "the time of a reset is beyond all times");
         return nullptr;
     }
     PyObject* list = PySequence_List(headers);
@@ -133,17 +135,18 @@ PyObject* view_in(PyObject* scope, PyObject* kind) noexcept {
 // Puts headers into the message that begins a response. False with an error set.
 bool tell(PyObject* teller, PyObject* scope, PyObject* message) noexcept {
     static PyObject* const amount_name = PyUnicode_InternFromString("amount");
-    PyObject* view = view_in(scope, PyTuple_GET_ITEM(teller, kView));
-    PyObject* headers = PyDict_GetItemWithError(message, names().headers);
+    // Owned: attributes that are read in Python can take anything out of the dictionaries.
+    const Owned view(Py_XNewRef(view_in(scope, PyTuple_GET_ITEM(teller, kView))));
+    const Owned headers(Py_XNewRef(PyDict_GetItemWithError(message, names().headers)));
     const WallTime& wall = owned_by<WallTime>(PyTuple_GET_ITEM(teller, kWall));
-    if (view == nullptr || headers == nullptr || !wall.is_real()) {
+    if (!view || PyTuple_GET_SIZE(view.get()) == 0 || !headers || !wall.is_real()) {
         PyErr_Clear();
         return static_cast<bool>(
             Owned(PyObject_CallFunctionObjArgs(PyTuple_GET_ITEM(teller, kOtherwise), scope, message, nullptr)));
     }
-    const Owned essentials(PyObject_GetAttr(view, names().essentials));
-    const Owned amount(PyObject_GetAttr(PyTuple_GET_ITEM(view, 0), amount_name));
-    if (!essentials || !amount) {
+    const Owned essentials(PyObject_GetAttr(view.get(), names().essentials));
+    const Owned amount(essentials ? PyObject_GetAttr(PyTuple_GET_ITEM(view.get(), 0), amount_name) : nullptr);
+    if (!amount) {
         return false;
     }
     const std::int64_t number = PyLong_AsLongLong(amount.get());
@@ -152,13 +155,15 @@ bool tell(PyObject* teller, PyObject* scope, PyObject* message) noexcept {
         return false;
     }
     const double now_s = static_cast<double>(machine_wall_time()) / 1e6;
-    const Owned told(added(headers, PyTuple_GET_ITEM(teller, kNames), number, essentials.get(), now_s));
+    const Owned told(added(headers.get(), PyTuple_GET_ITEM(teller, kNames), number, essentials.get(), now_s));
     return told && PyDict_SetItem(message, names().headers, told.get()) == 0;
 }
 
 PyObject* send_telling(PyObject* memory, PyObject* message) noexcept {
     if (PyDict_CheckExact(message)) {
         const bool is_start = equals(PyDict_GetItemWithError(message, names().type), names().start);
+        // Of a key that cannot be compared.
+        PyErr_Clear();
         if (is_start && !tell(PyTuple_GET_ITEM(memory, kTeller), PyTuple_GET_ITEM(memory, kScope), message)) {
             return nullptr;
         }
@@ -179,8 +184,8 @@ PyObject* around(PyObject* teller, PyObject* const* arguments, Py_ssize_t count)
 
 py::object teller(const py::tuple& field_names, const py::type& view, const py::object& otherwise) {
     static PyMethodDef method = {"around", fast(&around), METH_FASTCALL, "The send of one request."};
-    if (!are_names(field_names.ptr())) {
-        throw py::type_error("names are three bytes");
+    if (!are_names(field_names.ptr()) || !is_kind_of_tuple(view)) {
+        throw py::type_error("names are three bytes, and a view is a kind of tuple");
     }
     static_cast<void>(names());
     return closure(method, py::make_tuple(field_names, view, otherwise, capsule_of(std::make_unique<WallTime>())));

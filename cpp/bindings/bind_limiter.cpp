@@ -92,8 +92,7 @@ PyObject* decide(PyObject* self, PyObject* const* arguments, Py_ssize_t count) n
         return nullptr;
     }
     // The GIL is kept: to release it costs more than the hit, and beside a busy thread it comes back milliseconds later.
-    const Decision decision =
-        kTakes ? policy.hit(keys.get(), costs.get()) : policy.peek(keys.get(), costs.get());
+    const Decision decision = kTakes ? policy.hit(keys.get(), costs.get()) : policy.peek(keys.get(), costs.get());
     if (!decision.is_stored) [[unlikely]] {
         timed->limiter->raise_unstored();
         return nullptr;
@@ -234,6 +233,11 @@ Rule rule_of(py::handle rule) {
 }
 
 std::vector<Rule> rules_in(const py::sequence& rules) {
+    // Whatever else it claims to hold is not asked for.
+    if (rules.size() > kMaxRules) {
+        throw py::value_error("a policy has from 1 to " + std::to_string(kMaxRules) + " rules, not " +
+                              std::to_string(rules.size()));
+    }
     std::vector<Rule> converted;
     converted.reserve(rules.size());
     for (const py::handle each : rules) {
@@ -314,11 +318,11 @@ py::list survey_of(TimedLimiter& self, std::size_t most) {
 void TimedLimiter::raise_unstored() noexcept {
     const TableStats stats = limiter_.stats();
     const Owned text(PyUnicode_FromFormat(
-        "%s: the system has no memory or disk for another key: %llu of %llu bytes for keys are taken, and %llu bytes are "
+        "%s: the system has no memory or disk for another key: %llu of %llu bytes for keys are taken, and %llu bytes "
+        "are "
         "free there",
         limiter_.where().c_str(), static_cast<unsigned long long>(stats.bytes),
-        static_cast<unsigned long long>(stats.capacity_bytes),
-        static_cast<unsigned long long>(limiter_.free_bytes())));
+        static_cast<unsigned long long>(stats.capacity_bytes), static_cast<unsigned long long>(limiter_.free_bytes())));
     if (!text) {
         return;
     }
@@ -365,22 +369,23 @@ void bind_limiter(py::module_& module) {
     forbid_new(stats);
 
     py::class_<TimedLimiter, std::shared_ptr<TimedLimiter>> limiter(module, "Limiter", py::is_final());
-    limiter
-        .def(py::init([](std::size_t size, const std::string& on_full, std::shared_ptr<Clock> clock,
-                         std::shared_ptr<Segment> segment, bool record_keys, py::object full_error,
-                         py::object notify, py::object notify_full) {
-                 if (clock == nullptr) {
-                     clock = default_clock(segment != nullptr);
-                 }
-                 return std::make_shared<TimedLimiter>(
-                     Options{size, on_full_named(on_full), {}, {}, std::move(segment), record_keys}, std::move(clock),
-                     std::move(full_error), std::move(notify), std::move(notify_full));
-             }),
-             py::kw_only(), py::arg("size") = kDefaultSize, py::arg("on_full") = "evict", py::arg("clock") = py::none(),
-             py::arg("segment") = py::none(), py::arg("record_keys") = false,
-             py::arg("full_error") = py::reinterpret_borrow<py::object>(PyExc_MemoryError), py::arg("notify") = py::none(),
-             py::arg("notify_full") = py::none())
-        .def_property_readonly("clock", &TimedLimiter::clock)
+    forbid_copies(limiter);
+    make_whole(
+        limiter,
+        [](std::size_t size, const std::string& on_full, std::shared_ptr<Clock> clock, std::shared_ptr<Segment> segment,
+           bool record_keys, py::object full_error, py::object notify, py::object notify_full) {
+            if (clock == nullptr) {
+                clock = default_clock(segment != nullptr);
+            }
+            return std::make_shared<TimedLimiter>(
+                Options{size, on_full_named(on_full), {}, {}, std::move(segment), record_keys}, std::move(clock),
+                std::move(full_error), std::move(notify), std::move(notify_full));
+        },
+        py::kw_only(), py::arg("size") = kDefaultSize, py::arg("on_full") = "evict", py::arg("clock") = py::none(),
+        py::arg("segment") = py::none(), py::arg("record_keys") = false,
+        py::arg("full_error") = py::reinterpret_borrow<py::object>(PyExc_MemoryError), py::arg("notify") = py::none(),
+        py::arg("notify_full") = py::none());
+    limiter.def_property_readonly("clock", &TimedLimiter::clock)
         .def(
             "policy",
             [](const std::shared_ptr<TimedLimiter>& self, const py::sequence& rules) {

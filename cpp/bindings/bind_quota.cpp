@@ -24,13 +24,15 @@ T in_range(const py::int_& value, const char* what) {
 }  // namespace
 
 void bind_quota(py::module_& module) {
-    py::class_<Quota>(module, "Quota", py::is_final())
-        .def(py::init([](const py::int_& amount, const py::int_& window_ns, const std::string& strategy) {
-                 return Quota(in_range<std::uint64_t>(amount, "amount"), in_range<Nanos>(window_ns, "window"),
-                              strategy_named(strategy));
-             }),
-             py::arg("amount"), py::arg("window_ns"), py::arg("strategy") = "moving-window")
-        .def_property_readonly("amount", &Quota::amount)
+    py::class_<Quota> type(module, "Quota", py::is_final());
+    make_whole(
+        type,
+        [](const py::int_& amount, const py::int_& window_ns, const std::string& strategy) {
+            return Quota(in_range<std::uint64_t>(amount, "amount"), in_range<Nanos>(window_ns, "window"),
+                         strategy_named(strategy));
+        },
+        py::arg("amount"), py::arg("window_ns"), py::arg("strategy") = "moving-window");
+    type.def_property_readonly("amount", &Quota::amount)
         .def_property_readonly("window_ns", &Quota::window)
         .def_property_readonly("strategy", [](const Quota& self) { return std::string(name_of(self.strategy())); })
         .def_property_readonly("exact", &Quota::exact)

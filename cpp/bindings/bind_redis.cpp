@@ -72,20 +72,21 @@ void bind_redis(py::module_& module) {
         }
         return py::bytes(redis::format_command(views));
     });
-    py::class_<redis::Reader>(module, "RedisReader", py::is_final())
-        .def(py::init<>())
-        .def(
-            "feed",
-            // The GIL is kept: a few replies are parsed faster than it is given away.
-            [error_type](redis::Reader& self, const py::bytes& data) {
-                self.feed(bytes_of(data.ptr()));
-                py::list replies;
-                while (const std::optional<redis::Reply> reply = self.next()) {
-                    replies.append(to_python(*reply, error_type));
-                }
-                return replies;
-            },
-            py::arg("data"), py::pos_only());
+    py::class_<redis::Reader> reader(module, "RedisReader", py::is_final());
+    reader.def(
+        "feed",
+        // The GIL is kept: a few replies are parsed faster than it is given away.
+        [error_type](redis::Reader& self, const py::bytes& data) {
+            self.feed(bytes_of(data.ptr()));
+            py::list replies;
+            while (const std::optional<redis::Reply> reply = self.next()) {
+                replies.append(to_python(*reply, error_type));
+            }
+            return replies;
+        },
+        py::arg("data"), py::pos_only());
+    forbid_copies(reader);
+    make_whole(reader, [] { return redis::Reader(); });
 }
 
 }  // namespace slidegate::bindings

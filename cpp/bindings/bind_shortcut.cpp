@@ -50,7 +50,16 @@ bool are_as_long(PyObject* lists) noexcept {
     return true;
 }
 
-PyObject* none() noexcept { return Py_NewRef(Py_None); }
+// Also when something odd in a scope could not be compared.
+PyObject* none() noexcept {
+    PyErr_Clear();
+    return Py_NewRef(Py_None);
+}
+
+// (value, position, node)
+bool is_entry(PyObject* entry) noexcept {
+    return entry != nullptr && PyTuple_Check(entry) && PyTuple_GET_SIZE(entry) == 3;
+}
 
 PyObject* look_up(PyObject* memory, PyObject* scope) noexcept {
     const Names& known = names();
@@ -69,48 +78,52 @@ PyObject* look_up(PyObject* memory, PyObject* scope) noexcept {
     if (root_path != nullptr && (!PyUnicode_CheckExact(root_path) || PyUnicode_GET_LENGTH(root_path) != 0)) {
         return none();
     }
-    if (--owned_by<Uses>(PyTuple_GET_ITEM(memory, kUses)).left < 0 || !are_same(PyTuple_GET_ITEM(memory, kEntries)) ||
+    std::int64_t& uses_left = owned_by<Uses>(PyTuple_GET_ITEM(memory, kUses)).left;
+    if (uses_left < 1 || --uses_left < 0 || !are_same(PyTuple_GET_ITEM(memory, kEntries)) ||
         !have_same(PyTuple_GET_ITEM(memory, kAttributes)) || !are_as_long(PyTuple_GET_ITEM(memory, kLists))) {
         PyErr_Clear();
         return Py_NewRef(Py_False);
     }
-    PyObject* method = PyDict_GetItemWithError(scope, known.method);
-    PyObject* path = PyDict_GetItemWithError(scope, known.path);
-    PyObject* by_path = method != nullptr ? PyDict_GetItemWithError(PyTuple_GET_ITEM(memory, kMemo), method) : nullptr;
-    PyObject* entry = by_path != nullptr && path != nullptr ? PyDict_GetItemWithError(by_path, path) : nullptr;
-    if (entry == nullptr) {
-        PyErr_Clear();
+    // Owned: keys that compare in Python can take anything out of any of the dictionaries meanwhile.
+    const Owned method(Py_XNewRef(PyDict_GetItemWithError(scope, known.method)));
+    const Owned path(Py_XNewRef(PyDict_GetItemWithError(scope, known.path)));
+    const Owned by_path(
+        Py_XNewRef(method ? PyDict_GetItemWithError(PyTuple_GET_ITEM(memory, kMemo), method.get()) : nullptr));
+    const Owned entry(Py_XNewRef(by_path && path ? PyDict_GetItemWithError(by_path.get(), path.get()) : nullptr));
+    if (!is_entry(entry.get())) {
         return none();
     }
-    // (value, position, node): the value holds while that node is at that position of the first list.
+    // The value holds while that node is at that position of the first list.
     PyObject* routes = PyTuple_GET_ITEM(PyTuple_GET_ITEM(PyTuple_GET_ITEM(memory, kLists), 0), 0);
-    const Py_ssize_t position = PyLong_AsSsize_t(PyTuple_GET_ITEM(entry, 1));
+    const Py_ssize_t position = PyLong_AsSsize_t(PyTuple_GET_ITEM(entry.get(), 1));
     const bool is_there = position >= 0 && position < PyList_GET_SIZE(routes) &&
-                          PyList_GET_ITEM(routes, position) == PyTuple_GET_ITEM(entry, 2);
-    return is_there ? Py_NewRef(PyTuple_GET_ITEM(entry, 0)) : none();
+                          PyList_GET_ITEM(routes, position) == PyTuple_GET_ITEM(entry.get(), 2);
+    return is_there ? Py_NewRef(PyTuple_GET_ITEM(entry.get(), 0)) : none();
 }
 
 template <typename First>
-py::tuple checked(const py::sequence& watched, py::ssize_t size) {
+py::tuple checked(const py::sequence& watched, std::size_t size) {
+    py::list entries;
     for (const py::handle each : watched) {
-        const auto entry = py::cast<py::tuple>(each);
-        if (py::ssize_t(entry.size()) != size || !py::isinstance<First>(entry[0])) {
+        if (!py::isinstance<py::tuple>(each) || py::len(each) != size ||
+            !py::isinstance<First>(py::handle(PyTuple_GET_ITEM(each.ptr(), 0)))) {
             throw py::type_error("what is watched is told in tuples");
         }
+        entries.append(each);
     }
-    return py::tuple(watched);
+    return py::tuple(entries);
 }
 
 py::object shortcut(const py::object& app, const py::sequence& entries, const py::sequence& attributes,
                     const py::sequence& lists, const py::dict& memo, std::int64_t uses) {
     static PyMethodDef method = {"find", &look_up, METH_O, "What is remembered about a request with this scope."};
-    if (lists.empty()) {
+    const py::tuple lengths = checked<py::list>(lists, 2);
+    if (lengths.empty()) {
         throw py::value_error("the first of the lists is that of the routes");
     }
     static_cast<void>(names());
-    const py::tuple memory =
-        py::make_tuple(app, checked<py::dict>(entries, 3), checked<py::object>(attributes, 3),
-                       checked<py::list>(lists, 2), memo, capsule_of(std::make_unique<Uses>(uses)));
+    const py::tuple memory = py::make_tuple(app, checked<py::dict>(entries, 3), checked<py::object>(attributes, 3),
+                                            lengths, memo, capsule_of(std::make_unique<Uses>(uses)));
     return closure(method, memory);
 }
 

@@ -78,13 +78,11 @@ PyObject* lead_of(Latest& latest, PyObject* path) noexcept {
 }
 
 // What `slidegate._views.CurrentLimit.of` makes: (item, [prefix?, key, label]), with the essentials as an attribute.
-PyObject* view_of(PyObject* memory, PyObject* essentials, PyObject* key, PyObject* label) noexcept {
-    PyObject* items = part(memory, kItems);
-    const Py_ssize_t rule = PyLong_AsSsize_t(PyTuple_GET_ITEM(essentials, 1));
+PyObject* view_of(PyObject* memory, PyObject* essentials, Py_ssize_t item, PyObject* key, PyObject* label) noexcept {
     PyObject* prefix = part(memory, kPrefix);
     const Py_ssize_t shift = prefix == Py_None ? 0 : 1;
     Owned identifiers(PyList_New(2 + shift));
-    if (!identifiers || rule < 0 || rule >= PyTuple_GET_SIZE(items)) {
+    if (!identifiers) {
         return nullptr;
     }
     if (shift == 1) {
@@ -99,7 +97,7 @@ PyObject* view_of(PyObject* memory, PyObject* essentials, PyObject* key, PyObjec
     if (!view) {
         return nullptr;
     }
-    PyTuple_SET_ITEM(view.get(), 0, Py_NewRef(PyTuple_GET_ITEM(items, rule)));
+    PyTuple_SET_ITEM(view.get(), 0, Py_NewRef(PyTuple_GET_ITEM(part(memory, kItems), item)));
     PyTuple_SET_ITEM(view.get(), 1, identifiers.release());
     if (kind != Py_None && PyObject_SetAttr(view.get(), names().essentials, essentials) != 0) {
         return nullptr;
@@ -133,7 +131,24 @@ bool ends_with_line_feed(PyObject* path) noexcept {
 
 bool is_exempt(PyObject* memory) noexcept {
     PyObject* exempt = part(memory, kExempt);
-    return PySet_GET_SIZE(exempt) != 0 && PySet_Contains(exempt, part(memory, kEndpoint)) == 1;
+    const int is_among = PySet_GET_SIZE(exempt) != 0 ? PySet_Contains(exempt, part(memory, kEndpoint)) : 0;
+    if (is_among < 0) {
+        // What has no hash is in no set.
+        PyErr_Clear();
+    }
+    return is_among == 1;
+}
+
+// Which of the items a decision is about; negative with an error set when the hit was none.
+Py_ssize_t item_of(PyObject* memory, PyObject* essentials) noexcept {
+    const Py_ssize_t item = are_essentials(essentials) ? PyLong_AsSsize_t(PyTuple_GET_ITEM(essentials, 1)) : -1;
+    if (item >= 0 && item < PyTuple_GET_SIZE(part(memory, kItems))) {
+        return item;
+    }
+    if (PyErr_Occurred() == nullptr) {
+        PyErr_SetString(PyExc_TypeError, "the hit answered no decision about one of the items");
+    }
+    return -1;
 }
 
 // Writes down that the request was counted, in the record that is there, or in a new one, which holds the scope itself
@@ -153,6 +168,8 @@ bool note(PyObject* memory, PyObject* scope, PyObject* holder, PyObject* view, O
         }
         fresh.method = Py_XNewRef(PyDict_GetItemWithError(scope, names().method));
         fresh.path = Py_XNewRef(PyDict_GetItemWithError(scope, names().path));
+        // Of keys that cannot be compared.
+        PyErr_Clear();
         if (PyDict_SetItem(scope, names().record, record.get()) != 0) {
             return false;
         }
@@ -212,13 +229,17 @@ PyObject* take(PyObject* memory, PyObject* const* arguments, Py_ssize_t count) n
         }
         return nullptr;
     }
+    const Py_ssize_t item = item_of(memory, essentials.get());
+    if (item < 0) {
+        return nullptr;
+    }
     if (labels != Py_None) {
-        label = PyTuple_GET_ITEM(labels, PyLong_AsSsize_t(PyTuple_GET_ITEM(essentials.get(), 1)));
+        label = PyTuple_GET_ITEM(labels, item);
     }
     if (PyTuple_GET_ITEM(essentials.get(), 0) != Py_True) {
         return PyTuple_Pack(3, essentials.get(), key, label);
     }
-    const Owned view(view_of(memory, essentials.get(), key, label));
+    const Owned view(view_of(memory, essentials.get(), item, key, label));
     const bool is_made = !state;
     if (is_made) {
         state = Owned(PyDict_New());
@@ -236,10 +257,8 @@ py::object taker(const py::object& hit, const py::object& cost, const py::tuple&
                  const py::object& view, const py::object& done, const py::object& prefix, const py::object& endpoint,
                  const py::set& exempt, const py::object& full, const py::object& client) {
     static PyMethodDef method = {"take", fast(&take), METH_FASTCALL, "Counts a request."};
-    const bool is_view =
-        view.is_none() ||
-        (PyType_Check(view.ptr()) && PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(view.ptr()), &PyTuple_Type));
-    if (!is_view || !(labels.is_none() || (PyTuple_CheckExact(labels.ptr()) && py::len(labels) == items.size()))) {
+    if (!(view.is_none() || is_kind_of_tuple(view)) ||
+        !(labels.is_none() || (PyTuple_CheckExact(labels.ptr()) && py::len(labels) == items.size()))) {
         throw py::type_error("a view is a kind of tuple, and labels are one for each item");
     }
     static_cast<void>(names());

@@ -89,6 +89,22 @@ struct Names {
            (object != nullptr && PyUnicode_CheckExact(object) && PyUnicode_Compare(object, text) == 0);
 }
 
+/// Whether objects of a class are tuples inside too, so that Python itself would make one by tuple.__new__.
+[[nodiscard]] inline bool is_kind_of_tuple(const pybind11::handle& type) {
+    if (!PyType_Check(type.ptr()) ||
+        PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(type.ptr()), &PyTuple_Type) == 0) {
+        return false;
+    }
+    // Raises for those that have another size than a tuple thinks, as time.struct_time.
+    pybind11::handle(reinterpret_cast<PyObject*>(&PyTuple_Type)).attr("__new__")(type);
+    return true;
+}
+
+/// What a hit answers.
+[[nodiscard]] inline bool are_essentials(PyObject* essentials) noexcept {
+    return essentials != nullptr && PyTuple_CheckExact(essentials) && PyTuple_GET_SIZE(essentials) == 5;
+}
+
 /// Interned once, and kept as long as the process.
 [[nodiscard]] inline const Names& names() {
     static const Names all;
