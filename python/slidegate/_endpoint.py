@@ -50,6 +50,7 @@ class Endpoint:
         "function",
         "groups",
         "is_holding",
+        "is_told_of",
         "is_waiting",
         "limiter",
         "name",
@@ -63,6 +64,8 @@ class Endpoint:
         self.groups = inherited
         self.is_waiting = False
         self.is_holding = False
+        # Whether it was told that a wrapper has answered without it.
+        self.is_told_of = False
         self.wrappers: list[Callable[..., Any]] = []
         self.check: Check
         with suppress(AttributeError, TypeError):
@@ -283,6 +286,19 @@ def wrapped_chain(function: Any) -> Iterator[Any]:
 def endpoint_behind(limiter: Limiter, function: Any) -> Endpoint | None:
     """The endpoint of this limiter that a call of the function runs into, as far as wrappers tell what they wrap."""
     return next((endpoint for endpoint in endpoints_behind(function) if endpoint.limiter is limiter), None)
+
+
+def is_sure_to_be_called(limiter: Limiter, function: Any) -> bool:
+    """Whether a call of the function is one of a wrapper of this limiter, with nothing of others in between."""
+    for each in wrapped_chain(function):
+        wrapper = getattr(each, "__func__", each)
+        known = getattr(wrapper, _MARK, None)
+        if isinstance(known, Endpoint) and wrapper in known.wrappers:
+            if known.limiter is limiter:
+                return True
+        elif not isinstance(wrapper, functools.partial):
+            return False
+    return False
 
 
 def endpoints_behind(function: Any) -> Iterator[Endpoint]:

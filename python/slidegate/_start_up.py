@@ -17,6 +17,7 @@ from ._framework import extend, insert, may_bring_a_limiter
 from ._listeners import look_for_others
 from ._mistakes import mistakes_of
 from ._plans import Way
+from ._reached import watch_reached
 from ._route_internals import router_of
 from ._routes import RouteFinder
 from ._telling import Telling
@@ -127,6 +128,7 @@ def _looked_at(app: Any, outermost: ASGIApp, rest: ASGIApp) -> ASGIApp:
     """What is to serve behind the outermost middleware: the rest, perhaps in something more, or a refusal to start."""
     try:
         check_application(app)
+        watch_reached(app, limiters_of(app))
         return Telling(rest, outermost) if _tells(app) else rest
     except ConfigurationError as error:
         return _Refusing(error)

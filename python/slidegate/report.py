@@ -16,6 +16,7 @@ from ._dependants import application_of, is_overriding, limiter_for, rate_limits
 from ._endpoint import wrapped_chain
 from ._identity import choice_of_client, name_of
 from ._plans import Way
+from ._reached import is_verified
 from ._route_internals import router_of
 from ._routes import Found, RouteFinder
 from .wrappers import LimitGroup
@@ -58,6 +59,8 @@ class RouteReport:
     """Whether it has a decorator that nothing calls."""
     is_varied_by_path: bool = False
     """Whether every concrete path counts apart, and there are many, so that whoever varies it is not limited."""
+    is_verified: bool = True
+    """Whether the decorator of its limit is called for sure, and not wrapped by what may answer without it."""
     choices: tuple[str, ...] = ()
     """Why clients can choose whom its limits count, if they can."""
 
@@ -124,7 +127,7 @@ def report_of(limiter: Limiter, app: Any) -> Report:
             declared = [
                 each for each in rate_limits_of(found.dependant) if limiter_for(each, application_of(apps)) is limiter
             ]
-            routes.append(_route_report(limiter, found, methods, way, plan, is_covered, declared))
+            routes.append(_route_report(limiter, found, called, methods, way, plan, is_covered, declared))
     return Report(tuple(routes), tuple(_notes_on(limiter)))
 
 
@@ -172,6 +175,7 @@ def _parts_of(found: Found) -> Iterator[tuple[tuple[str, ...], Any]]:
 def _route_report(
     limiter: Limiter,
     found: Found,
+    called: Any,
     methods: tuple[str, ...],
     way: Way,
     plan: Plan,
@@ -188,6 +192,9 @@ def _route_report(
     reason = _reason(limiter, way, plan, is_exempt=is_exempt, is_covered=is_covered, found=found)
     if added:
         reason = f"dependency and {reason}" if plan.groups else "dependency"
+    verified = way is not Way.DECORATOR or not is_enforced or is_verified(limiter, called)
+    if not verified:
+        reason = f"{reason}, not verified: {qualified_name(called)} is wrapped by what may answer without it"
     if is_varied:
         reason = f"{reason}; counts each path apart: {BY_PATH}"
     return RouteReport(
@@ -200,6 +207,7 @@ def _route_report(
         is_exempt=is_exempt,
         is_counted_by_path=by_path,
         is_varied_by_path=is_varied,
+        is_verified=verified,
         is_of_framework=_is_of_framework(found.endpoint),
         is_inert=way is Way.INERT and not (is_exempt or (is_enforced and groups)),
         choices=tuple(dict.fromkeys(filter(None, (choice_of_client(group.key_function) for group in enforced)))),
