@@ -31,7 +31,7 @@ class NamedLimits:
     """The limits of one limiter that have names. Later ones of these win: the code, the settings object, the
     environment, `set`. Thread-safe; `revision` rises with every change.
 
-    Raises ConfigurationError, which names the variable, for what can be read beforehand and is wrong.
+    Variables are read when a limit of their name is declared; others with the prefix may be of the program's own.
     """
 
     def __init__(self, settings: object, env_prefix: str | None, variables: Mapping[str, str]) -> None:
@@ -49,21 +49,12 @@ class NamedLimits:
             self._variables = {
                 name: value for name, value in variables.items() if name.startswith(env_prefix) and value
             }
-        # What no declaration asks for is looked at too.
-        for name, value in self._variables.items():
-            if name == f"{env_prefix}ENABLED":
-                continue
-            if name.endswith(_MODE_SUFFIX):
-                _mode_in(value, name)
-            elif value not in _MODES:
-                _check_notation(value, name)
 
     def declare(self, group: LimitGroup, where: str) -> None:
         """Takes up that a limit is there. Of several with one name the last one is what `set` changes."""
         if group.name is not None:
             setting = self.setting(group.name, where)
             if setting.text is not None:
-                # The notation alone was looked at before: it may be too little for what a request costs.
                 group.reads(setting.text, setting.where)
             self._declared[group.name] = group
 
@@ -71,8 +62,18 @@ class NamedLimits:
         """The notation that is configured for a limit. Raises ConfigurationError, which says how to, without one."""
         text = None if name is None else self.setting(name, where).text
         if text is None:
-            variable = f"{self._prefix or ''}{self.variable_of(name or '', where)}"
-            raise ConfigurationError(f'{where}: settings have no limit of that name; set {variable}="10/minute"')
+            variable = self.variable_of(name or "", where)
+            if self._prefix is None and self._settings is None:
+                raise ConfigurationError(
+                    f'{where}: nothing says what its limit is; write Limiter(env_prefix="APP_") and set'
+                    f' APP_{variable}="10/minute", or give it a limit, as in RateLimit("10/minute", name={name!r})'
+                )
+            if self._prefix is None:
+                field = f"{self._told(variable.lower())}"
+                raise ConfigurationError(f'{where}: settings have no limit of that name; set {field}="10/minute"')
+            raise ConfigurationError(
+                f'{where}: settings have no limit of that name; set {self._prefix}{variable}="10/minute"'
+            )
         return text
 
     def variable_of(self, name: str, where: str) -> str:

@@ -94,8 +94,8 @@ class Plans:
         return Plan(name, tuple(own), common, tuple(defaults), is_ahead, is_pooled, exempt_name=exempt_name)
 
     def configured(self, groups: Iterable[LimitGroup]) -> list[LimitGroup]:
-        """The groups as settings have them, without those that are switched off."""
-        return [each for each in map(self._limiter._named.applied, groups) if each is not None]
+        """The groups as settings have them, without those that are switched off, or limit nothing."""
+        return [each for each in map(self._limiter._named.applied, groups) if each is not None and each.limits != ()]
 
     def plan_of(self, endpoint: Endpoint) -> Plan:
         """The plan of an endpoint: what was declared for it, if nobody has changed that."""

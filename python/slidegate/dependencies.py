@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from limits import RateLimitItem
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
@@ -79,9 +80,8 @@ class RateLimit(OneOfAKind):
         self.override_defaults = override_defaults
         self._shadow = shadow
         self._on_error = on_error
-        told = ", ".join(
-            [*([repr(limits)] if isinstance(limits, str) else []), *([f"name={name!r}"] if name is not None else [])]
-        )
+        limit = [repr(str(limits))] if isinstance(limits, (str, RateLimitItem)) else []
+        told = ", ".join([*limit, *([f"name={name!r}"] if name is not None else [])])
         self.where = f"RateLimit({told})"
         for what, flag in (("shadow", shadow), ("shared", shared), ("override_defaults", override_defaults)):
             if not isinstance(flag, bool):

@@ -485,6 +485,8 @@ class Limiter(ByHand, Replaceable, OfAModule):
         shadow: bool,
     ) -> Callable[[_Function], _Function]:
         require_on_error("on_error", on_error)
+        # As of slowapi: no limit, unless settings have one of its name.
+        limits = () if limit_value is None else limit_value
         # Once more, as FastAPI may not have been imported before.
         watch_start_up()
 
@@ -502,7 +504,7 @@ class Limiter(ByHand, Replaceable, OfAModule):
                     f" cannot; it needs no storage_uri, or one of {', '.join(SUPPORTED)}"
                 )
             group = LimitGroup(
-                limit_value,
+                limits,
                 key_func or self._key_func,
                 scope,
                 *options,
@@ -513,7 +515,7 @@ class Limiter(ByHand, Replaceable, OfAModule):
                 name=name,
                 is_shadow=shadow,
             )
-            warn_of_amounts(limit_value, endpoint.name, self._strategy)
+            warn_of_amounts(limits, endpoint.name, self._strategy)
             self._marked.setdefault(endpoint.name, []).append(function)
             self._named.declare(group, endpoint.name)
             self._named.applied(group)

@@ -27,7 +27,8 @@ def parse_limits(
 ) -> tuple[RateLimitItem, ...]:
     """The limits that `text` names, in its order: with the amount that is the most a strategy counts, if it is higher.
 
-    An amount of "inf" is that most, too. `where` says in an error whose limit it is; `parse` reads the notation.
+    It may be a limit of the `limits` package, too; () names none. An amount of "inf" is that most as well. `where` says
+    in an error whose limit it is; `parse` reads the notation.
 
     Raises ConfigurationError when `text` is not in the notation.
     """
@@ -57,6 +58,10 @@ def quota_of(item: RateLimitItem, strategy: Strategy, where: str) -> Quota:
 
 
 def _parsed(text: object, where: str, parse: Callable[[str], list[RateLimitItem]] = parse_many) -> list[RateLimitItem]:
+    if isinstance(text, RateLimitItem):
+        return [text]
+    if text == ():
+        return []
     if not isinstance(text, str):
         raise ConfigurationError(f"{where}: {text!r:.{_MOST_CHARACTERS}} is not a limit; {_EXAMPLES}")
     if len(text) > _MOST_CHARACTERS:

@@ -20,7 +20,7 @@ from slidegate.util import get_remote_address
 MakeApp = Callable[[Limiter], FastAPI]
 MakeLimiter = Callable[..., Limiter]
 
-NONSENSE = ["10/fortnight", "10", "", "ten/minute", "10/minute;", "10 per", None, 10, ["10/minute"]]
+NONSENSE = ["10/fortnight", "10", "", "ten/minute", "10/minute;", "10 per", 10, ["10/minute"]]
 UNCOUNTABLE = ["1/6 years", "0/6 years", "99999999999999999999999/6 years", "1/99999999999 years"]
 
 

@@ -75,18 +75,18 @@ def test_the_environment_has_a_say_about_limits_by_their_names(
     ("variables", "told"),
     [
         ({"LLM_RATE_CHAT": "20/hourr"}, "LLM_RATE_CHAT: cannot read the limit '20/hourr'; write for example"),
-        ({"LLM_RATE_OTHER": "1/6 years"}, 'LLM_RATE_OTHER: the limit "1 per 6 year" cannot be counted'),
+        ({"LLM_RATE_CHAT": "1/6 years"}, 'LLM_RATE_CHAT: the limit "1 per 6 year" cannot be counted'),
         ({"LLM_RATE_CHAT_MODE": "of"}, "LLM_RATE_CHAT_MODE='of' is none of enforce, shadow, off"),
         ({"LLM_RATE_ENABLED": "yep"}, "LLM_RATE_ENABLED='yep' is none of true, false"),
     ],
 )
-def test_a_wrong_variable_is_an_error_at_once_that_names_it(
+def test_a_wrong_variable_is_an_error_that_names_it_where_its_limit_is_declared(
     variables: dict[str, str], told: str, make_limiter: MakeLimiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=told):
-        make_limiter(env_prefix="LLM_RATE_")
+        make_limiter(env_prefix="LLM_RATE_").limit("2/hour", name="chat")(lambda: "ok")
 
 
 def test_a_file_that_is_named_holds_them_too(
