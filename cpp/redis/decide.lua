@@ -35,7 +35,7 @@ local function moving_window(value, amount, window, tick, cost, is_peek)
     if value then
         serial, size = unpack_state('<d', value), #value
     end
-    local newest, head = -window, 0
+    local newest, head, latest = -window, 0, -window
     if size > 8 then
         newest, head = unpack_state('<dI4', value, size - 11)
         if newest - passed > window then
@@ -54,6 +54,13 @@ local function moving_window(value, amount, window, tick, cost, is_peek)
             used = used - units
             first = first + 12
         end
+        -- Of the newest entry that counts anything: what was refunded is waited for by nobody.
+        latest = newest
+        local units, at = head, size - 23
+        while units == 0 and at >= first do
+            latest, units = unpack_state('<dI4', value, at)
+            at = at - 12
+        end
     end
     if cost > amount or used > amount - cost then
         local retry, release, newer = -1, newest, head
@@ -71,10 +78,10 @@ local function moving_window(value, amount, window, tick, cost, is_peek)
             end
             retry = max((release + window) * tick - now, 0)
         end
-        return false, amount - min(amount, used), used == 0 and 0 or max((newest + window) * tick - now, 0), retry
+        return false, amount - min(amount, used), used == 0 and 0 or max((latest + window) * tick - now, 0), retry
     end
     if is_peek then
-        return true, amount - used, used == 0 and 0 or max((newest + window) * tick - now, 0), 0
+        return true, amount - used, used == 0 and 0 or max((latest + window) * tick - now, 0), 0
     end
     local stamp = max(ceil(now / tick), newest)
     local reset = (stamp + window) * tick - now

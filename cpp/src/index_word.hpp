@@ -34,33 +34,22 @@ constexpr std::uint64_t make_entry(std::uint64_t identity, std::uint32_t referen
 constexpr bool may_be(std::uint64_t slot, std::uint64_t identity) noexcept {
     return slot >> kFingerprintShift == (kEntry >> kFingerprintShift | fingerprint_of(identity));
 }
-constexpr std::uint32_t generation_in(std::uint64_t entry) noexcept {
-    return static_cast<std::uint32_t>(entry >> kGenerationShift) & (kGenerations - 1);
+/// Of a slot or a control.
+constexpr std::uint32_t generation_in(std::uint64_t word) noexcept {
+    return static_cast<std::uint32_t>(word >> kGenerationShift) & (kGenerations - 1);
 }
 
-// control: pending 1, slot 4, generation 8, version 23, reference 28
+// control: pending 1, slot 4, unused 10, generation 21, reference 28. An idle one is what is left of the last insert: as no
+// generation of a cell is announced twice, it never comes back.
 inline constexpr std::uint64_t kPending = std::uint64_t{1} << 63;
 inline constexpr unsigned kSlotShift = 59;
-inline constexpr unsigned kPreparedShift = 51;
-inline constexpr std::uint64_t kPreparedMask = (1U << 8) - 1;
-inline constexpr unsigned kVersionShift = 28;
-inline constexpr std::uint64_t kVersionMask = (std::uint64_t{1} << 23) - 1;
 static_assert(kSlots <= 16);
 
 constexpr bool is_pending(std::uint64_t control) noexcept { return (control & kPending) != 0; }
-/// The version alone: of an idle control there is nothing else, except in a torn one.
-constexpr std::uint64_t idle_version(std::uint64_t control) noexcept { return control & kVersionMask << kVersionShift; }
-constexpr std::uint64_t make_pending(std::uint64_t idle, std::size_t slot, std::uint32_t generation,
-                                     std::uint32_t reference) noexcept {
-    return kPending | std::uint64_t{slot} << kSlotShift | (generation & kPreparedMask) << kPreparedShift |
-           idle_version(idle) | reference;
+constexpr std::uint64_t make_pending(std::size_t slot, std::uint32_t generation, std::uint32_t reference) noexcept {
+    return kPending | std::uint64_t{slot} << kSlotShift | std::uint64_t{generation} << kGenerationShift | reference;
 }
 constexpr std::size_t slot_of(std::uint64_t pending) noexcept { return pending >> kSlotShift & 15; }
-constexpr bool prepared_in(std::uint64_t pending, std::uint32_t generation) noexcept {
-    return (pending >> kPreparedShift & kPreparedMask) == (generation & kPreparedMask);
-}
-constexpr std::uint64_t idle_after(std::uint64_t pending) noexcept {
-    return (((pending >> kVersionShift) + 1) & kVersionMask) << kVersionShift;
-}
+constexpr std::uint64_t idle_after(std::uint64_t pending) noexcept { return pending & ~kPending; }
 
 }  // namespace slidegate

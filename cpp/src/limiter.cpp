@@ -23,10 +23,9 @@ class QuotaJudge final : public Judge {
                std::visit([&](const auto& counter) { return counter.is_expired(head, instant); },
                           counter_of(life, cell_class));
     }
-    std::uint64_t fresh(std::uint64_t head, Life life, CellClass cell_class, Instant instant) const noexcept override {
-        return is_new(life, cell_class) ? head
-                                        : std::visit([&](const auto& counter) { return counter.fresh(head, instant); },
-                                                     counter_of(life, cell_class));
+    Beginning begin(std::uint32_t position, Life life, CellClass cell_class, Instant instant) const noexcept override {
+        return std::visit([&](const auto& counter) { return counter.begin(position, instant); },
+                          counter_of(life, cell_class));
     }
 
   private:
@@ -69,6 +68,11 @@ bool is_tighter(const Decision& other, const Decision& than) noexcept {
         return other.remaining < than.remaining;
     }
     return than.retry_after != kNever && (other.retry_after == kNever || other.retry_after > than.retry_after);
+}
+
+std::uint64_t next_serial() noexcept {
+    static std::atomic<std::uint64_t> last = 0;
+    return last.fetch_add(1, std::memory_order_relaxed) + 1;
 }
 
 template <class T>
@@ -224,7 +228,8 @@ const std::string& Limiter::where() const noexcept { return state_->segment->nam
 
 Nanos Limiter::now() const noexcept { return state_->now(); }
 
-Policy::Policy(std::shared_ptr<Limiter::State> state, const std::vector<Rule>& rules) : state_(std::move(state)) {
+Policy::Policy(std::shared_ptr<Limiter::State> state, const std::vector<Rule>& rules)
+    : state_(std::move(state)), serial_(next_serial()) {
     if (rules.empty() || rules.size() > kMaxRules) {
         throw InvalidArgument("a policy has from 1 to " + std::to_string(kMaxRules) + " rules, not " +
                               std::to_string(rules.size()));
@@ -340,7 +345,7 @@ Decision Policy::hit(std::span<const std::string_view> keys, std::span<const std
         }
     }
     Ticket taken;
-    taken.owner_ = gauges_.data();
+    taken.owner_ = serial_;
     Decision tightest;
     for (std::size_t i = 0; i < size(); ++i) {
         Ticket::Taken& each = taken.taken_[i];
@@ -405,7 +410,7 @@ bool Policy::give_back(const Ticket& ticket, Nanos now) const noexcept {
 }
 
 bool Policy::refund(const Ticket& ticket) const noexcept {
-    return ticket.owner_ == gauges_.data() && give_back(ticket, state_->now());
+    return ticket.owner_ == serial_ && ticket.size_ == size() && give_back(ticket, state_->now());
 }
 
 void Policy::reset(std::span<const std::string_view> keys) const noexcept {
@@ -413,7 +418,7 @@ void Policy::reset(std::span<const std::string_view> keys) const noexcept {
     const Nanos now = state_->now();
     for (std::size_t i = 0; i < size(); ++i) {
         if (const Lease lease = state_->table.find(gauges_[i].digest(nth(keys, i)))) {
-            std::visit([&](const auto& counter) { counter.reset(lease, now); }, gauges_[i].counter);
+            state_->table.end(lease, now);
         }
     }
 }

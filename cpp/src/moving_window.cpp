@@ -13,6 +13,7 @@ struct MovingWindow::Survey {
     std::uint64_t used = 0;
     std::uint32_t span = 0;    ///< entries behind the head, up to the oldest that still counts
     std::int64_t newest = 0;   ///< stamp of the head, unwrapped
+    std::int64_t latest = 0;   ///< of the newest entry that counts anything; of the head when none does
     std::int64_t release = 0;  ///< stamp whose expiry makes room for the cost
 };
 
@@ -42,6 +43,7 @@ bool MovingWindow::survey(const Cell& cell, std::uint64_t head, const Moment& mo
     const std::uint64_t room = limit_ - std::min(limit_, cost);
     const std::int64_t live_ages = timeline_.live_ages(moment);
     std::uint64_t release = head;
+    std::uint64_t latest = head;
     std::uint32_t expected = position;
     std::uint32_t slot = position % class_.ring;
     bool is_complete = true;
@@ -58,12 +60,14 @@ bool MovingWindow::survey(const Cell& cell, std::uint64_t head, const Moment& mo
             break;
         }
         if (count_of(word) != 0) {
+            latest = into.used == 0 ? word : latest;
             release = into.used <= room ? word : release;
             into.used += count_of(word);
             into.span = back;
         }
     }
     into.release = timeline_.unwrap(release, moment);
+    into.latest = timeline_.unwrap(latest, moment);
     return is_complete;
 }
 
@@ -72,7 +76,7 @@ bool MovingWindow::merges(std::uint64_t head, std::uint64_t seen, const Survey& 
     if (is_sealed(head)) {
         return false;
     }
-    // The last: a reset can bring a position back within one tick, to a slot that would be taken for this entry's own.
+    // The last: an entry of an earlier round of stamps may look like this one, and be taken for its own.
     return count_of(head) == 0 || stamp == survey.newest ||
            (stamp - survey.newest < quantum_ && stamp / quantum_ == survey.newest / quantum_) ||
            survey.span >= class_.ring - 1 || same_entry(seen, head);
@@ -160,7 +164,7 @@ Outcome MovingWindow::peek(const Lease& lease, Nanos now, std::uint64_t cost) co
             continue;
         }
         return cost > limit_ || found.used > limit_ - cost ? refused(at, found, cost)
-                                                           : admitted(at, found.used, found.newest, head);
+                                                           : admitted(at, found.used, found.latest, head);
     }
 }
 
@@ -213,22 +217,8 @@ bool MovingWindow::refund(const Lease& lease, Nanos now, std::uint64_t receipt, 
     }
 }
 
-void MovingWindow::reset(const Lease& lease, Nanos now) const noexcept {
-    Cell& cell = *lease.cell;
-    std::uint64_t head = cell.head.load(std::memory_order_acquire);  // (3)
-    while (!is_claimed(head) && lease.holds()) {
-        const Instant at = lease.shared->instant(now);
-        lease.shared->follow(at.now);
-        if (cell.head.compare_exchange_weak(head, fresh(head, at), std::memory_order_acq_rel,
-                                            std::memory_order_acquire)) {  // (8)
-            return;
-        }
-    }
-}
-
-std::uint64_t MovingWindow::fresh(std::uint64_t head, Instant instant) const noexcept {
-    const Moment at = timeline_.at(instant);
-    return stamped(std::max(at.ceil, timeline_.unwrap(head, at)), 0, class_.advance(position_of(head), class_.ring));
+Beginning MovingWindow::begin(std::uint32_t position, Instant instant) const noexcept {
+    return {stamped(timeline_.at(instant).ceil, 0, position), (position + class_.ring - 1) % class_.ring};
 }
 
 bool MovingWindow::is_expired(std::uint64_t head, Instant instant) const noexcept {
@@ -242,14 +232,14 @@ std::uint64_t MovingWindow::used(const Cell& cell, std::uint64_t head, Instant i
     return survey(cell, head, timeline_.at(instant), 1, found) ? found.used : 1;
 }
 
-Outcome MovingWindow::admitted(const Moment& moment, std::uint64_t used, std::int64_t newest,
+Outcome MovingWindow::admitted(const Moment& moment, std::uint64_t used, std::int64_t latest,
                                std::uint64_t word) const noexcept {
-    return {Verdict::admitted, limit_ - used, used == 0 ? 0 : timeline_.until_expired(newest, moment), 0, word};
+    return {Verdict::admitted, limit_ - used, used == 0 ? 0 : timeline_.until_expired(latest, moment), 0, word};
 }
 
 Outcome MovingWindow::refused(const Moment& moment, const Survey& survey, std::uint64_t cost) const noexcept {
     return {Verdict::refused, limit_ - std::min(limit_, survey.used),
-            survey.used == 0 ? 0 : timeline_.until_expired(survey.newest, moment),
+            survey.used == 0 ? 0 : timeline_.until_expired(survey.latest, moment),
             cost > limit_ ? kNever : timeline_.until_expired(survey.release, moment), 0};
 }
 

@@ -1,5 +1,7 @@
 #include "slidegate/table.hpp"
 
+#include <optional>
+
 #include "index_word.hpp"
 
 namespace slidegate {
@@ -78,6 +80,7 @@ class Census {
 
 struct Table::Vacancy {
     std::size_t slot = kSlots;
+    std::optional<std::uint32_t> former = {};  ///< a cell that may have been the key's
 };
 
 /// A cell as it was looked at.
@@ -86,7 +89,7 @@ struct Table::Candidate {
     std::uint64_t head = kClaimed;
     Life life;
     std::uint64_t used = 0;
-    bool is_expired = false;
+    bool is_expired = false;  ///< or free, or abandoned
 
     [[nodiscard]] bool is_claimable() const noexcept { return is_expired || !is_claimed(head); }
     [[nodiscard]] bool is_refusing() const noexcept { return used >= life.limit(); }
@@ -138,8 +141,14 @@ Lease Table::scan(Bucket& bucket, const Digest& digest, Vacancy* vacancy) const 
         } else if (is_entry(slot)) {
             continue;
         }
-        if (vacancy != nullptr && vacancy->slot == kSlots) {
+        if (vacancy == nullptr) {
+            continue;
+        }
+        if (vacancy->slot == kSlots) {
             vacancy->slot = i;
+        }
+        if (slot != 0 && may_be(slot | kEntry, digest.identity)) {
+            vacancy->former = reference_of(slot);
         }
     }
     return {};
@@ -169,12 +178,12 @@ Lease Table::obtain(const Digest& digest, std::size_t arena, Life life, std::uin
             continue;
         }
         if (!spare || !is_current(spare)) {
-            spare = prepare(digest, arena, life, owner, now, lack);
+            spare = prepare(digest, vacancy, arena, life, owner, now, lack);
             if (!spare) {
                 return {};
             }
         }
-        const std::uint64_t pending = make_pending(idle, vacancy.slot, spare.generation(), spare.reference);
+        const std::uint64_t pending = make_pending(vacancy.slot, spare.generation(), spare.reference);
         if (bucket.control.compare_exchange_strong(idle, pending, std::memory_order_acq_rel,
                                                    std::memory_order_relaxed)) {  // (4)
             finish(bucket, pending);
@@ -222,7 +231,7 @@ void Table::finish(Bucket& bucket, std::uint64_t pending) const noexcept {
         // Only for the life that was prepared: its cell may have been claimed since, even for the same key by another
         // inserter, who has yet to find out whether his is the one. And once only: an empty word of this entry has seen it
         // come and go.
-        if (!is_entry(seen) && prepared_in(pending, generation_of(identity)) && seen != (entry & ~kEntry)) {
+        if (!is_entry(seen) && generation_of(identity) == generation_in(pending) && seen != (entry & ~kEntry)) {
             slot.compare_exchange_strong(seen, entry, std::memory_order_acq_rel, std::memory_order_relaxed);  // (5)
         }
     }
@@ -234,11 +243,14 @@ Table::Candidate Table::look_at(std::uint32_t reference, Nanos now) const noexce
     const Cell& candidate = cell(reference);
     const std::uint64_t head = candidate.head.load(std::memory_order_acquire);  // (3)
     const Instant instant = shared().instant(now);
+    const CellClass cell_class = kCellClasses[arena_of(reference)];
     if (is_claimed(head)) {
-        return {reference, head, {}, 0, is_abandoned(head, instant.now, patience_)};
+        // Before its positions come round a free cell rests for a while: so no two lives in a tick have a position in common,
+        // and no head is one that somebody has read in a former life.
+        const bool may_begin = is_free(head) && !cell_class.is_last(position_of(head));
+        return {reference, head, {}, 0, may_begin || is_older_than(head, instant.now, patience_)};
     }
     const Life life = Life::from_word(candidate.life.load(std::memory_order_relaxed));
-    const CellClass cell_class = kCellClasses[arena_of(reference)];
     return {reference, head, life, judge_.used(candidate, head, life, cell_class, instant),
             judge_.is_expired(head, life, cell_class, instant)};
 }
@@ -247,9 +259,13 @@ Table::Candidate Table::look_at(std::uint32_t reference, Nanos now) const noexce
 Lease Table::claim(const Candidate& candidate, std::uint64_t identity, Life life, std::uint64_t owner,
                    Nanos now) const noexcept {
     Cell& claimed = cell(candidate.reference);
+    const CellClass cell_class = kCellClasses[arena_of(candidate.reference)];
     std::uint64_t head = candidate.head;
+    // Whoever abandoned a claim has not come to use its position.
+    const bool is_taken_over = is_claimed(head) && !is_free(head);
+    const std::uint32_t position = cell_class.advance(position_of(head), is_taken_over ? 0 : 1);
     shared().raise(now);
-    std::uint64_t claim = make_claim(shared().instant(now).now, head);
+    std::uint64_t claim = make_claim(shared().instant(now).now, position);
     // Words are swapped only while the claim stands after they were read: a claimer who slept for long wakes up to a head
     // that is not his, or swaps from a word that his successor has replaced.
     const auto swap_while_claimed = [&](Word& word, const auto& next) {
@@ -262,28 +278,60 @@ Lease Table::claim(const Candidate& candidate, std::uint64_t identity, Life life
                                              std::memory_order_acquire));  // (10)
         return true;
     };
-    const bool is_ours =
-        claimed.head.compare_exchange_strong(head, claim, std::memory_order_acq_rel,
-                                             std::memory_order_relaxed) &&  // (6)
-        swap_while_claimed(claimed.life,
-                           [&](std::uint64_t before) {
-                               life.generation = (Life::from_word(before).generation + 1) % kGenerations;
-                               return life.to_word();
-                           }) &&
-        swap_while_claimed(claimed.identity, [&](std::uint64_t) { return make_identity(identity, life.generation); }) &&
-        swap_while_claimed(segment_.owner(arena_of(candidate.reference), index_of(candidate.reference)),
-                           [&](std::uint64_t) { return Owner::to_word(owner, life.generation); }) &&
-        claimed.head.compare_exchange_strong(
-            claim,
-            judge_.fresh(is_claimed(head) ? make_word(0, position_of(head)) : head, life,
-                         kCellClasses[arena_of(candidate.reference)], shared().instant(now)) &
-                ~kClaimed,
-            std::memory_order_acq_rel, std::memory_order_relaxed);  // (7)
-    if (!is_ours) {
+    const auto lost = [&] {
         shared().collided();
-        return {};
+        return Lease{};
+    };
+    if (!claimed.head.compare_exchange_strong(head, claim, std::memory_order_acq_rel,
+                                              std::memory_order_relaxed) ||  // (6)
+        !swap_while_claimed(claimed.life,
+                            [&](std::uint64_t before) {
+                                life.generation = (Life::from_word(before).generation + 1) % kGenerations;
+                                return life.to_word();
+                            }) ||
+        !swap_while_claimed(claimed.identity,
+                            [&](std::uint64_t) { return make_identity(identity, life.generation); }) ||
+        !swap_while_claimed(segment_.owner(arena_of(candidate.reference), index_of(candidate.reference)),
+                            [&](std::uint64_t) { return Owner::to_word(owner, life.generation); })) {
+        return lost();
+    }
+    const Beginning beginning = judge_.begin(position, life, cell_class, shared().instant(now));
+    if (!swap_while_claimed(claimed.ring[beginning.behind],
+                            [&](std::uint64_t) { return make_barrier(life.generation); }) ||
+        !claimed.head.compare_exchange_strong(claim, beginning.head, std::memory_order_acq_rel,
+                                              std::memory_order_relaxed)) {  // (7)
+        return lost();
     }
     return lease(candidate.reference, identity, life.generation);
+}
+
+// Whether the life that was seen has ended by this.
+bool Table::end(const Candidate& candidate, Nanos now) const noexcept {
+    std::uint64_t head = candidate.head;
+    shared().raise(now);
+    if (is_claimed(head) ||
+        !cell(candidate.reference)
+             .head.compare_exchange_strong(head, make_free(shared().instant(now).now, head), std::memory_order_acq_rel,
+                                           std::memory_order_relaxed)) {  // (6)
+        return false;
+    }
+    disown(candidate.reference, candidate.life.generation);
+    return true;
+}
+
+void Table::end(const Lease& lease, Nanos now) const noexcept {
+    if (lease.end(now)) {
+        disown(lease.reference, lease.generation());
+    }
+}
+
+// A free cell is counted to nobody. Only the word of the life that has ended is taken away: another one may have begun.
+void Table::disown(std::uint32_t reference, std::uint32_t generation) const noexcept {
+    Word& owner = segment_.owner(arena_of(reference), index_of(reference));
+    std::uint64_t seen = owner.load(std::memory_order_acquire);  // (9)
+    if (Owner::generation_of(seen) == generation) {
+        owner.compare_exchange_strong(seen, 0, std::memory_order_acq_rel, std::memory_order_relaxed);  // (10)
+    }
 }
 
 bool Table::vacate(Bucket& bucket, std::uint64_t owner, Nanos now) const noexcept {
@@ -297,7 +345,7 @@ bool Table::vacate(Bucket& bucket, std::uint64_t owner, Nanos now) const noexcep
             return true;
         }
         const Candidate candidate = look_at(reference_of(entry), now);
-        if (candidate.is_expired && claim(candidate, 0, candidate.life, 0, now)) {
+        if (candidate.is_expired && end(candidate, now)) {
             clear(bucket.slots[i], entry);
             return true;
         }
@@ -321,7 +369,7 @@ bool Table::vacate(Bucket& bucket, std::uint64_t owner, Nanos now) const noexcep
         static_cast<void>(give_up(arena_of(candidates[0].reference)));
         return false;
     }
-    if (claim(candidates[emptiest], 0, candidates[emptiest].life, 0, now)) {
+    if (end(candidates[emptiest], now)) {
         evicted(arena_of(candidates[emptiest].reference));
         clear(bucket.slots[emptiest], entries[emptiest]);
     }
@@ -357,8 +405,7 @@ Table::Candidate Table::victim(std::size_t arena, std::uint64_t owner, std::uint
         if (candidate.is_expired) {
             return candidate;
         }
-        if (candidate.may_go(census, owners[i]) &&
-            (is_claimed(emptiest.head) || candidate.is_emptier_than(emptiest))) {
+        if (candidate.may_go(census, owners[i]) && (is_claimed(emptiest.head) || candidate.is_emptier_than(emptiest))) {
             emptiest = candidate;
         }
     }
@@ -394,12 +441,10 @@ bool Table::make(std::size_t arena, Nanos now, std::uint64_t& index, Lack& lack)
     return false;
 }
 
-Lease Table::prepare(const Digest& digest, std::size_t arena, Life life, std::uint64_t owner, Nanos now,
-                     Lack& lack) const noexcept {
+Lease Table::prepare(const Digest& digest, const Vacancy& vacancy, std::size_t arena, Life life, std::uint64_t owner,
+                     Nanos now, Lack& lack) const noexcept {
     Word& hand = segment_.header().arenas[arena].hand;
-    const auto take = [&](const Candidate& candidate) {
-        return claim(candidate, digest.identity, life, owner, now);
-    };
+    const auto take = [&](const Candidate& candidate) { return claim(candidate, digest.identity, life, owner, now); };
     const auto sweep = [&](unsigned steps) -> Lease {
         const std::uint64_t made = segment_.made(arena);
         for (unsigned i = 0; i < steps && i < made; ++i) {
@@ -419,6 +464,15 @@ Lease Table::prepare(const Digest& digest, std::size_t arena, Life life, std::ui
         return {};
     };
 
+    // After a reset its own cell is free again: to look for another one could cost somebody his.
+    if (vacancy.former && arena_of(*vacancy.former) == arena) {
+        const Candidate former = look_at(*vacancy.former, now);
+        if (former.is_expired) {
+            if (const Lease taken = take(former)) {
+                return taken;
+            }
+        }
+    }
     for (unsigned attempt = 0; attempt < kAttempts; ++attempt) {
         if (const Lease swept = sweep(kSweepPerInsert)) {
             return swept;
@@ -456,20 +510,11 @@ Lease Table::prepare(const Digest& digest, std::size_t arena, Life life, std::ui
 }
 
 void Table::reset(Nanos now) const noexcept {
-    shared().follow(now);
     for (std::size_t arena = 0; arena < kCellClasses.size(); ++arena) {
         const std::uint64_t made = segment_.made(arena);
         for (std::uint64_t index = 0; index < made; ++index) {
-            Cell& each = segment_.cell(arena, index);
-            std::uint64_t head = each.head.load(std::memory_order_acquire);  // (3)
-            while (!is_claimed(head)) {
-                const Life life = Life::from_word(each.life.load(std::memory_order_relaxed));
-                if (each.head.compare_exchange_weak(
-                        head, judge_.fresh(head, life, kCellClasses[arena], shared().instant(now)),
-                        std::memory_order_acq_rel, std::memory_order_acquire)) {  // (7)
-                    break;
-                }
-            }
+            const std::uint64_t identity = segment_.cell(arena, index).identity.load(std::memory_order_relaxed);
+            end(lease(reference_to(arena, index), identity, generation_of(identity)), now);
         }
     }
 }

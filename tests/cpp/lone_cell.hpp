@@ -16,7 +16,7 @@ static_assert(kTickLengths[kMillisecondTicks] == kMillisecond);
 
 /// A size class that no table has: small rings make rare paths common.
 constexpr CellClass class_with_ring(std::uint32_t ring) {
-    return {static_cast<std::uint32_t>(sizeof(Word)) * (3 + ring), ring, (1U << kPositionBits) / ring * ring};
+    return {static_cast<std::uint32_t>(sizeof(Word)) * (3 + ring), ring, ((1U << kPositionBits) - 1) / ring * ring};
 }
 
 class LoneCell {
@@ -30,6 +30,7 @@ class LoneCell {
         begin_life(lease_.generation());
     }
 
+    /// Of the present life.
     [[nodiscard]] const Lease& lease() const { return lease_; }
     [[nodiscard]] Cell& cell() { return *lease_.cell; }
     [[nodiscard]] Shared& shared() { return shared_; }
@@ -38,6 +39,20 @@ class LoneCell {
         life.generation = generation;
         lease_.cell->life = life.to_word();
         lease_.cell->identity = make_identity(lease_.identity, generation);
+    }
+    /// Ends the present life and begins the next one, as a reset and the hit after it do.
+    template <class Counter>
+    void begin_anew(const Counter& counter, CellClass cell_class, Nanos now) {
+        if (!lease_.end(now)) {
+            return;
+        }
+        Cell& cell = *lease_.cell;
+        const Beginning next =
+            counter.begin(cell_class.advance(position_of(cell.head), 1), lease_.shared->instant(now));
+        begin_life(lease_.generation() + 1);
+        lease_.identity = cell.identity;
+        cell.ring[next.behind] = make_barrier(lease_.generation());
+        cell.head = next.head;
     }
     /// All words, as they are now.
     [[nodiscard]] std::vector<std::uint64_t> words() const { return {memory_.get(), memory_.get() + words_}; }

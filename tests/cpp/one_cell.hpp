@@ -21,7 +21,7 @@ inline Answer answer_of(const Outcome& outcome) {
 template <class Counter>
 class OneCell {
   public:
-    OneCell(Counter counter, CellClass cell_class) : cell_(cell_class), counter_(counter) {}
+    OneCell(Counter counter, CellClass cell_class) : class_(cell_class), cell_(cell_class), counter_(counter) {}
 
     Outcome hit(Nanos now, std::uint64_t cost = 1) { return counter_.hit(cell_.lease(), now, cost); }
     bool admits(Nanos now, std::uint64_t cost = 1) { return hit(now, cost).verdict == Verdict::admitted; }
@@ -29,10 +29,11 @@ class OneCell {
     bool refund(Nanos now, const Outcome& of, std::uint64_t cost = 1) {
         return counter_.refund(cell_.lease(), now, of.receipt, cost);
     }
-    void reset(Nanos now) { counter_.reset(cell_.lease(), now); }
+    void reset(Nanos now) { cell_.begin_anew(counter_, class_, now); }
     LoneCell& lone() { return cell_; }
 
   private:
+    CellClass class_;
     LoneCell cell_;
     Counter counter_;
 };

@@ -272,6 +272,31 @@ TEST_CASE("A policy keeps its limiter's memory, and a moved one still knows its 
     CHECK(moved.hit("k").allowed);
 }
 
+TEST_CASE("test_fault_35_a_ticket_is_no_other_policys_wherever_that_lies_in_memory") {
+    Bench bench;
+    const std::vector<Rule> rules = {{Quota(2, kMinute), "a"}};
+    std::optional<Policy> policy = bench.limiter.policy(rules);
+    Ticket ticket;
+    CHECK(policy->hit("k", 1, &ticket).allowed);
+    for (int i = 0; i < 100; ++i) {
+        // Where the rules of the one before lay, as memory of that size has just become free.
+        policy.reset();
+        policy = bench.limiter.policy(rules);
+        CHECK_FALSE(policy->refund(ticket));
+    }
+    CHECK(policy->peek("k").remaining == 1);
+}
+
+TEST_CASE("A policy that was moved away from takes no ticket") {
+    Bench bench;
+    Policy policy = bench.limiter.policy({{Quota(1, kMinute), "a"}});
+    Ticket ticket;
+    CHECK(policy.hit("k", 1, &ticket).allowed);
+    const Policy moved = std::move(policy);
+    CHECK_FALSE(policy.refund(ticket));  // NOLINT(bugprone-use-after-move)
+    CHECK(moved.refund(ticket));
+}
+
 TEST_CASE("Peeks make no cells and change nothing") {
     Bench bench;
     const Policy policy = bench.limiter.policy({{Quota(10, kMinute), "a"}, {Quota(5, kMinute), "b"}});

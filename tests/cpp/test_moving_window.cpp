@@ -203,10 +203,12 @@ TEST_CASE("A refund after the window finds nothing to give back") {
 
 TEST_CASE("A refund after a reset gives back nothing of the hits since") {
     Window window(2);
+    const Lease ended = window.lone().lease();
     const Outcome old = window.hit(0, 2);
     window.reset(kSecond);
     CHECK(window.admits(kSecond, 2));
     CHECK_FALSE(window.refund(kSecond, old, 2));
+    CHECK_FALSE(MovingWindow(kMinuteTicks, 2, kCellClasses[1]).refund(ended, kSecond, old.receipt, 2));
     CHECK_FALSE(window.admits(kSecond));
 }
 
@@ -323,14 +325,14 @@ TEST_CASE("An entry that has taken the slot is not overwritten by a thread that 
 }
 
 TEST_CASE("A reset that brings a position back within a tick does not lend a new entry an old count") {
-    // A head jumps a ring at every reset: here it comes round to the position of the closed entry, in the same tick.
+    // A cell of a table begins no life here before a window has passed: the entry is one of an earlier round of stamps.
     const CellClass two = class_with_ring(2);
     Window window(2, Ticks{kMillisecondTicks, 100}, two);
     const Nanos now = 7 * kMillisecond;
     const Outcome first = window.hit(now, 2);
     window.lone().cell().head |= kSealed;
     CHECK(window.refund(now, first, 2));  // closes the entry, and leaves nothing of it
-    for (std::uint32_t lap = 0; lap < two.positions; lap += two.ring) {
+    for (std::uint32_t position = 0; position < two.positions; ++position) {
         window.reset(now);
     }
     CHECK(window.admits(now, 1));

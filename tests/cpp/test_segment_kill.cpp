@@ -144,8 +144,7 @@ const std::vector<Scene> kScenes = {
          const Lease prepared = t.table.find(key(2));
          Bucket& bucket = t.segment.bucket(0);
          bucket.slots[0] = 0;
-         bucket.control =
-             std::uint64_t{1} << 63 | std::uint64_t{prepared.generation()} << 51 | bucket.control | prepared.reference;
+         bucket.control = std::uint64_t{1} << 63 | std::uint64_t{prepared.generation()} << 28 | prepared.reference;
      },
      0,
      0,

@@ -1,5 +1,8 @@
+#include <memory>
+
 #include "catch.hpp"
 #include "one_cell.hpp"
+#include "slidegate/limiter.hpp"
 #include "slidegate/sliding_counter.hpp"
 
 namespace slidegate {
@@ -129,6 +132,21 @@ TEST_CASE("The longest window does not overflow a sliding-window counter") {
     const Outcome refused = window.peek(kMaxWindow, kMaxSlidingAmount);
     CHECK(refused.verdict == Verdict::refused);
     CHECK(window.peek(kMaxWindow + refused.retry_after, kMaxSlidingAmount).verdict == Verdict::admitted);
+}
+
+TEST_CASE("test_fault_36_a_new_key_counts_in_its_own_window_however_close_the_next_one_and_whatever_its_number") {
+    constexpr Nanos kMinute = 60 * kSecond;
+    const Nanos next = GENERATE(values<Nanos>({1, 4'095, 4'096, 4'097, 8'192})) * kMinute;
+    const Nanos rest = GENERATE(values<Nanos>({1, 500'000, 1'000'000, 2'000'000}));
+    CAPTURE(next, rest);
+    const auto clock = std::make_shared<ManualClock>(next - rest);
+    const Limiter limiter({.size = std::size_t{1} << 20, .clock = clock});
+    const Policy policy = limiter.policy({{Quota(10, kMinute, Strategy::sliding_counter), "s"}});
+    const Decision decision = policy.hit("k", 10);
+    CHECK(decision.allowed);
+    CHECK(decision.reset_after == rest + kMinute);
+    clock->set(next + kMinute / 2);
+    CHECK(policy.peek("k").remaining == 5);
 }
 
 }  // namespace slidegate

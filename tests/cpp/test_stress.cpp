@@ -123,38 +123,60 @@ TEST_CASE("No window of a hammered cell holds more than the limit, and no admiss
     REQUIRE(collisions > 0);
 }
 
-TEST_CASE("A hammered cell forgets on reset and at no other time") {
-    const Shape shape{2, 3, 6};
-    const CellClass cell_class = class_with_ring(shape.ring);
-    const MovingWindow counter({kMillisecondTicks, shape.window}, shape.limit, cell_class);
+TEST_CASE("A hammered key forgets on reset and at no other time") {
+    // A window of so many ticks of 200 ns, of which the clock goes by a step at a time.
+    constexpr Nanos kStep = 2'500'000;
+    const Quota quota(2, 10 * kMillisecond);
+    const Nanos tick = quota.ticks().length();
+    const auto window = static_cast<std::int64_t>(quota.ticks().window);
     Crowd crowd;
     crowd.calls = 6'000;
-    crowd.advance_one_in = 2;
-    crowd.tick = kMillisecond / 4;  // callers of one tick meet, late ones too
-    crowd.pause = 2 * shape.window * kMillisecond;
+    crowd.tick = kStep;
+    crowd.pause = 2 * quota.window();
     struct Reset {
         std::int64_t first;
         std::int64_t last;
     };
     std::uint64_t collisions = 0;
     std::size_t resets_seen = 0;
+    std::uint64_t lives = 0;
     for (int round = 0; goes_on(round, [&] { return collisions; }); ++round) {
-        LoneCell cell(cell_class);
+        const WindowTable t({1, 1 << 13}, OnFull::refuse, quota, {128, 2, 1014});
         ManualClock clock(0);
         std::vector<std::vector<Admission>> logs(static_cast<std::size_t>(crowd.threads));
+        std::vector<std::vector<Held>> held(logs.size());
         std::vector<std::vector<Reset>> resets(logs.size());
+        // Its resets are one in 50, or so many that cells have as many lives in a window as they may have.
+        const int one_in = round % 2 == 0 ? 50 : 2;
         hammer(crowd, clock, static_cast<std::uint64_t>(round), [&](std::size_t thread, Dice& dice) {
             const Nanos now = clock.now();
-            if (dice.is_one_in(50)) {
-                counter.reset(cell.lease(), now);
-                resets[thread].push_back({now / kMillisecond, clock.now() / kMillisecond + 1});
+            if (dice.is_one_in(one_in)) {
+                if (const Lease lease = t.table.find({0, 1})) {
+                    if (lease.end(now)) {
+                        resets[thread].push_back({now / tick, clock.now() / tick + 1});
+                    }
+                }
                 return;
             }
-            const Outcome outcome = counter.hit(cell.lease(), now, 1);
+            if (!held[thread].empty() && dice.is_one_in(4)) {
+                const Held back = held[thread].back();
+                held[thread].pop_back();
+                if (!t.counter.refund(back.lease, now, back.receipt, back.cost)) {
+                    logs[thread].push_back({stamp_of(back.receipt), 1});
+                }
+                return;
+            }
+            Lease lease;
+            const Outcome outcome = t.hit({0, 1}, now, 1, lease);
             if (outcome.verdict == Verdict::admitted) {
-                logs[thread].push_back({stamp_of(outcome.receipt), 1});
+                held[thread].push_back({lease, outcome.receipt, 1});
             }
         });
+        for (std::size_t thread = 0; thread < held.size(); ++thread) {
+            for (const Held& each : held[thread]) {
+                logs[thread].push_back({stamp_of(each.receipt), each.cost});
+            }
+        }
         std::vector<Admission> log;
         for (const auto& each : logs) {
             log.insert(log.end(), each.begin(), each.end());
@@ -165,21 +187,32 @@ TEST_CASE("A hammered cell forgets on reset and at no other time") {
             for (const auto& each : resets) {
                 forgotten +=
                     static_cast<std::uint64_t>(std::count_if(each.begin(), each.end(), [&](const Reset& reset) {
-                        return reset.last >= first->at && reset.first < first->at + shape.window;
+                        return reset.last >= first->at && reset.first < first->at + window;
                     }));
             }
-            const auto last = std::lower_bound(first, log.end(), Admission{first->at + shape.window, 0});
-            if (static_cast<std::uint64_t>(last - first) > shape.limit * (1 + forgotten)) {
+            const auto last = std::lower_bound(first, log.end(), Admission{first->at + window, 0});
+            if (static_cast<std::uint64_t>(last - first) > quota.amount() * (1 + forgotten)) {
                 CAPTURE(first->at, forgotten);
-                REQUIRE(static_cast<std::uint64_t>(last - first) <= shape.limit * (1 + forgotten));
+                REQUIRE(static_cast<std::uint64_t>(last - first) <= quota.amount() * (1 + forgotten));
             }
         }
         for (const auto& each : resets) {
             resets_seen += each.size();
         }
-        collisions += cell.shared().collisions;
+        for (std::uint64_t index = 0; index < t.table.stats().cells; ++index) {
+            lives += Life::from_word(t.segment.cell(1, index).life).generation;
+        }
+        // What nobody counts any more is forgotten, and nothing of former lives is found again.
+        t.table.reset(clock.now());
+        REQUIRE(t.table.stats().full == 0);
+        for (std::uint64_t used = 0; used < 2; ++used) {
+            Lease lease;
+            REQUIRE(t.hit({0, 1}, clock.now(), 1, lease).remaining == 1 - used);
+        }
+        collisions += t.table.stats().collisions;
     }
-    REQUIRE(resets_seen > 0);
+    REQUIRE(resets_seen > 100);
+    REQUIRE(lives > 1'000);
     REQUIRE(collisions > 0);
 }
 

@@ -17,9 +17,8 @@ class WindowJudge final : public Judge {
     [[nodiscard]] bool is_expired(std::uint64_t head, Life life, CellClass, Instant instant) const noexcept override {
         return life.ticks.window == 0 || counter_.is_expired(head, instant);
     }
-    [[nodiscard]] std::uint64_t fresh(std::uint64_t head, Life life, CellClass,
-                                      Instant instant) const noexcept override {
-        return life.ticks.window == 0 ? head : counter_.fresh(head, instant);
+    [[nodiscard]] Beginning begin(std::uint32_t position, Life, CellClass, Instant instant) const noexcept override {
+        return counter_.begin(position, instant);
     }
 
   private:

@@ -14,9 +14,9 @@ namespace slidegate {
 using Word = std::atomic<std::uint64_t>;
 static_assert(Word::is_always_lock_free && sizeof(Word) == 8);
 
-// --- head: claimed 1, sealed 1, position 10, payload 52; the payload of a claimed one is the time of the claim -------
+// --- head: claimed 1, sealed 1, position 10, payload 52; of a claimed or free one the time since when ----------------
 
-inline constexpr std::uint64_t kClaimed = 1;  ///< somebody is preparing a life; its key is nobody's
+inline constexpr std::uint64_t kClaimed = 1;  ///< nobody's: a life is being prepared, or, with kSealed, it is free
 inline constexpr std::uint64_t kSealed = 2;  ///< moving window: the count is final, the entry is on its way to the ring
 inline constexpr unsigned kPositionShift = 2;
 inline constexpr unsigned kPositionBits = 10;
@@ -32,20 +32,39 @@ inline constexpr unsigned kPayloadShift = 12;
     return payload << kPayloadShift | std::uint64_t{position} << kPositionShift;
 }
 
-/// A claimed head: since when, in steps of 2^20 ns, and where positions stood.
-inline constexpr unsigned kClaimStepBits = 20;
-[[nodiscard]] constexpr std::uint64_t make_claim(Nanos now, std::uint64_t head) noexcept {
-    return make_word(static_cast<std::uint64_t>(now) >> kClaimStepBits, position_of(head)) | kClaimed;
+/// Claimed and free heads tell since when, in steps of 2^20 ns.
+inline constexpr unsigned kSinceShift = 20;
+/// A head that somebody claims, to begin a life at `position`.
+[[nodiscard]] constexpr std::uint64_t make_claim(Nanos now, std::uint32_t position) noexcept {
+    return make_word(static_cast<std::uint64_t>(now) >> kSinceShift, position) | kClaimed;
 }
-/// Whether a claim is older than `patience`. One of the future, which nobody can have made, is the oldest of all.
-[[nodiscard]] constexpr bool is_abandoned(std::uint64_t head, Nanos now, Nanos patience) noexcept {
-    const std::uint64_t steps = (static_cast<std::uint64_t>(now) >> kClaimStepBits) - payload_of(head);
-    return is_claimed(head) && steps > static_cast<std::uint64_t>(patience) >> kClaimStepBits;
+/// A head whose life has ended, to follow `head`: whoever needs a cell may claim it at once.
+[[nodiscard]] constexpr std::uint64_t make_free(Nanos now, std::uint64_t head) noexcept {
+    return make_word(static_cast<std::uint64_t>(now) >> kSinceShift, position_of(head)) | kClaimed | kSealed;
+}
+[[nodiscard]] constexpr bool is_free(std::uint64_t head) noexcept { return is_claimed(head) && is_sealed(head); }
+/// Whether a claimed or free head has been so for longer than `time`. One of the future, which nobody can have made, has
+/// been so for longest.
+[[nodiscard]] constexpr bool is_older_than(std::uint64_t head, Nanos now, Nanos time) noexcept {
+    const std::uint64_t steps = (static_cast<std::uint64_t>(now) >> kSinceShift) - payload_of(head);
+    return steps > (static_cast<std::uint64_t>(time) >> kSinceShift) + 1;
+}
+
+/// With what a life begins.
+struct Beginning {
+    std::uint64_t head = 0;
+    std::uint32_t behind = 0;  ///< index of the ring's entry that would be read behind this head
+};
+
+/// Stands behind the first entry of a life, and is none of it: no entry has this position, and no other life this word.
+[[nodiscard]] constexpr std::uint64_t make_barrier(std::uint32_t generation) noexcept {
+    return make_word(generation, (1U << kPositionBits) - 1);
 }
 
 static_assert([] {
     return std::all_of(kCellClasses.begin(), kCellClasses.end(), [](CellClass c) {
-        return c.positions % c.ring == 0 && c.positions <= (1U << kPositionBits) && c.positions >= 2 * c.ring;
+        return c.positions % c.ring == 0 && c.positions >= 2 * c.ring &&
+               c.positions <= (1U << kPositionBits) - (c.ring > 1 ? 1 : 0);  // the last is the barrier's
     });
 }());
 
@@ -122,10 +141,10 @@ struct Owner {
 
 /// The words of a cell as they lie in a segment; `ring` has as many entries as the cell's class says.
 struct Cell {
-    Word head;      ///< written by every admitted hit, refund and reset, and by a claimer
+    Word head;      ///< written by every admitted hit and refund, by whoever ends a life, and by a claimer
     Word identity;  ///< key and generation; swapped by a claimer, while the head is claimed
     Word life;      ///< a Life; swapped by a claimer, while the head is claimed
-    Word ring[1];   ///< closed entries; written by whoever closes or refunds them
+    Word ring[1];   ///< closed entries; written by whoever closes or refunds them, and one of them by a claimer
 };
 static_assert(sizeof(Cell) == 32 && offsetof(Cell, ring) == 24);
 

@@ -19,6 +19,8 @@ struct CellClass {
         const std::uint32_t next = position + by;
         return next >= positions ? next - positions : next;
     }
+    /// Whether the position after this one is that of a new round.
+    [[nodiscard]] constexpr bool is_last(std::uint32_t position) const noexcept { return position + 1 >= positions; }
 };
 
 inline constexpr std::array<CellClass, 4> kCellClasses = {{

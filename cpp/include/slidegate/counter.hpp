@@ -10,7 +10,7 @@
 
 namespace slidegate {
 
-/// One of the strategies. Each has hit, peek, refund, reset, fresh and used, as MovingWindow documents them.
+/// One of the strategies. Each has hit, peek, refund, begin and used, as MovingWindow documents them.
 using Counter = std::variant<MovingWindow, FixedWindow, SlidingCounter, Gcra>;
 
 [[nodiscard]] inline Counter make_counter(Strategy strategy, Ticks ticks, std::uint64_t amount,

@@ -39,9 +39,8 @@ class FixedWindowRule {
 
     [[nodiscard]] static constexpr bool is_disturbed_by_refund(std::uint64_t, std::uint64_t) noexcept { return false; }
 
-    [[nodiscard]] std::uint64_t fresh(std::uint64_t payload, Instant instant) const noexcept {
-        const Moment at = timeline_.at(instant);
-        return payload_of(stamped(std::max(at.ceil, timeline_.unwrap(make_word(payload, 0), at)), 0, 0));
+    [[nodiscard]] std::uint64_t fresh(Instant instant) const noexcept {
+        return payload_of(stamped(timeline_.at(instant).ceil, 0, 0));
     }
 
     [[nodiscard]] bool is_expired(std::uint64_t payload, Instant instant) const noexcept {

@@ -46,7 +46,7 @@ class GcraRule {
         return payload != receipt;
     }
 
-    [[nodiscard]] std::uint64_t fresh(std::uint64_t, Instant at) const noexcept {
+    [[nodiscard]] std::uint64_t fresh(Instant at) const noexcept {
         return static_cast<std::uint64_t>(at.now / kGcraUnit) & kTimeMask;
     }
 

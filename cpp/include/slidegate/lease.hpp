@@ -63,6 +63,21 @@ struct Lease {
     /// Whether the cell is still in this life. To be asked after the head was read with acquire: as long as that head
     /// stands, nobody has claimed the cell, so the identity is the one that was stored before it (relaxed is enough).
     [[nodiscard]] bool holds() const noexcept { return cell->identity.load(std::memory_order_relaxed) == identity; }
+
+    /// Ends this life: all that it counted is forgotten, its tickets are void, and the key finds another cell. False when it
+    /// had ended before. Thread-safe, lock-free.
+    bool end(Nanos now) const noexcept {
+        std::uint64_t head = cell->head.load(std::memory_order_acquire);  // (2) pairs with (3) and all writers of heads
+        while (!is_claimed(head) && holds()) {
+            // A caller whose clock is late is not to begin the next life before the end of this one.
+            shared->raise(now);
+            if (cell->head.compare_exchange_weak(head, make_free(shared->instant(now).now, head),
+                                                 std::memory_order_acq_rel, std::memory_order_acquire)) {  // (3)
+                return true;
+            }
+        }
+        return false;
+    }
 };
 
 /// What a step on one cell came to.

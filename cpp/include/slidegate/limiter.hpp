@@ -49,7 +49,7 @@ class Ticket {
     };
     std::array<Taken, kMaxRules> taken_{};
     std::size_t size_ = 0;
-    const void* owner_ = nullptr;
+    std::uint64_t owner_ = 0;  ///< serial number of the policy
 };
 
 /// A key that something counts for.
@@ -181,6 +181,7 @@ class Policy {
     bool give_back(const Ticket& ticket, Nanos now) const noexcept;
 
     std::shared_ptr<Limiter::State> state_;
+    std::uint64_t serial_;  ///< no other policy of this process has had it
     std::vector<Gauge> gauges_;
 };
 

@@ -16,13 +16,11 @@ class MovingWindow {
     /// What hit() would answer, changing nothing.
     [[nodiscard]] Outcome peek(const Lease& lease, Nanos now, std::uint64_t cost) const noexcept;
     /// Gives back `cost` of the hit whose Outcome::receipt this is. At most once per receipt is the caller's duty.
-    /// False: the window has passed, or the cell was reset or reclaimed, and there is nothing to give back.
+    /// False: the window has passed, or the life has ended, and there is nothing to give back.
     bool refund(const Lease& lease, Nanos now, std::uint64_t receipt, std::uint64_t cost) const noexcept;
-    /// Forgets all hits of this life.
-    void reset(const Lease& lease, Nanos now) const noexcept;
 
-    /// A head that holds nothing, behind which nothing in the ring is read as this life's.
-    [[nodiscard]] std::uint64_t fresh(std::uint64_t head, Instant instant) const noexcept;
+    /// A life that holds nothing.
+    [[nodiscard]] Beginning begin(std::uint32_t position, Instant instant) const noexcept;
     /// Whether the head was written more than a window ago.
     [[nodiscard]] bool is_expired(std::uint64_t head, Instant instant) const noexcept;
     /// Units still in the window; 0 means that the cell is indistinguishable from a fresh one as long as its
@@ -39,7 +37,7 @@ class MovingWindow {
     [[nodiscard]] bool close(Cell& cell, std::uint64_t head, std::uint64_t seen) const noexcept;
     [[nodiscard]] Word& slot_of(Cell& cell, std::uint64_t word) const noexcept;
     [[nodiscard]] bool is_entry(std::uint64_t word, std::uint64_t receipt) const noexcept;
-    [[nodiscard]] Outcome admitted(const Moment& moment, std::uint64_t used, std::int64_t newest,
+    [[nodiscard]] Outcome admitted(const Moment& moment, std::uint64_t used, std::int64_t latest,
                                    std::uint64_t word) const noexcept;
     [[nodiscard]] Outcome refused(const Moment& moment, const Survey& survey, std::uint64_t cost) const noexcept;
 

@@ -11,12 +11,13 @@ namespace slidegate {
 ///   Outcome take(payload, instant, cost, next&)   what a hit comes to, and the payload that it leaves behind
 ///   bool give_back(payload, instant, receipt, cost, next&)
 ///   bool is_disturbed_by_refund(payload, receipt) whether other receipts are void once this one has been given back
-///   payload fresh(payload, instant)               holding nothing
+///   payload fresh(instant)                        holding nothing
 ///   units used(payload, instant)
 ///   bool is_expired(payload, instant)             whether it was written more than a window ago
-/// and needs no clock of its own. As state and word are one, a word that comes back is a state that came back: a
-/// compare-and-swap cannot mistake the one for the other. `position` counts what ends the receipts given so far: that the
-/// cell began with nothing again, so that what they were for has drained away, or that a refund disturbed them.
+/// and needs no clock of its own. As state and word are one, a word that comes back within a life is a state that came back: a
+/// compare-and-swap cannot mistake the one for the other. `position` counts lives, so that no word of one comes back in another,
+/// and what ends the receipts given so far: that the cell began with nothing again, so that what they were for has drained
+/// away, or that a refund disturbed them.
 template <class Rule>
 class OneWord {
   public:
@@ -37,6 +38,12 @@ class OneWord {
             }
             lease.shared->follow(at.now);
             const std::uint32_t begun = rule_.used(payload_of(head), at) == 0 ? 1 : 0;
+            if (begun != 0 && kCellClasses[0].is_last(position_of(head)) && !is_expired(head, at)) {
+                // Positions come round only where some time has passed. It holds nothing: another cell does as well.
+                lease.shared->raise(at.now);
+                static_cast<void>(swap(lease, head, make_free(at.now, head)));
+                return {};
+            }
             outcome.receipt = make_word(next, kCellClasses[0].advance(position_of(head), begun));
             if (swap(lease, head, outcome.receipt)) {
                 return outcome;
@@ -80,23 +87,9 @@ class OneWord {
         }
     }
 
-    /// Forgets all hits of this life.
-    void reset(const Lease& lease, Nanos now) const noexcept {
-        for (;;) {
-            std::uint64_t head = lease.cell->head.load(std::memory_order_acquire);  // (1)
-            if (is_claimed(head) || !lease.holds()) {
-                return;
-            }
-            const Instant at = lease.shared->instant(now);
-            lease.shared->follow(at.now);
-            if (swap(lease, head, fresh(head, at))) {
-                return;
-            }
-        }
-    }
-
-    [[nodiscard]] std::uint64_t fresh(std::uint64_t head, Instant instant) const noexcept {
-        return make_word(rule_.fresh(payload_of(head), instant), kCellClasses[0].advance(position_of(head), 1));
+    /// A life that holds nothing.
+    [[nodiscard]] Beginning begin(std::uint32_t position, Instant instant) const noexcept {
+        return {make_word(rule_.fresh(instant), position), 0};
     }
     [[nodiscard]] bool is_expired(std::uint64_t head, Instant instant) const noexcept {
         return rule_.is_expired(payload_of(head), instant);

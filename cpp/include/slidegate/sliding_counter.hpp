@@ -40,11 +40,7 @@ class SlidingCounterRule {
 
     [[nodiscard]] static constexpr bool is_disturbed_by_refund(std::uint64_t, std::uint64_t) noexcept { return false; }
 
-    [[nodiscard]] std::uint64_t fresh(std::uint64_t payload, Instant at) const noexcept {
-        State state = read(payload, at);
-        state.previous = state.current = 0;
-        return write(state);
-    }
+    [[nodiscard]] std::uint64_t fresh(Instant at) const noexcept { return write({at.now / window_, 0, 0, 0}); }
 
     [[nodiscard]] bool is_expired(std::uint64_t payload, Instant at) const noexcept {
         return number_of(payload, at) < at.now / window_ - 1;

@@ -36,16 +36,16 @@ class Judge {
     Judge(const Judge&) = delete;
     Judge& operator=(const Judge&) = delete;
     virtual ~Judge() = default;
-    /// Whether the cell counts nothing, and has not been written for a window: one that was prepared or reset just now is
-    /// somebody's, and a cell that changed hands more than once in a window could come back as a head that somebody read.
+    /// Whether the cell counts nothing, and has not been written for a window: one that was prepared just now is somebody's.
     [[nodiscard]] virtual bool is_expired(std::uint64_t head, Life life, CellClass cell_class,
                                           Instant instant) const noexcept = 0;
     /// Units that the cell still counts.
     [[nodiscard]] virtual std::uint64_t used(const Cell& cell, std::uint64_t head, Life life, CellClass cell_class,
                                              Instant instant) const noexcept = 0;
-    /// A head that holds nothing, to follow `head`.
-    [[nodiscard]] virtual std::uint64_t fresh(std::uint64_t head, Life life, CellClass cell_class,
-                                              Instant instant) const noexcept = 0;
+    /// The head of a life that begins, and which entry of the ring is read behind it. `life` is one that obtain() was called
+    /// with.
+    [[nodiscard]] virtual Beginning begin(std::uint32_t position, Life life, CellClass cell_class,
+                                          Instant instant) const noexcept = 0;
 };
 
 struct TableStats {
@@ -58,6 +58,7 @@ struct TableStats {
 };
 
 /// How long a claimed cell may stay unfinished before its claimer is taken for dead. One that is not may lose it, no more.
+/// And how long a free cell rests before its positions come round: longer than any tick.
 inline constexpr Nanos kClaimPatience = 5'000'000'000;
 
 /// An index of buckets over arenas of cells in a segment. All members are thread-safe and lock-free; none throws. Whatever
@@ -78,7 +79,9 @@ class Table {
     /// told in `lack`. O(1).
     [[nodiscard, gnu::noinline, gnu::cold]] Lease obtain(const Digest& digest, std::size_t arena, Life life,
                                                          std::uint64_t owner, Nanos now, Lack& lack) const noexcept;
-    /// Forgets the hits of all keys. O(cells). A hit at the same time may count or not.
+    /// Lease::end(), and the cell is no owner's.
+    void end(const Lease& lease, Nanos now) const noexcept;
+    /// Ends the lives of all cells. O(cells). A hit at the same time may count or not.
     void reset(Nanos now) const noexcept;
 
     [[nodiscard]] OnFull on_full() const noexcept { return on_full_; }
@@ -99,13 +102,16 @@ class Table {
     [[nodiscard]] Lease scan(Bucket& bucket, const Digest& digest, Vacancy* vacancy) const noexcept;
     void finish(Bucket& bucket, std::uint64_t pending) const noexcept;
     [[nodiscard]] bool vacate(Bucket& bucket, std::uint64_t owner, Nanos now) const noexcept;
-    [[nodiscard]] Lease prepare(const Digest& digest, std::size_t arena, Life life, std::uint64_t owner, Nanos now,
-                                Lack& lack) const noexcept;
-    [[nodiscard]] Candidate victim(std::size_t arena, std::uint64_t owner, std::uint64_t start, Nanos now) const noexcept;
+    [[nodiscard]] Lease prepare(const Digest& digest, const Vacancy& vacancy, std::size_t arena, Life life,
+                                std::uint64_t owner, Nanos now, Lack& lack) const noexcept;
+    [[nodiscard]] Candidate victim(std::size_t arena, std::uint64_t owner, std::uint64_t start,
+                                   Nanos now) const noexcept;
     [[nodiscard]] bool make(std::size_t arena, Nanos now, std::uint64_t& index, Lack& lack) const noexcept;
     [[nodiscard]] Candidate look_at(std::uint32_t reference, Nanos now) const noexcept;
     [[nodiscard]] Lease claim(const Candidate& candidate, std::uint64_t identity, Life life, std::uint64_t owner,
                               Nanos now) const noexcept;
+    [[nodiscard]] bool end(const Candidate& candidate, Nanos now) const noexcept;
+    void disown(std::uint32_t reference, std::uint32_t generation) const noexcept;
     [[nodiscard]] Lease give_up(std::size_t arena) const noexcept;
     void evicted(std::size_t arena) const noexcept;
     void note_full(std::size_t arena) const noexcept;
