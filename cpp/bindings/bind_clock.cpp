@@ -44,7 +44,7 @@ void advance_held(PythonClock& clock, Nanos by) {
 
 void bind_clock(py::module_& module) {
     py::class_<Clock, std::shared_ptr<Clock>> clock(module, "Clock");
-    clock.def("now", &Clock::now);
+    clock.def("now", &Clock::now, py::pos_only());
     forbid_new(clock);
 
     const py::class_<BootClock, Clock, std::shared_ptr<BootClock>> boot(module, "BootClock", py::is_final());
@@ -56,10 +56,10 @@ void bind_clock(py::module_& module) {
     make_whole(manual, [](Nanos now) { return std::make_shared<ManualClock>(checked(now)); }, py::arg("now_ns") = 0);
 
     py::class_<PythonClock, Clock, std::shared_ptr<PythonClock>> python(module, "PythonClock", py::is_final());
-    python.def("hold", &PythonClock::hold)
+    python.def("hold", &PythonClock::hold, py::pos_only())
         .def("advance", &advance_held, py::arg("ns"))
-        .def("release", &PythonClock::release)
-        .def_property_readonly("is_held", &PythonClock::is_held);
+        .def("release", &PythonClock::release, py::pos_only())
+        .def_property_readonly("is_held", &PythonClock::is_held, py::pos_only());
     make_whole(python, [] { return std::make_shared<PythonClock>(); });
 }
 

@@ -385,7 +385,7 @@ void bind_limiter(py::module_& module) {
         py::arg("segment") = py::none(), py::arg("record_keys") = false,
         py::arg("full_error") = py::reinterpret_borrow<py::object>(PyExc_MemoryError), py::arg("notify") = py::none(),
         py::arg("notify_full") = py::none());
-    limiter.def_property_readonly("clock", &TimedLimiter::clock)
+    limiter.def_property_readonly("clock", &TimedLimiter::clock, py::pos_only())
         .def(
             "policy",
             [](const std::shared_ptr<TimedLimiter>& self, const py::sequence& rules) {

@@ -76,11 +76,11 @@ void bind_segment(py::module_& module) {
             "inherited",
             [](std::size_t size) { return std::make_shared<Segment>(Layout::for_size(size), AfterFork::shared); },
             py::arg("size"))
-        .def("unlink", &Segment::unlink)
-        .def_property_readonly("name", &Segment::name)
+        .def("unlink", &Segment::unlink, py::pos_only())
+        .def_property_readonly("name", &Segment::name, py::pos_only())
         .def_property_readonly("size", [](const Segment& self) { return self.layout().size(); })
-        .def_property_readonly("is_new", &Segment::is_new)
-        .def_property_readonly("is_named", &Segment::is_named);
+        .def_property_readonly("is_new", &Segment::is_new, py::pos_only())
+        .def_property_readonly("is_named", &Segment::is_named, py::pos_only());
     segment.attr("default_size") = kDefaultNamedSize;
     segment.attr("shared_directory") = Place::shared_directory();
     segment.attr("shared_prefix") = Place::shared_prefix();

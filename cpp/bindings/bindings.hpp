@@ -1,4 +1,7 @@
 // What module.cpp wires together.
+//
+// A method or property that is bound by the address of a member function has to say py::pos_only(), or name its arguments:
+// pybind11 refuses None for `self` only then, and hands on a null pointer otherwise.
 #pragma once
 
 #include <string>
