@@ -1,5 +1,5 @@
 /*
- * One cell of the moving window: hit, refund, late callers, stamps that wrap.
+ * One cell of the moving window: hit, refund, late callers, stamps that wrap; lives that end by a reset, and those after them.
  *
  * Every shared read and every compare-and-swap is a step of its own, so callers may be suspended, or stop for ever,
  * between any two of them. Time is in ticks; `clock` is the true time, a caller reads it once and then goes its way.
@@ -39,6 +39,12 @@
 #ifndef REFUNDS
 #define REFUNDS 0     /* for each caller, at most */
 #endif
+#ifndef RESETS
+#define RESETS 0      /* for each caller, at most */
+#endif
+#ifndef REST
+#define REST 2        /* ticks that a free cell rests before its positions come round */
+#endif
 #ifndef COSTS
 #define COSTS 1       /* a hit costs 1 to COSTS */
 #endif
@@ -50,6 +56,10 @@
 
 #define WORD(s, c, p) ((s) | ((c) << 4) | ((p) << 7))
 #define SEALED 4096
+#define FREE 8192       /* its life has ended; the stamp tells when */
+#define CLAIMED 16384   /* somebody prepares the next one */
+#define IS_NOBODYS(x) ((x) & (FREE | CLAIMED))
+#define BARRIER(g) WORD(g, 0, 31)
 #define STAMP(x)    ((x) & 15)
 #define COUNT(x)    (((x) >> 4) & 7)
 #define POSITION(x) (((x) >> 7) & 31)
@@ -104,9 +114,13 @@ byte clock;
 byte floor;
 short head = WORD(0, 0, R);      /* fresh */
 short ring[R];
+byte generation;
 
 /* Ghosts, read by assertions only. */
 byte admitted[T + 1];
+#if RESETS > 0
+byte total;              /* admitted in this life and not given back */
+#endif
 
 /* For every window of W ticks that holds t: no more than the limit. */
 inline check_windows(t) {
@@ -126,11 +140,15 @@ inline check_windows(t) {
     a = 0; b = 0; sum = 0
 }
 
-/* What a caller would count now is no less than what was admitted and not refunded within the window. */
+/*
+ * What a caller would count now is no less than what was admitted in this life and not refunded within the window, and no more
+ * than what was admitted in this life at all.
+ */
 inline check_nothing_lost() {
     sum = 0;
     if
-    :: IS_LIVE(clock, TRUE_BASE, STAMP(head)) ->
+    :: IS_NOBODYS(head)
+    :: !IS_NOBODYS(head) && IS_LIVE(clock, TRUE_BASE, STAMP(head)) ->
         sum = COUNT(head);
         if
         :: IS_SEALED(head) && IS_ENTRY_OF(ring[SLOT(POSITION(head))], head) ->
@@ -161,8 +179,44 @@ inline check_nothing_lost() {
         a++
     :: else -> break
     od;
-    assert(sum >= b);
+    assert(IS_NOBODYS(head) || sum >= b);
+#if RESETS > 0
+    assert(IS_NOBODYS(head) || sum <= total);
+#endif
     a = 0; b = 0; sum = 0
+}
+
+/* The end of a life: the head that was read becomes `to`. */
+inline forget(to) {
+    d_step {
+        if
+        :: head == h ->
+            head = (to);
+            printf("%d: RESET, head <- stamp %d count %d position %d\n", _pid, STAMP(head), COUNT(head), POSITION(head));
+            a = 0;
+            do
+            :: a <= T -> admitted[a] = 0; a++
+            :: else -> break
+            od;
+            a = 0;
+#if RESETS > 0
+            total = 0;
+#endif
+            done = 1
+        :: else -> done = 0
+        fi
+    }
+}
+
+inline give_back_ghost() {
+    if
+    :: generation == ticket_generation && !IS_NOBODYS(head) ->
+        admitted[ticket_time] = admitted[ticket_time] - cost;
+#if RESETS > 0
+        total = total - cost
+#endif
+    :: else
+    fi
 }
 
 /* The head that was read, unsealed, into its slot; `w` was read there while the head was `h`. */
@@ -188,6 +242,10 @@ inline cas_head(from, to, cost_) {
                 time = (time < clock -> time : clock);
                 printf("%d: admitted %d at %d\n", _pid, cost_, time);
                 admitted[time] = admitted[time] + (cost_);
+#if RESETS > 0
+                total = total + (cost_);
+                assert(generation == g);
+#endif
                 check_windows(time)
             :: else
             fi;
@@ -208,7 +266,7 @@ active proctype Clock() {
 
 active [PROCS] proctype Caller() {
     byte now, base, time, used, k, cost, hits, refunds, next;
-    byte ticket_position, ticket_stamp, ticket_time;
+    byte ticket_position, ticket_stamp, ticket_time, ticket_generation, resets, g;
     byte a, b, sum;
     bool done, is_expired, is_ring_full, has_ticket;
     short h, w;
@@ -217,20 +275,40 @@ next_call:
     atomic { h = 0; w = 0; used = 0; k = 0; next = 0; done = 0; is_ring_full = 0; now = 0; base = 0; time = 0 };
     if
     :: hits < HITS ->
-        d_step { has_ticket = 0; ticket_position = 0; ticket_stamp = 0; ticket_time = 0; hits++; now = clock; printf("%d: hit, reads clock %d\n", _pid, now); cost = 1 };
+        d_step { has_ticket = 0; ticket_position = 0; ticket_stamp = 0; ticket_time = 0; ticket_generation = 0; hits++; now = clock; printf("%d: hit, reads clock %d\n", _pid, now); cost = 1 };
 #if COSTS > 1
         if
         :: cost = 1
         :: cost = 2
         fi;
 #endif
-        goto hit
+        goto find
     :: has_ticket && refunds < REFUNDS -> refunds++; goto refund
+#if RESETS > 0
+    :: resets < RESETS -> resets++; goto reset
+#endif
     :: goto ended
     fi;
 
+find:
+#if RESETS > 0
+    g = generation;
+#endif
 hit:
     atomic { time = 0; base = 0; h = head; printf("%d: reads head stamp %d count %d position %d sealed %d\n", _pid, FIELDS(h)); used = 0; k = 0; next = 0; w = 0; done = 0; is_ring_full = 0 };
+#if RESETS > 0
+    if
+    :: h & FREE -> goto claim
+    :: h & CLAIMED -> goto next_call
+    :: else
+    fi;
+#ifndef NO_GENERATION
+    if
+    :: generation != g -> goto find
+    :: else
+    fi;
+#endif
+#endif
 #ifdef NO_FLOOR
     base = now;
 #else
@@ -380,17 +458,118 @@ merge:
     fi;
 taken:
 #if REFUNDS > 0
-    atomic { has_ticket = (refunds < REFUNDS); if :: has_ticket -> ticket_stamp = next; ticket_time = time :: else -> ticket_position = 0 fi };
+    atomic { has_ticket = (refunds < REFUNDS); if :: has_ticket -> ticket_stamp = next; ticket_time = time; ticket_generation = g :: else -> ticket_position = 0 fi };
 #else
     ticket_position = 0;
 #endif
     goto next_call;
+
+#if RESETS > 0
+claim:
+    atomic {
+        now = (floor > now -> floor : now);
+        floor = now;
+        done = (POSITION(h) + 1 < POSITIONS);
+#ifndef NO_REST
+        done = (done || now >= STAMP(h) + REST)
+#else
+        done = 1
+#endif
+    };
+    if
+    :: done
+    :: else -> goto next_call
+    fi;
+    d_step {
+        if
+        :: head == h -> head = WORD(0, 0, POSITION(h)) | CLAIMED; printf("%d: claims\n", _pid); done = 1
+        :: else -> done = 0
+        fi
+    };
+    if
+    :: done
+    :: else -> goto find
+    fi;
+    d_step { assert(generation < 15); generation++; g = generation };
+#ifndef NO_BARRIER
+barrier:
+    w = ring[SLOT(POSITION(h))];
+    d_step {
+        if
+        :: ring[SLOT(POSITION(h))] == w -> ring[SLOT(POSITION(h))] = BARRIER(generation); done = 1
+        :: else -> done = 0
+        fi;
+        w = 0
+    };
+    if
+    :: done
+    :: else -> goto barrier
+    fi;
+#endif
+    d_step {
+        base = (floor > now -> floor : now);
+        head = WORD(base % M, 0, (POSITION(h) + 1) % POSITIONS);
+        printf("%d: begins generation %d stamp %d position %d\n", _pid, generation, STAMP(head), POSITION(head));
+        check_nothing_lost()
+    };
+    goto hit;
+
+reset:
+    atomic { now = clock; g = generation };
+reset_again:
+    atomic { h = head; done = 0 };
+    if
+    :: IS_NOBODYS(h) -> goto next_call
+    :: else
+    fi;
+#ifndef NO_GENERATION
+    if
+    :: generation != g -> goto next_call
+    :: else
+    fi;
+#endif
+    d_step {
+        now = (floor > now -> floor : now);
+        floor = now
+    };
+#ifdef MOVES_ON
+    d_step {
+        time = (TICK(now, STAMP(h)) > now -> TICK(now, STAMP(h)) : now);
+        next = time % M
+    };
+    forget(WORD(next, 0, (POSITION(h) + R) % POSITIONS));
+    d_step {
+        if
+        :: done -> generation++; check_nothing_lost()
+        :: else
+        fi
+    };
+#else
+    forget(WORD(now % M, 0, POSITION(h)) | FREE);
+#endif
+    if
+    :: done -> goto next_call
+    :: else -> goto reset_again
+    fi;
+#endif
 
 refund:
     has_ticket = 0;
 refund_again:
     atomic { h = head; printf("%d: refund reads head stamp %d count %d position %d sealed %d\n", _pid, FIELDS(h)); w = 0; done = 0 };
     now = ticket_time;
+#if RESETS > 0
+    if
+    :: IS_NOBODYS(h) -> goto refunded
+    :: else
+    fi;
+#ifndef NO_GENERATION
+    if
+    :: generation != ticket_generation -> goto refunded
+    :: else
+    fi;
+#endif
+#endif
     if
     :: POSITION(h) == ticket_position && AGE(STAMP(h), ticket_stamp) < W ->
         if
@@ -401,7 +580,7 @@ refund_again:
                 :: head == h ->
                     assert(COUNT(h) >= cost);
                     head = h - cost * ONE; printf("%d: refunded, head <- stamp %d count %d position %d sealed %d\n", _pid, FIELDS(head));
-                    admitted[ticket_time] = admitted[ticket_time] - cost;
+                    give_back_ghost();
                     check_nothing_lost();
                     done = 1
                 :: else
@@ -440,7 +619,7 @@ refund_slot:
         :: ring[SLOT(ticket_position)] == w ->
             assert(COUNT(w) >= cost);
             ring[SLOT(ticket_position)] = w - cost * ONE; printf("%d: refunded, slot <- stamp %d count %d position %d sealed %d\n", _pid, FIELDS(ring[SLOT(ticket_position)]));
-            admitted[ticket_time] = admitted[ticket_time] - cost;
+            give_back_ghost();
             check_nothing_lost();
             done = 1
         :: else
@@ -451,8 +630,8 @@ refund_slot:
     :: else -> goto refund_again
     fi;
 refunded:
-    atomic { ticket_position = 0; ticket_stamp = 0; ticket_time = 0 };
+    atomic { ticket_position = 0; ticket_stamp = 0; ticket_time = 0; ticket_generation = 0 };
     goto next_call;
 ended:
-    atomic { has_ticket = 0; ticket_position = 0; ticket_stamp = 0; ticket_time = 0; cost = 0 }
+    atomic { has_ticket = 0; ticket_position = 0; ticket_stamp = 0; ticket_time = 0; ticket_generation = 0; g = 0; cost = 0 }
 }

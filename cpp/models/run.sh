@@ -74,6 +74,13 @@ holds moving_window -DR=2 -DW=2 -DN=2 -DT=10 -DLAPS=3
 holds moving_window -DR=2 -DW=2 -DN=3 -DT=11 -DPROCS=1 -DHITS=6 -DREFUNDS=1
 holds moving_window -DR=3 -DW=2 -DN=3 -DT=11 -DPROCS=1 -DHITS=7
 
+holds moving_window -DRESETS=1 -DHITS=2 -DT=1
+holds moving_window -DRESETS=1 -DHITS=1 -DREFUNDS=1 -DT=3
+holds moving_window -DRESETS=5 -DHITS=5 -DREFUNDS=1 -DT=3 -DPROCS=1
+
+refuted moving_window 'with resets that move the head on by a ring' -DMOVES_ON -DRESETS=2 -DHITS=2 -DT=2
+refuted moving_window 'without a barrier behind a life' -DNO_BARRIER -DRESETS=2 -DHITS=2 -DT=2
+refuted moving_window 'without a generation for each life' -DNO_GENERATION -DRESETS=2 -DHITS=2 -DREFUNDS=1 -DT=2
 refuted moving_window 'without the seal' -DNO_SEAL -DT=1 -DPROCS=3 -DN=3 -DREFUNDS=1
 refuted moving_window 'with a slot read after the head was last seen unchanged' -DREADS_SLOT_LATE -DT=3
 refuted moving_window 'with slots recognised by position alone' -DPOSITION_ONLY -DPROCS=1 -DN=3 -DT=7 -DHITS=6
@@ -83,8 +90,10 @@ refuted moving_window 'with rounds that end at now, not at the floor' -DROUND_EN
 
 holds table -DHITS=1
 holds table -DKEYS=1
+holds table -DKEYS=1 -DRESETS=1 -DSLOTS=1 -DCELLS=2 -DT=0
 
 refuted table 'without the generation in the control word' -DNO_GENERATION_IN_CONTROL
+refuted table 'with one bit of the generation compared by the helper' -DLOW_BITS=1 -DKEYS=1 -DRESETS=1 -DSLOTS=1 -DCELLS=2 -DT=0
 refuted table 'without generations' -DNO_GENERATION
 refuted table 'without raising the floor before a reclaim' -DNO_TABLE_FLOOR
 refuted table 'with a spare cell that is not looked at again' -DSPARE_MAY_BE_CLAIMED
@@ -100,6 +109,7 @@ refuted claims 'with owners that are stored, not swapped' -DSTORES_OWNER
 refuted claims 'with owners in a word without their generation' -DOWNER_ALONE -DCLAIMS=3 -DT=6
 
 if [ $is_large = yes ]; then
+    refuted moving_window 'without a rest before positions come round' -DNO_REST -DRESETS=4 -DHITS=4 -DT=0 -DN=1
     holds claims -DPROCS=3
     holds table -DKEYS=1 -DHITS=1 -DRECLAIMS_EMPTY
     holds moving_window -DR=2 -DW=2 -DN=3 -DT=1 -DPROCS=3 -DREFUNDS=1

@@ -1,5 +1,5 @@
 /*
- * One bucket of the index and the cells behind it: find, insert, help, clear, reclaim, vacate; and the hit that follows.
+ * One bucket of the index and the cells behind it: find, insert, help, clear, reclaim, vacate, reset; and the hit that follows.
  *
  * Every shared read, store and compare-and-swap is a step of its own. All keys share the bucket; a cell is a head of limit
  * 1, so one admission too many is one of two. `Newcomer` looks, in every state, whether a caller that comes when all others
@@ -11,6 +11,9 @@
 #endif
 #ifndef HITS
 #define HITS 2        /* for each caller, each of any key */
+#endif
+#ifndef RESETS
+#define RESETS 0      /* for each caller, each of any cell */
 #endif
 #ifndef KEYS
 #define KEYS 2
@@ -31,9 +34,11 @@
 #define T 1           /* the clock stops here */
 #endif
 
-/* head: claimed 1, position 4, count 1, stamp 3 */
+/* head: free 1, claimed 1, position 4, count 1, stamp 3 */
 #define HEAD(s, n, p) ((s) | ((n) << 3) | ((p) << 4))
 #define CLAIMED 256
+#define FREE 512      /* its life has ended: whoever needs a cell may claim it at once */
+#define IS_NOBODYS(x) ((x) & (CLAIMED | FREE))
 #define STAMP(x)    ((x) & 7)
 #define COUNT(x)    (((x) >> 3) & 1)
 #define POSITION(x) (((x) >> 4) & 15)
@@ -47,18 +52,23 @@
 #define CELL_OF(x)       ((x) & 3)
 #define EMPTIED(x)       ((x) & 127)
 
-/* control: pending 1, slot 2, generation 3, cell 2, version 5 */
+/* control: pending 1, slot 2, generation 3, cell 2; an idle one is what is left of the last insert */
 #define PENDING 4096
-#define VERSION(x) ((x) & 31)
 #define CONTROL_CELL(x) (((x) >> 5) & 3)
 #define CONTROL_GENERATION(x) (((x) >> 7) & 7)
 #define CONTROL_SLOT(x) (((x) >> 10) & 3)
 #ifndef NO_GENERATION_IN_CONTROL
-#define MAKE_PENDING(idle, i, c, g) (PENDING | ((i) << 10) | ((g) << 7) | ((c) << 5) | VERSION(idle))
+#define MAKE_PENDING(i, c, g) (PENDING | ((i) << 10) | ((g) << 7) | ((c) << 5))
 #else
-#define MAKE_PENDING(idle, i, c, g) (PENDING | ((i) << 10) | ((c) << 5) | VERSION(idle))
+#define MAKE_PENDING(i, c, g) (PENDING | ((i) << 10) | ((c) << 5))
 #endif
-#define IDLE_AFTER(x) (VERSION(x) + 1)
+#define IDLE_AFTER(x) ((x) - PENDING)
+/* What the helper compares of a generation. */
+#ifndef LOW_BITS
+#define COMPARED(g) (g)
+#else
+#define COMPARED(g) ((g) & ((1 << LOW_BITS) - 1))
+#endif
 
 #ifdef RECLAIMS_EMPTY
 #define OR_EMPTY || COUNT(h) == 0
@@ -77,8 +87,9 @@ short heads[CELLS];
 byte generations[CELLS];
 byte identities[CELLS];
 
-/* Ghost, read by assertions only: for each tick, the keys admitted. */
+/* Ghosts, read by assertions only: for each tick, the keys admitted; and how many inserts were announced. */
 byte admitted[T + 1];
+byte announced;
 
 inline check_window(t, n) {
     d = 0;
@@ -114,7 +125,7 @@ active proctype Clock() {
 }
 
 active [PROCS] proctype Caller() {
-    byte now, key, hits, i, vacant, c, g, w, spare, spare_generation, d;
+    byte now, key, hits, resets, i, vacant, c, g, w, spare, spare_generation, d;
     short h, idle;
     bool inserts, done;
 
@@ -134,6 +145,48 @@ next_call:
             printf("%d: hits key %d at %d\n", _pid, key, now)
         };
         goto scan
+#if RESETS > 0
+    :: resets < RESETS ->
+        resets++;
+        atomic {
+            now = clock;
+            if
+            :: c = 0
+#if CELLS > 1
+            :: c = 1
+#endif
+#if CELLS > 2
+            :: c = 2
+#endif
+            fi
+        };
+        h = heads[c];
+        if
+        :: IS_NOBODYS(h) || generations[c] == 0 -> goto next_call
+        :: else
+        fi;
+        d_step {
+            if
+            :: floor < now -> floor = now
+            :: else
+            fi
+        };
+        d_step {
+            if
+            :: heads[c] == h ->
+                heads[c] = HEAD(0, 0, POSITION(h)) | FREE;
+                printf("%d: RESET cell %d key %d\n", _pid, c, identities[c]);
+                d = 0;
+                do
+                :: d <= T -> admitted[d] = admitted[d] & (255 - (1 << identities[c])); d++
+                :: else -> break
+                od;
+                d = 0
+            :: else
+            fi
+        };
+        goto next_call
+#endif
     :: goto ended
     fi;
 
@@ -150,7 +203,7 @@ scan:
         if
         :: w >= ENTRY && KEY_OF(w) == key ->
             if
-            :: heads[CELL_OF(w)] & CLAIMED -> goto stale
+            :: IS_NOBODYS(heads[CELL_OF(w)]) -> goto stale
             :: else
             fi;
             if
@@ -187,7 +240,7 @@ no_vacancy:
     :: spare ->
 #ifndef SPARE_MAY_BE_CLAIMED
         if
-        :: heads[spare - 1] & CLAIMED -> goto prepare
+        :: IS_NOBODYS(heads[spare - 1]) -> goto prepare
         :: else
         fi;
 #endif
@@ -217,10 +270,11 @@ publish:
         c = 0;
         if
         :: control == idle ->
-            assert(VERSION(idle) < 31);
-            idle = MAKE_PENDING(idle, vacant, spare - 1, spare_generation);
+            assert(announced < 31);
+            announced++;
+            idle = MAKE_PENDING(vacant, spare - 1, spare_generation);
             control = idle;
-            printf("%d: control <- pending slot %d cell %d generation %d version %d\n", _pid, vacant, spare - 1, spare_generation, VERSION(idle));
+            printf("%d: control <- pending slot %d cell %d generation %d\n", _pid, vacant, spare - 1, spare_generation);
             done = 1
         :: else -> done = 0
         fi
@@ -238,15 +292,15 @@ finish:
     if
     :: w < ENTRY ->
 #ifndef NO_GENERATION_IN_CONTROL
-        g = CONTROL_GENERATION(idle);
+        atomic { g = generations[CONTROL_CELL(idle)]; c = identities[CONTROL_CELL(idle)] };
         if
+        :: COMPARED(g) != COMPARED(CONTROL_GENERATION(idle)) -> goto finished
         :: CELL_OF(w) == CONTROL_CELL(idle) && GENERATION_OF(w) == g -> goto finished
         :: else
         fi;
 #else
-        g = generations[CONTROL_CELL(idle)];
+        atomic { g = generations[CONTROL_CELL(idle)]; c = identities[CONTROL_CELL(idle)] };
 #endif
-        c = identities[CONTROL_CELL(idle)];
         d_step {
             if
             :: slots[CONTROL_SLOT(idle)] == w ->
@@ -260,9 +314,9 @@ finish:
     fi;
 finished:
     atomic {
-        w = 0; g = 0;
+        w = 0; g = 0; c = 0;
         if
-        :: control == idle -> control = IDLE_AFTER(idle); printf("%d: control <- idle version %d\n", _pid, control)
+        :: control == idle -> control = IDLE_AFTER(idle); printf("%d: control <- idle\n", _pid)
         :: else
         fi
     };
@@ -279,7 +333,7 @@ vacate:
         c = CELL_OF(w);
         h = heads[c];
         if
-        :: h & CLAIMED -> clear(i); goto insert
+        :: IS_NOBODYS(h) -> clear(i); goto insert
         :: else
         fi;
         g = generations[c];
@@ -295,11 +349,12 @@ vacated:
     od;
     goto next_call;
 
-    /* The cell c, when it has expired. To vacate slot i (no slot is vacant) it is claimed for nobody. */
+    /* The cell c, when it is free or has expired. To vacate slot i (no slot is vacant) its life is ended. */
 claim:
     h = heads[c];
     if
     :: h & CLAIMED -> goto not_claimed
+    :: (h & FREE) && vacant == SLOTS -> goto not_claimed
     :: else
     fi;
     g = generations[c];
@@ -308,7 +363,7 @@ claim:
 #endif
     d_step {
         d = (d > now -> d : now);
-        done = (g < LIVES && (g == 0 || !IS_LIVE(d, h) OR_EMPTY));
+        done = (g < LIVES && (g == 0 || (h & FREE) || !IS_LIVE(d, h) OR_EMPTY));
         d = 0
     };
     if
@@ -325,7 +380,10 @@ claim:
 #endif
     d_step {
         if
-        :: heads[c] == h -> heads[c] = h | CLAIMED; printf("%d: claims cell %d\n", _pid, c); done = 1
+        :: heads[c] == h && vacant == SLOTS ->
+            heads[c] = HEAD(0, 0, POSITION(h)) | FREE; printf("%d: ends cell %d\n", _pid, c); done = 1
+        :: heads[c] == h && vacant != SLOTS ->
+            heads[c] = HEAD(0, 0, POSITION(h)) | CLAIMED; printf("%d: claims cell %d\n", _pid, c); done = 1
         :: else -> done = 0
         fi
     };
@@ -333,11 +391,17 @@ claim:
     :: !done -> goto not_claimed
     :: else -> done = 0
     fi;
+    if
+    :: vacant == SLOTS -> clear(i); goto insert
+    :: else
+    fi;
+    atomic {
 #ifndef NO_GENERATION
-    g++;
-    generations[c] = g;
+        g++;
+        generations[c] = g;
 #endif
-    identities[c] = (vacant == SLOTS -> 0 : key);
+        identities[c] = key
+    };
     d = floor;
     d_step {
         d = (d > now -> d : now);
@@ -347,11 +411,8 @@ claim:
         printf("%d: cell %d <- key %d generation %d stamp %d\n", _pid, c, identities[c], generations[c], d);
         d = 0
     };
-    h = 0;
-    if
-    :: vacant == SLOTS -> clear(i); goto insert
-    :: else -> d_step { spare = c + 1; spare_generation = g; c = 0; g = 0 }; goto publish
-    fi;
+    d_step { h = 0; spare = c + 1; spare_generation = g; c = 0; g = 0 };
+    goto publish;
 not_claimed:
     atomic { h = 0; g = 0; done = 0 };
     if
@@ -364,7 +425,7 @@ found:
 hit:
     h = heads[c];
     if
-    :: h & CLAIMED -> goto gone
+    :: IS_NOBODYS(h) -> goto gone
     :: else
     fi;
     if
