@@ -217,14 +217,15 @@ void bind_policy(py::module_& module) {
     forbid_new(policy);
 }
 
-// A quota and a scope, and perhaps a name, and whether a request has made it.
+// A quota and a scope, and perhaps a name, and whether a request has made it, and the space that it is in.
 Rule rule_of(py::handle rule) {
     try {
         const auto parts = py::cast<std::vector<py::object>>(rule);
-        if (parts.size() >= 2 && parts.size() <= 4) {
+        if (parts.size() >= 2 && parts.size() <= 5) {
             return {py::cast<Quota>(parts[0]), py::cast<std::string>(parts[1]),
                     parts.size() > 2 ? py::cast<std::string>(parts[2]) : std::string(),
-                    parts.size() > 3 && py::cast<bool>(parts[3]) ? Origin::request : Origin::declared};
+                    parts.size() > 3 && py::cast<bool>(parts[3]) ? Origin::request : Origin::declared,
+                    parts.size() > 4 ? py::cast<std::size_t>(parts[4]) : 0};
         }
     } catch (const py::cast_error&) {
         // Said below.
@@ -246,7 +247,7 @@ std::vector<Rule> rules_in(const py::sequence& rules) {
     return converted;
 }
 
-// (index, quota, scope, whether that is whole, admitted, refused, name)
+// (index, quota, scope, whether that is whole, admitted, refused, name, space)
 py::list rules_of(const TimedLimiter& self) {
     py::list rules;
     const auto counts = self.get().rules();
@@ -254,7 +255,7 @@ py::list rules_of(const TimedLimiter& self) {
         if (counts[i]) {
             const RuleCounts& each = *counts[i];
             rules.append(py::make_tuple(i, each.quota, py::bytes(each.scope), each.is_whole, each.admitted,
-                                        each.refused, py::bytes(each.name)));
+                                        each.refused, py::bytes(each.name), each.space()));
         }
     }
     return rules;
@@ -342,7 +343,7 @@ void TimedLimiter::tell_holder() noexcept {
             return;
         }
         py::object rule = py::none();
-        for (const std::optional<RuleCounts>& each : limiter_.rules()) {
+        for (const std::optional<RuleCounts>& each : limiter_.rules_of_all()) {
             if (each && each->owner == holder->owner) {
                 rule = py::make_tuple(each->quota, py::bytes(each->scope), py::bytes(each->name));
                 break;
@@ -373,18 +374,19 @@ void bind_limiter(py::module_& module) {
     make_whole(
         limiter,
         [](std::size_t size, const std::string& on_full, std::shared_ptr<Clock> clock, std::shared_ptr<Segment> segment,
-           bool record_keys, py::object full_error, py::object notify, py::object notify_full) {
+           bool record_keys, py::object full_error, py::object notify, py::object notify_full,
+           const std::string& space) {
             if (clock == nullptr) {
                 clock = default_clock(segment != nullptr);
             }
             return std::make_shared<TimedLimiter>(
-                Options{size, on_full_named(on_full), {}, {}, std::move(segment), record_keys}, std::move(clock),
+                Options{size, on_full_named(on_full), {}, {}, std::move(segment), record_keys, space}, std::move(clock),
                 std::move(full_error), std::move(notify), std::move(notify_full));
         },
         py::kw_only(), py::arg("size") = kDefaultSize, py::arg("on_full") = "evict", py::arg("clock") = py::none(),
         py::arg("segment") = py::none(), py::arg("record_keys") = false,
         py::arg("full_error") = py::reinterpret_borrow<py::object>(PyExc_MemoryError), py::arg("notify") = py::none(),
-        py::arg("notify_full") = py::none());
+        py::arg("notify_full") = py::none(), py::arg("space") = "");
     limiter.def_property_readonly("clock", &TimedLimiter::clock, py::pos_only())
         .def(
             "policy",

@@ -77,6 +77,9 @@ void bind_segment(py::module_& module) {
             [](std::size_t size) { return std::make_shared<Segment>(Layout::for_size(size), AfterFork::shared); },
             py::arg("size"))
         .def("unlink", &Segment::unlink, py::pos_only())
+        .def(
+            "admits", [](const Segment& self, const std::string& space) { return self.ledger().space(space) != 0; },
+            py::arg("space"), py::pos_only())
         .def_property_readonly("name", &Segment::name, py::pos_only())
         .def_property_readonly("size", [](const Segment& self) { return self.layout().size(); })
         .def_property_readonly("is_new", &Segment::is_new, py::pos_only())

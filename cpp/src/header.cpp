@@ -8,7 +8,7 @@ namespace slidegate {
 namespace {
 
 constexpr std::array<char, 8> kMagic = {'s', 'l', 'i', 'd', 'e', 'g', 'a', 't'};
-constexpr std::uint64_t kVersion = 5;
+constexpr std::uint64_t kVersion = 6;
 constexpr Nanos kLongest = Nanos{1} << 58;  // nine years: more than two of the longest windows
 
 using Hasher = detail::SipHash<1, 3>;

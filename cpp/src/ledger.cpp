@@ -37,8 +37,10 @@ std::string load(const Word* words, std::size_t count, std::uint64_t size) {
     return text;
 }
 
-std::uint64_t fingerprint_of(const Quota& quota, std::string_view scope, std::string_view name) noexcept {
+std::uint64_t fingerprint_of(const Quota& quota, std::string_view scope, std::string_view name,
+                             std::size_t space) noexcept {
     Hasher hasher({0x6c6564676572, 0x72756c65});
+    hasher.word(space);
     hasher.word(quota.amount());
     hasher.word(static_cast<std::uint64_t>(quota.window()));
     hasher.word(static_cast<std::uint64_t>(quota.strategy()));
@@ -116,7 +118,7 @@ void LedgerRule::count(bool is_admitted) noexcept {
 
 LedgerRule* Ledger::enter(const Quota& quota, std::string_view scope, std::string_view name, Origin origin,
                           std::uint64_t owner) noexcept {
-    const std::uint64_t fingerprint = fingerprint_of(quota, scope, name);
+    const std::uint64_t fingerprint = fingerprint_of(quota, scope, name, Owner::space_of(owner));
     LedgerRule* const of_requests = rules + kLedgerRules - kRequestRules;
     // Both parts, as a rule may be declared and made by a request, too.
     if (LedgerRule* const known = find(of_requests, rules + kLedgerRules, fingerprint)) {
@@ -182,8 +184,22 @@ std::optional<NotedKey> Ledger::noted(std::uint64_t identity) const {
     return is_sound ? std::optional(noted) : std::nullopt;
 }
 
-void Ledger::count(Mishap mishap) noexcept {
-    mishaps[static_cast<std::size_t>(mishap)].fetch_add(1, std::memory_order_relaxed);
+std::size_t Ledger::space(std::string_view name) noexcept {
+    // Above all sizes of scopes, which digests of limiters without a space begin with.
+    const std::uint64_t hash =
+        Hasher({0x7370616365, 0x6e616d65}).finish(name.data(), name.size())[0] | std::uint64_t{1} << 63;
+    for (std::size_t i = 0; i < kSpaces; ++i) {
+        std::uint64_t seen = 0;
+        // Relaxed: the number is all that is handed over.
+        if (spaces[i].compare_exchange_strong(seen, hash, std::memory_order_relaxed) || seen == hash) {
+            return i + 1;
+        }
+    }
+    return 0;
+}
+
+void Ledger::count(std::size_t space, Mishap mishap) noexcept {
+    mishaps[space][static_cast<std::size_t>(mishap)].fetch_add(1, std::memory_order_relaxed);
 }
 
 }  // namespace slidegate

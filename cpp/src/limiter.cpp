@@ -90,7 +90,13 @@ struct Limiter::State {
                                         options.layout.buckets != 0 ? options.layout : Layout::for_size(options.size))),
           offset(segment->offset()),
           records_keys(options.record_keys),
-          table(*segment, judge, options.on_full) {}
+          space(options.space.empty() ? 0 : segment->ledger().space(options.space)),
+          table(*segment, judge, options.on_full) {
+        if (space == 0 && !options.space.empty()) {
+            throw SegmentError(segment->name() + ": it has no room for more than " + std::to_string(kSpaces) +
+                               " limiters");
+        }
+    }
 
     [[nodiscard]] Nanos now() const noexcept { return clock->now() + offset; }
     /// Before a key is inserted.
@@ -107,6 +113,7 @@ struct Limiter::State {
     std::shared_ptr<Segment> segment;
     Nanos offset;
     bool records_keys;
+    std::size_t space;
     mutable std::atomic<Nanos> noted = 0;
     QuotaJudge judge;
     Table table;
@@ -116,18 +123,34 @@ Limiter::Limiter(Options options) : state_(std::make_shared<State>(std::move(opt
 
 Policy Limiter::policy(const std::vector<Rule>& rules) const { return Policy(state_, rules); }
 
-void Limiter::reset() const noexcept { state_->table.reset(now()); }
+void Limiter::reset() const noexcept { state_->table.reset(state_->space, now()); }
 
 TableStats Limiter::stats() const noexcept { return state_->table.stats(); }
 
-std::vector<std::optional<RuleCounts>> Limiter::rules() const { return state_->segment->ledger().counts(); }
+std::vector<std::optional<RuleCounts>> Limiter::rules_of_all() const { return state_->segment->ledger().counts(); }
 
-void Limiter::count(Mishap mishap) const noexcept { state_->segment->ledger().count(mishap); }
+std::vector<std::optional<RuleCounts>> Limiter::rules() const {
+    std::vector<std::optional<RuleCounts>> rules = rules_of_all();
+    for (std::optional<RuleCounts>& each : rules) {
+        if (each && state_->space != 0 && each->space() != state_->space) {
+            each.reset();
+        }
+    }
+    return rules;
+}
+
+void Limiter::count(Mishap mishap) const noexcept {
+    state_->segment->ledger().count(state_->space, mishap);
+}
 
 std::array<std::uint64_t, kMishaps> Limiter::mishaps() const noexcept {
     std::array<std::uint64_t, kMishaps> counts{};
-    std::transform(std::begin(state_->segment->ledger().mishaps), std::end(state_->segment->ledger().mishaps),
-                   counts.begin(), [](const Word& each) { return each.load(std::memory_order_relaxed); });
+    const auto& mishaps = state_->segment->ledger().mishaps;
+    for (std::size_t space = 0; space <= kSpaces; ++space) {
+        for (std::size_t i = 0; i < kMishaps && (state_->space == 0 || state_->space == space); ++i) {
+            counts[i] += mishaps[space][i].load(std::memory_order_relaxed);
+        }
+    }
     return counts;
 }
 
@@ -153,6 +176,10 @@ std::vector<Usage> Limiter::survey(std::size_t most) const {
             const Life life = Life::from_word(cell.life.load(std::memory_order_relaxed));
             const std::uint64_t identity = make_identity(cell.identity.load(std::memory_order_relaxed), 0);
             const CellClass cell_class = kCellClasses[arena];
+            const std::uint64_t owner = Owner::from_word(segment.owner(arena, index).load(std::memory_order_relaxed));
+            if (state_->space != 0 && Owner::space_of(owner) != state_->space) {
+                continue;
+            }
             if (is_claimed(head) || state_->judge.is_expired(head, life, cell_class, instant)) {
                 continue;
             }
@@ -235,8 +262,15 @@ Policy::Policy(std::shared_ptr<Limiter::State> state, const std::vector<Rule>& r
                               std::to_string(rules.size()));
     }
     gauges_.reserve(rules.size());
-    for (const auto& [quota, scope, name, origin] : rules) {
+    for (const auto& [quota, scope, name, origin, given_space] : rules) {
+        const std::size_t space = given_space != 0 ? given_space : state_->space;
+        if (space > kSpaces) {
+            throw InvalidArgument("a segment has " + std::to_string(kSpaces) + " spaces");
+        }
         Hasher prefix(state_->segment->secret());
+        if (space != 0) {
+            prefix.word(state_->segment->ledger().spaces[space - 1].load(std::memory_order_relaxed));
+        }
         prefix.word(scope.size());
         for (std::size_t i = 0; i < scope.size(); i += 8) {
             std::uint64_t word = 0;
@@ -248,9 +282,10 @@ Policy::Policy(std::shared_ptr<Limiter::State> state, const std::vector<Rule>& r
         prefix.word(static_cast<std::uint64_t>(quota.strategy()));
         const std::uint32_t arena = class_of(quota.amount(), quota.strategy());
         // All that requests make are one: who can name limits could otherwise be as many as he likes.
-        const std::uint64_t owner = origin == Origin::request
+        const std::uint64_t limit = origin == Origin::request
                                         ? Owner::kOfRequests
                                         : Owner::kOfRequests + 1 + (Hasher(prefix).finish(nullptr, 0)[0] >> 33);
+        const std::uint64_t owner = Owner::in_space(limit, space);
         gauges_.push_back({quota, arena, owner, Life::of(quota),
                            make_counter(quota.strategy(), quota.ticks(), quota.amount(), kCellClasses[arena]), prefix,
                            origin == Origin::reader

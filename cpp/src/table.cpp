@@ -509,10 +509,13 @@ Lease Table::prepare(const Digest& digest, const Vacancy& vacancy, std::size_t a
     return give_up(arena);
 }
 
-void Table::reset(Nanos now) const noexcept {
+void Table::reset(std::size_t space, Nanos now) const noexcept {
     for (std::size_t arena = 0; arena < kCellClasses.size(); ++arena) {
         const std::uint64_t made = segment_.made(arena);
         for (std::uint64_t index = 0; index < made; ++index) {
+            if (space != 0 && Owner::space_of(owner_of(reference_to(arena, index))) != space) {
+                continue;
+            }
             const std::uint64_t identity = segment_.cell(arena, index).identity.load(std::memory_order_relaxed);
             end(lease(reference_to(arena, index), identity, generation_of(identity)), now);
         }

@@ -8,8 +8,11 @@ import os
 import socket
 import sys
 from collections import Counter
+from functools import lru_cache
+from itertools import count
 from types import FrameType
 from typing import Any
+from weakref import WeakValueDictionary
 
 from ._core import Segment, SegmentError, SegmentMissing, process_start, remove_leftovers
 from ._keeper import claim, keep_names
@@ -24,27 +27,42 @@ _LOGGER = logging.getLogger("slidegate")
 _made: Counter[str] = Counter()
 # What this process has said for all workers of its server, who do not say it again as long as it lives.
 _said: list[socket.socket] = []
+# Tells limiters apart that workers inherit, objects and all.
+_numbers = count(1)
+# What this process has open already, by its number, which a fork changes, and by name.
+_opened: WeakValueDictionary[tuple[int, str], Segment] = WeakValueDictionary()
 
 
-def common_segment(size: int | None, name: str | None, *, is_beside: bool = False) -> Segment | None:
-    """What all workers of the server count in that this process belongs to. None when there is no such server.
+def common_segment(
+    size: int | None, name: str | None, *, is_beside: bool = False, is_apart: bool = False
+) -> tuple[Segment | None, str]:
+    """What all workers of the server count in that this process belongs to, and the space of this limiter in it. None
+    when there is no such server.
 
-    Every limiter of a program has one of its own. It is known by its name; without one by the place where it is made,
-    while the server starts. After that there is no telling which it is: None, with a warning, unless it `is_beside`
-    another storage, in which it is counted as a rule.
+    The limiters of a program have one segment together; one with a size of its own, and one that `is_apart`, has one
+    for itself. Each is known by its name; without one by the place where it is made, while the server starts. After
+    that there is no telling which it is: None, with a warning, unless it `is_beside` another storage, in which it is
+    counted as a rule.
     """
     server = find_server()
     if server is None:
-        return None
+        return None, ""
+    is_alone = is_apart or size is not None
     try:
-        if server.is_this:
-            return Segment.inherited(size or Segment.default_size)
         which = _which(name)
+        if server.is_this:
+            space = which or f"number {next(_numbers)}"
+            if is_alone or not _inherited(os.getpid()).admits(space):
+                return Segment.inherited(size or Segment.default_size), ""
+            return _inherited(os.getpid()), space
         if which is None:
             if not is_beside:
                 _warn_of_lateness(server)
-            return None
-        return _named(server, which, size or 0)
+            return None, ""
+        together = None if is_alone else _named(server, "all", 0)
+        if together is not None and together.admits(which):
+            return together, which
+        return _named(server, which, size or 0), ""
     except (SegmentError, OSError) as error:
         if is_beside:
             text = f"metrics, and what counts while the storage is out, are those of each worker alone: {error}"
@@ -54,7 +72,13 @@ def common_segment(size: int | None, name: str | None, *, is_beside: bool = Fals
                 " name another place: a file in a directory of this user's own (file:///var/lib/my-api/limits) or Redis"
             )
         _warn_once(server, "alone.beside" if is_beside else "alone", text)
-        return None
+        return None, ""
+
+
+@lru_cache(1)
+def _inherited(pid: int) -> Segment:
+    # Of this process: a child that becomes a server has its own.
+    return Segment.inherited(Segment.default_size)
 
 
 def warn_of_memory() -> None:
@@ -107,8 +131,12 @@ def shared_segment(name: str, **options: Any) -> Segment:
 
 def _named(server: Server, which: str, size: int) -> Segment:
     prefix = _server_prefix(server)
+    name = prefix + _digest(which)
+    known = _opened.get((os.getpid(), name))
+    if known is not None:
+        return known
     remove_leftovers()
-    segment = shared_segment(prefix + _digest(which), size=size, owner_pid=server.pid)
+    segment = _opened[os.getpid(), name] = shared_segment(name, size=size, owner_pid=server.pid)
     if segment.is_new:
         keep_names(server.pid, f"{Segment.shared_directory}/{Segment.shared_prefix}{prefix}")
     return segment

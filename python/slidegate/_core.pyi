@@ -10,6 +10,9 @@ _OnFull: TypeAlias = Literal["evict", "refuse", "admit"]
 _OnDamage: TypeAlias = Literal["error", "recreate"]
 _Key: TypeAlias = str | bytes
 _Essentials: TypeAlias = tuple[bool, int, int, int, int]
+_Rule: TypeAlias = (
+    tuple[Quota, str] | tuple[Quota, str, str] | tuple[Quota, str, str, bool] | tuple[Quota, str, str, bool, int]
+)
 
 def with_quota(
     headers: Iterable[tuple[bytes, bytes]],
@@ -65,6 +68,8 @@ class Segment:
     @staticmethod
     def inherited(size: int) -> Segment:
         """Without a name: shared with the processes that are forked from this one."""
+    def admits(self, space: str, /) -> bool:
+        """Whether there is room for limiters of this space, which is kept for them from now on."""
     def unlink(self) -> bool:
         """Takes its name away: nobody else can come. False when it had none any more."""
     @property
@@ -197,24 +202,24 @@ class Limiter:
         full_error: type[Exception] = MemoryError,
         notify: Callable[[str], object] | None = None,
         notify_full: Callable[[str, tuple[Quota, bytes, bytes] | None, int, int], object] | None = None,
+        space: str = "",
     ) -> None:
         """`full_error` is raised by a hit for whose key the system has no memory or disk; nothing was counted then.
         `notify` gets its text with the first of them, among all processes that count in the segment.
 
         `notify_full` is called, once an hour among all of them, when there is no free place for a new key: with the
         name of the segment, the limit (quota, scope, name) that holds most places of the size that is wanted, if it is
-        known, how many, and of how many."""
+        known, how many, and of how many.
+
+        Limiters of one segment with different spaces share the memory, and no count: `reset`, `rules` and `errors` are
+        about their own. One without a space resets and tells of all. SegmentError when there is no room for another."""
     @property
     def clock(self) -> Clock: ...
-    def policy(
-        self, rules: Sequence[tuple[Quota, str] | tuple[Quota, str, str] | tuple[Quota, str, str, bool]], /
-    ) -> Policy:
-        """Quotas and scopes; what people call each; and whether a request has made it, and not the program: there is
-        room to tell of 128 of those.
+    def policy(self, rules: Sequence[_Rule], /) -> Policy:
+        """Quotas and scopes; what people call each; whether a request has made it, and not the program: there is room
+        to tell of 128 of those; and the number of the space that it is in, as `rules` has it, 0 for the limiter's own.
         """
-    def reader(
-        self, rules: Sequence[tuple[Quota, str] | tuple[Quota, str, str] | tuple[Quota, str, str, bool]], /
-    ) -> Policy:
+    def reader(self, rules: Sequence[_Rule], /) -> Policy:
         """A policy of which `rules` and what is counted for metrics know nothing: to peek, and to reset."""
     def reset(self) -> None: ...
     def stats(self) -> Stats: ...
@@ -222,8 +227,9 @@ class Limiter:
         """How long the system has had no memory for more keys, in ns; None while it has some."""
     def shortages(self) -> int:
         """How often it had none."""
-    def rules(self) -> list[tuple[int, Quota, bytes, bool, int, int, bytes]]:
-        """What counts in this memory: index, quota, scope, whether that is whole, admitted, refused, name."""
+    def rules(self) -> list[tuple[int, Quota, bytes, bool, int, int, bytes, int]]:
+        """What counts in this memory: index, quota, scope, whether that is whole, admitted, refused, name, and the
+        number of the space, 0 for none."""
     def holdings(self) -> dict[int, int]:
         """How many keys each rule holds memory for, by its index; those that have expired and were not reused too."""
     def count_error(self, kind: str, /) -> None:

@@ -153,8 +153,9 @@ class Inspection:
     def find(self, key: str, path: str | None = None) -> list[KeyRow]:
         """What the limits have counted for a key. Those that count every path apart are asked about `path`."""
         rows: list[KeyRow] = []
-        for quota, scope, candidate in self._candidates(key, path):
-            _, _, remaining, reset_after_ns, _ = self._engine.reader([(quota, scope)]).peek(candidate)
+        for quota, scope, space, candidate in self._candidates(key, path):
+            policy = self._engine.reader([(quota, scope, "", False, space)])
+            _, _, remaining, reset_after_ns, _ = policy.peek(candidate)
             if remaining < quota.amount:
                 used = quota.amount - remaining
                 after_s = reset_after_ns / NS_PER_S
@@ -173,11 +174,11 @@ class Inspection:
             self._engine.reset()
             return len(self._engine.rules())
         found = self.find(key, path)
-        for quota, scope, candidate in self._candidates(key, path):
-            self._engine.reader([(quota, scope)]).reset(candidate)
+        for quota, scope, space, candidate in self._candidates(key, path):
+            self._engine.reader([(quota, scope, "", False, space)]).reset(candidate)
         return len(found)
 
-    def _candidates(self, key: str, path: str | None) -> Iterator[tuple[Quota, str, str]]:
+    def _candidates(self, key: str, path: str | None) -> Iterator[tuple[Quota, str, int, str]]:
         # The key as it is, as it is counted on this path, and as it was recorded on others.
         candidates = [key, *([joined(path) + key] if path is not None else [])]
         for *_, noted in self._engine.survey(_MOST_KEYS):
@@ -185,17 +186,17 @@ class Inspection:
             if path is None and recorded.endswith(key) and is_led(recorded.removesuffix(key)):
                 candidates.append(recorded)
         # A rule of several names is there for each of them.
-        rules = [(quota, scope) for _, quota, scope, is_whole, *_ in self._engine.rules() if is_whole]
-        for quota, scope in dict.fromkeys(rules):
+        rules = [(quota, scope, space) for _, quota, scope, is_whole, *_, space in self._engine.rules() if is_whole]
+        for quota, scope, space in dict.fromkeys(rules):
             for candidate in dict.fromkeys(candidates):
-                yield quota, text_of(scope), candidate
+                yield quota, text_of(scope), space, candidate
 
 
 def rule_rows(engine: Limiter) -> list[RuleRow]:
     """The limits of an engine. Those that would look the same are one."""
     counts: dict[tuple[str, str, str], list[int]] = {}
     holdings = engine.holdings()
-    for index, quota, scope, is_whole, admitted, refused, name in engine.rules():
+    for index, quota, scope, is_whole, admitted, refused, name, _ in engine.rules():
         # What is no UTF-8 is shown as Python would, as others want text.
         text = scope_text(text_of(scope)).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         place = shown(text, _MOST_OF_SCOPE) + ("" if is_whole else "...")

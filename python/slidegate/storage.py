@@ -140,6 +140,7 @@ class MemoryStorage(FlatReads):
         clock: Clock | None = None,
         segment: Segment | None = None,
         record_keys: bool = False,
+        space: str = "",
         is_alone: bool = False,
     ) -> None:
         options: dict[str, Any] = {} if size is None else {"size": size}
@@ -151,6 +152,7 @@ class MemoryStorage(FlatReads):
             full_error=StorageFull,
             notify=_warn,
             notify_full=partial(_warn_full, on_full),
+            space=space,
             **options,
         )
         self._on_full = on_full
@@ -274,6 +276,7 @@ def open_storage(
         bytes_asked = _one_of("size", None if size is None else bytes_in(size), None if place is None else place.size)
         if bytes_asked == 0:
             raise ValueError("there is no storage of no size")
+        space = ""
         if place is not None:
             segment = _segment_of(
                 place._replace(
@@ -284,13 +287,15 @@ def open_storage(
                 )
             )
         else:
-            segment = common_segment(bytes_asked, name, is_beside=is_beside)
+            is_apart = clock is not None
+            segment, space = common_segment(bytes_asked, name, is_beside=is_beside, is_apart=is_apart)
         storage = MemoryStorage(
             size=bytes_asked,
             on_full=on_full,
             clock=clock,
             segment=segment,
             record_keys=record_keys,
+            space=space,
             is_alone=segment is None and not is_beside,
         )
     except SegmentError as error:

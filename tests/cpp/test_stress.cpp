@@ -203,7 +203,7 @@ TEST_CASE("A hammered key forgets on reset and at no other time") {
             lives += Life::from_word(t.segment.cell(1, index).life).generation;
         }
         // What nobody counts any more is forgotten, and nothing of former lives is found again.
-        t.table.reset(clock.now());
+        t.table.reset(0, clock.now());
         REQUIRE(t.table.stats().full == 0);
         for (std::uint64_t used = 0; used < 2; ++used) {
             Lease lease;

@@ -279,7 +279,7 @@ TEST_CASE("A claimer that died leaves its cell unused for some seconds, and its 
     CHECK_FALSE(t.admits(key(6), 0));
     CHECK_FALSE(t.admits(key(6), kClaimPatience));
     CHECK(is_claimed(dead.cell->head));
-    t.table.reset(0);
+    t.table.reset(0, 0);
     CHECK(is_claimed(dead.cell->head));
     SECTION("then it is somebody's again, in another life") {
         CHECK(t.admits(key(6), kClaimPatience + kSecond));
@@ -436,7 +436,7 @@ TEST_CASE("A reset of a table ends the lives of all cells, and their keys begin 
         CHECK(t.admits(key(i), 0, 2));
     }
     const Lease before = t.table.find(key(3));
-    t.table.reset(0);
+    t.table.reset(0, 0);
     CHECK_FALSE(t.table.find(key(3)));
     CHECK(t.counter.hit(before, 0, 1).verdict == Verdict::gone);
     for (std::uint64_t i = 0; i < 10; ++i) {

@@ -39,7 +39,7 @@ def test_a35_eight_workers_admit_exactly_the_limit_and_leave_nothing_behind(kind
         assert statuses(server, "/limited", 100) == {200: 5, 429: 95}
         # The limiters of one program count apart, as they do in one process.
         assert statuses(server, "/other", 100) == {200: 5, 429: 95}
-        assert len(server.segments()) == (0 if kind == "gunicorn --preload" else 2), server.log
+        assert len(server.segments()) == (0 if kind == "gunicorn --preload" else 1), server.log
     assert server.segments_are_gone()
 
 

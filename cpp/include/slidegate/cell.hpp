@@ -130,6 +130,11 @@ struct Owner {
     [[nodiscard]] static constexpr std::uint64_t to_word(std::uint64_t owner, std::uint32_t generation) noexcept {
         return std::uint64_t{generation} << kBits | owner;
     }
+    /// Which of the limiters of a segment; 0 when they are one.
+    [[nodiscard]] static constexpr std::size_t space_of(std::uint64_t owner) noexcept { return owner >> kLimitBits; }
+    [[nodiscard]] static constexpr std::uint64_t in_space(std::uint64_t limit, std::size_t space) noexcept {
+        return std::uint64_t{space} << kLimitBits | limit;
+    }
     /// Nobody's is 0.
     [[nodiscard]] static constexpr std::uint64_t from_word(std::uint64_t word) noexcept {
         return word & ((std::uint64_t{1} << kBits) - 1);

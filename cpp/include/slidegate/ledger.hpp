@@ -15,6 +15,7 @@ inline constexpr std::size_t kLedgerRules = 256;
 inline constexpr std::size_t kRequestRules = 128;
 inline constexpr std::size_t kLanes = 8;
 inline constexpr std::size_t kKeyNotes = 4096;
+inline constexpr std::size_t kSpaces = 2047;
 
 /// Counts of one processor: a cache line, so that those of several do not hinder each other.
 struct alignas(64) Tally {
@@ -76,6 +77,8 @@ struct RuleCounts {
     std::uint64_t admitted = 0;
     std::uint64_t refused = 0;
     std::uint64_t owner = 0;
+
+    [[nodiscard]] std::size_t space() const noexcept { return Owner::space_of(owner); }
 };
 
 struct NotedKey {
@@ -89,7 +92,8 @@ struct NotedKey {
 struct Ledger {
     LedgerRule rules[kLedgerRules];
     KeyNote notes[kKeyNotes];
-    alignas(64) Word mishaps[kMishaps];
+    alignas(64) Word mishaps[kSpaces + 1][kMishaps];
+    Word spaces[kSpaces];
 
     /// The entry of a rule, made when it has none; null when there is no room. Those that requests make have the last
     /// kRequestRules entries and no others, so that they leave room for what is declared later. May make a second one of a
@@ -102,7 +106,10 @@ struct Ledger {
     void note(std::uint64_t identity, const LedgerRule& rule, std::string_view key) noexcept;
     /// The key of this identity, if it was noted and not forgotten.
     [[nodiscard]] std::optional<NotedKey> noted(std::uint64_t identity) const;
-    void count(Mishap mishap) noexcept;
+    /// The number, from 1, of the limiters that call themselves so, given when they have none: they have rules and mishaps of
+    /// their own. 0 when there is no room for another.
+    [[nodiscard]] std::size_t space(std::string_view name) noexcept;
+    void count(std::size_t space, Mishap mishap) noexcept;
 };
 
 }  // namespace slidegate

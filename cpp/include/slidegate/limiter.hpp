@@ -26,6 +26,7 @@ struct Rule {
     std::string scope;
     std::string name = {};  ///< what people call it; counts under the same cells, and in the ledger apart
     Origin origin = Origin::declared;
+    std::size_t space = 0;  ///< of whom in the segment, by RuleCounts::space(); 0 for the limiter's own
 };
 
 struct Options {
@@ -36,6 +37,7 @@ struct Options {
     Layout layout = {};                       ///< instead of `size`, when it has buckets
     std::shared_ptr<Segment> segment = {};    ///< to count in, instead of private memory
     bool record_keys = false;                 ///< whether new keys are noted in the clear, for survey()
+    std::string space = {};  ///< tells limiters of one segment apart, who else share what they count
 };
 
 /// Names what one admitted hit took, so that it can be given back once.
@@ -73,21 +75,25 @@ class Policy;
 ///     if (!chat.hit("alice").allowed) ...
 class Limiter {
   public:
-    /// Throws InvalidArgument for a size out of range, SegmentError when memory cannot be reserved.
+    /// Throws InvalidArgument for a size out of range, SegmentError when memory cannot be reserved, or when the segment has
+    /// no room for another space.
     explicit Limiter(Options options = {});
 
     /// The rules that a request is counted against together. Throws InvalidArgument unless there are 1 to kMaxRules.
     [[nodiscard]] Policy policy(const std::vector<Rule>& rules) const;
-    /// Forgets all hits. O(cells made).
+    /// Forgets all hits, or those of its space when it has one. O(cells made).
     void reset() const noexcept;
     [[nodiscard]] TableStats stats() const noexcept;
-    /// The rules that count in this memory, whoever has made them, with what they have admitted and refused.
+    /// The rules that count in this memory, whoever has made them, with what they have admitted and refused; those of its
+    /// space alone when it has one.
     [[nodiscard]] std::vector<std::optional<RuleCounts>> rules() const;
+    /// The same of all spaces.
+    [[nodiscard]] std::vector<std::optional<RuleCounts>> rules_of_all() const;
     /// Counts, for mishaps(), what happened to whoever uses this memory. Nothing here counts any.
     void count(Mishap mishap) const noexcept;
-    /// How often each was counted, by whomever.
+    /// How often each was counted, by whomever: in its space, or in all when it has none.
     [[nodiscard]] std::array<std::uint64_t, kMishaps> mishaps() const noexcept;
-    /// The `most` keys that have used the largest part of their limits, largest first. O(cells made).
+    /// The `most` keys that have used the largest part of their limits, largest first; of its space. O(cells made).
     [[nodiscard]] std::vector<Usage> survey(std::size_t most) const;
     /// For how long the system has had no memory or disk for more cells. Empty while it has, as far as anybody knows: it is
     /// asked again when it had none.

@@ -81,8 +81,8 @@ class Table {
                                                          std::uint64_t owner, Nanos now, Lack& lack) const noexcept;
     /// Lease::end(), and the cell is no owner's.
     void end(const Lease& lease, Nanos now) const noexcept;
-    /// Ends the lives of all cells. O(cells). A hit at the same time may count or not.
-    void reset(Nanos now) const noexcept;
+    /// Ends the lives of all cells of a space, 0 for those of all. O(cells). A hit at the same time may count or not.
+    void reset(std::size_t space, Nanos now) const noexcept;
 
     [[nodiscard]] OnFull on_full() const noexcept { return on_full_; }
     /// Whether this object has found no free cell for a key since news were last taken.

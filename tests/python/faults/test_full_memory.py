@@ -65,7 +65,8 @@ def test_fault_02_a_flood_of_one_limit_takes_no_room_from_the_others(storage: Me
     assert refused(blocked, keys=200) == 200
     # As many as were taken from it, and no more.
     remembered = sum(not flooded.peek(f"2001:db8::{at:x}")[0] for at in range(MORE_THAN_THERE_IS_ROOM_FOR))
-    assert remembered >= places - 500
+    # A full bucket and a full arena may take one each.
+    assert remembered >= places - 2 * 500
 
 
 def test_fault_02_two_floods_take_nothing_from_a_third_limit(storage: MemoryStorage) -> None:
