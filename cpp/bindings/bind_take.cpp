@@ -166,8 +166,6 @@ bool note(PyObject* memory, PyObject* scope, PyObject* holder, PyObject* view, O
             PyErr_Clear();
             fresh.scope = Py_NewRef(scope);
         }
-        fresh.method = Py_XNewRef(PyDict_GetItemWithError(scope, names().method));
-        fresh.path = Py_XNewRef(PyDict_GetItemWithError(scope, names().path));
         // Of keys that cannot be compared.
         PyErr_Clear();
         if (PyDict_SetItem(scope, names().record, record.get()) != 0) {
@@ -175,6 +173,8 @@ bool note(PyObject* memory, PyObject* scope, PyObject* holder, PyObject* view, O
         }
     }
     auto& own = *reinterpret_cast<Record*>(record.get());
+    put(own.method, Py_XNewRef(PyDict_GetItemWithError(scope, names().method)));
+    put(own.path, Py_XNewRef(PyDict_GetItemWithError(scope, names().path)));
     put(own.done, Py_NewRef(part(memory, kDone)));
     put(own.view, Py_NewRef(view));
     put(own.reached, Py_NewRef(part(memory, kReached)));

@@ -191,6 +191,19 @@ def test_fault_04_the_router_is_only_watched_behind_middleware_that_may_change_p
     assert isinstance(app.router.middleware_stack, Arrival) is not is_harmless
 
 
+@pytest.mark.parametrize("override", OVERRIDES)
+def test_fault_04_a_path_that_is_changed_before_it_comes_to_the_middleware_counts_once(
+    override: Any, make_limiter: MakeLimiter, make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app(make_limiter(default_limits=["3/hour"], headers="x-ratelimit"))
+    app.middleware("http")(lambda request, call_next: call_next(request))
+    app.add_middleware(SlowAPIMiddleware)
+    app.add_middleware(override)
+    app.get("/read")(lambda: "ok")
+    assert Client(app).statuses("/READ", 5) == [200, 200, 200, 429, 429]
+    assert "another path" not in caplog.text
+
+
 def test_fault_04_a_refusal_there_has_the_headers_and_the_body_of_the_programs_handler(
     make_limiter: MakeLimiter, make_app: MakeApp
 ) -> None:
