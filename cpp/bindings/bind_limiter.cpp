@@ -247,7 +247,7 @@ std::vector<Rule> rules_in(const py::sequence& rules) {
     return converted;
 }
 
-// (index, quota, scope, whether that is whole, admitted, refused, name, space)
+// (index, quota, scope, whether that is whole, admitted, refused, name, space, counted elsewhere)
 py::list rules_of(const TimedLimiter& self) {
     py::list rules;
     const auto counts = self.get().rules();
@@ -255,7 +255,7 @@ py::list rules_of(const TimedLimiter& self) {
         if (counts[i]) {
             const RuleCounts& each = *counts[i];
             rules.append(py::make_tuple(i, each.quota, py::bytes(each.scope), each.is_whole, each.admitted,
-                                        each.refused, py::bytes(each.name), each.space()));
+                                        each.refused, py::bytes(each.name), each.space(), each.elsewhere));
         }
     }
     return rules;

@@ -82,6 +82,7 @@ std::optional<RuleCounts> read(const LedgerRule& rule) {
         for (const Tally& tally : rule.tallies) {
             counts.admitted += tally.admitted.load(std::memory_order_relaxed);
             counts.refused += tally.refused.load(std::memory_order_relaxed);
+            counts.elsewhere += tally.elsewhere.load(std::memory_order_relaxed);
         }
         return counts;
     } catch (const InvalidQuota&) {
@@ -114,6 +115,11 @@ LedgerRule* find(LedgerRule* first, LedgerRule* last, std::uint64_t fingerprint)
 void LedgerRule::count(bool is_admitted) noexcept {
     Tally& tally = tallies[static_cast<unsigned>(sched_getcpu()) % kLanes];
     (is_admitted ? tally.admitted : tally.refused).fetch_add(1, std::memory_order_relaxed);
+}
+
+void LedgerRule::count_elsewhere(bool is_admitted) noexcept {
+    count(is_admitted);
+    tallies[0].elsewhere.fetch_add(1, std::memory_order_relaxed);
 }
 
 LedgerRule* Ledger::enter(const Quota& quota, std::string_view scope, std::string_view name, Origin origin,

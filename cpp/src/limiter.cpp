@@ -425,8 +425,8 @@ Decision Policy::peek(std::span<const std::string_view> keys, std::span<const st
 
 void Policy::tally(bool is_admitted, std::size_t refusing) const noexcept {
     for (std::size_t i = 0; i < size(); ++i) {
-        if (is_admitted || i == refusing) {
-            gauges_[i].count(is_admitted);
+        if ((is_admitted || i == refusing) && gauges_[i].entry != nullptr) {
+            gauges_[i].entry->count_elsewhere(is_admitted);
         }
     }
 }

@@ -227,9 +227,9 @@ class Limiter:
         """How long the system has had no memory for more keys, in ns; None while it has some."""
     def shortages(self) -> int:
         """How often it had none."""
-    def rules(self) -> list[tuple[int, Quota, bytes, bool, int, int, bytes, int]]:
-        """What counts in this memory: index, quota, scope, whether that is whole, admitted, refused, name, and the
-        number of the space, 0 for none."""
+    def rules(self) -> list[tuple[int, Quota, bytes, bool, int, int, bytes, int, int]]:
+        """What counts in this memory: index, quota, scope, whether that is whole, admitted, refused, name, the
+        number of the space (0 for none), and how many of the admitted and refused another storage has counted."""
     def holdings(self) -> dict[int, int]:
         """How many keys each rule holds memory for, by its index; those that have expired and were not reused too."""
     def count_error(self, kind: str, /) -> None:

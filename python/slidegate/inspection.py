@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -21,8 +20,6 @@ __all__ = ["Inspection", "KeyRow", "RuleRow", "SegmentRow", "segment_named", "se
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _MOST_KEYS = 1 << 16
 _MOST_OF_SCOPE = 400
-# kLedgerRules - kRequestRules of the engine.
-_FIRST_OF_REQUESTS = 128
 # Of a segment that this user has, whoever it was opened to.
 _ANY_MODE = 0o777
 
@@ -120,17 +117,8 @@ class Inspection:
         return rule_rows(self._engine)
 
     def elsewhere(self) -> list[str]:
-        """Limits that others count, such as Redis, and this memory only tells of: requests of theirs were admitted, and
-        it holds no key.
-        """
-        held, admitted = Counter[tuple[str, bytes]](), Counter[tuple[str, bytes]]()
-        holdings = self._engine.holdings()
-        for index, quota, scope, _, count, *_ in self._engine.rules():
-            # Those that requests have made hold their keys together, and nobody knows of which they are.
-            if index < _FIRST_OF_REQUESTS:
-                held[limit_text(quota), scope] += holdings.get(index, 0)
-                admitted[limit_text(quota), scope] += count
-        return [limit for (limit, scope), count in admitted.items() if count and not held[limit, scope]]
+        """Limits that another storage counts, such as Redis, and this memory only tells of."""
+        return [limit_text(quota) for _, quota, *_, counted_elsewhere in self._engine.rules() if counted_elsewhere]
 
     def errors(self) -> dict[str, int]:
         """Requests that could not be decided as they were meant to be, by what came of them."""
@@ -186,7 +174,9 @@ class Inspection:
             if path is None and recorded.endswith(key) and is_led(recorded.removesuffix(key)):
                 candidates.append(recorded)
         # A rule of several names is there for each of them.
-        rules = [(quota, scope, space) for _, quota, scope, is_whole, *_, space in self._engine.rules() if is_whole]
+        rules = [
+            (quota, scope, space) for _, quota, scope, is_whole, _, _, _, space, _ in self._engine.rules() if is_whole
+        ]
         for quota, scope, space in dict.fromkeys(rules):
             for candidate in dict.fromkeys(candidates):
                 yield quota, text_of(scope), space, candidate
@@ -196,7 +186,7 @@ def rule_rows(engine: Limiter) -> list[RuleRow]:
     """The limits of an engine. Those that would look the same are one."""
     counts: dict[tuple[str, str, str], list[int]] = {}
     holdings = engine.holdings()
-    for index, quota, scope, is_whole, admitted, refused, name, _ in engine.rules():
+    for index, quota, scope, is_whole, admitted, refused, name, *_ in engine.rules():
         # What is no UTF-8 is shown as Python would, as others want text.
         text = scope_text(text_of(scope)).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         place = shown(text, _MOST_OF_SCOPE) + ("" if is_whole else "...")

@@ -68,6 +68,7 @@ TEST_CASE("Decisions of others are counted for all rules that admitted, or for t
     const auto rules = limiter.rules();
     CHECK((rules[0]->admitted == 1 && rules[0]->refused == 0));
     CHECK((rules[1]->admitted == 1 && rules[1]->refused == 1));
+    CHECK((rules[0]->elsewhere == 1 && rules[1]->elsewhere == 2));
     CHECK(policy.peek("ada").remaining == 2);
 }
 

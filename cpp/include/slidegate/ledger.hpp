@@ -21,6 +21,7 @@ inline constexpr std::size_t kSpaces = 2047;
 struct alignas(64) Tally {
     Word admitted;
     Word refused;
+    Word elsewhere;  ///< of both, what another storage has counted
 };
 
 /// One rule. Written once, by whoever takes it from free to begun; from written on it never changes but for the tallies.
@@ -45,6 +46,8 @@ struct LedgerRule {
 
     /// Counts one hit. Any number of threads and processes.
     void count(bool is_admitted) noexcept;
+    /// Counts one that another storage has decided.
+    void count_elsewhere(bool is_admitted) noexcept;
 };
 static_assert(sizeof(LedgerRule) == 1024);
 
@@ -76,6 +79,7 @@ struct RuleCounts {
     bool is_whole = true;  ///< whether it was not
     std::uint64_t admitted = 0;
     std::uint64_t refused = 0;
+    std::uint64_t elsewhere = 0;  ///< of both, what another storage has counted
     std::uint64_t owner = 0;
 
     [[nodiscard]] std::size_t space() const noexcept { return Owner::space_of(owner); }
