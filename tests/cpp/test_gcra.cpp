@@ -108,6 +108,20 @@ TEST_CASE("A refund to GCRA gives back no more than what is left of its hit") {
     CHECK(pacer.admits(29 * kSecond, 9));
 }
 
+TEST_CASE("A refund to GCRA finds nothing once another has disturbed it, however many others follow") {
+    OneCell<Gcra> pacer(Gcra(Ticks::of(3600 * kSecond), 5'000), kCellClasses[0]);
+    const Outcome first = pacer.hit(0, 1'000);
+    const Outcome second = pacer.hit(0, 1'000);
+    // The second drains within 1,000 units from now on, not within 2,000.
+    REQUIRE(pacer.refund(0, first, 1'000));
+    for (int i = 0; i < 1 << kPositionBits; ++i) {
+        const Outcome one = pacer.hit(0);
+        REQUIRE(pacer.admits(0));
+        static_cast<void>(pacer.refund(0, one));
+        CHECK_FALSE(pacer.refund(720 * kSecond, second, 1'000));
+    }
+}
+
 TEST_CASE("GCRA after refunds is never ahead of where the hits that remain would have left it") {
     struct Held {
         Nanos now;

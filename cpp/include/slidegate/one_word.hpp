@@ -68,7 +68,8 @@ class OneWord {
         return outcome;
     }
 
-    /// Gives back `cost` of the hit whose Outcome::receipt this is; false when it no longer counts.
+    /// Gives back `cost` of the hit whose Outcome::receipt this is; false when it no longer counts, or when there is no telling
+    /// any more.
     bool refund(const Lease& lease, Nanos now, std::uint64_t receipt, std::uint64_t cost) const noexcept {
         for (;;) {
             std::uint64_t head = lease.cell->head.load(std::memory_order_acquire);  // (1)
@@ -81,6 +82,10 @@ class OneWord {
             // It may write the number of a window that has begun since the last hit.
             lease.shared->follow(at.now);
             const std::uint32_t ended = Rule::is_disturbed_by_refund(payload_of(head), payload_of(receipt)) ? 1 : 0;
+            if (ended != 0 && kCellClasses[0].is_last(position_of(head))) {
+                // Positions would come round while tickets of the first ones still count.
+                return false;
+            }
             if (swap(lease, head, make_word(next, kCellClasses[0].advance(position_of(head), ended)))) {
                 return true;
             }
