@@ -106,7 +106,7 @@ def _warn_of_lateness(server: Server) -> None:
 
 def _warn_once(server: Server, topic: str, text: str) -> None:
     try:
-        claimed = claim(_server_prefix(server) + topic)
+        claimed = claim(_name_of(server, topic))
     except OSError:
         _LOGGER.warning(text)
         return
@@ -130,15 +130,15 @@ def shared_segment(name: str, **options: Any) -> Segment:
 
 
 def _named(server: Server, which: str, size: int) -> Segment:
-    prefix = _server_prefix(server)
-    name = prefix + _digest(which)
+    name = _name_of(server, which)
     known = _opened.get((os.getpid(), name))
     if known is not None:
         return known
     remove_leftovers()
     segment = _opened[os.getpid(), name] = shared_segment(name, size=size, owner_pid=server.pid)
     if segment.is_new:
-        keep_names(server.pid, f"{Segment.shared_directory}/{Segment.shared_prefix}{prefix}")
+        prefix = f"{Segment.shared_directory}/{Segment.shared_prefix}{_server_prefix(server)}"
+        keep_names(server.pid, prefix, _name_of(server, "keeper"))
     return segment
 
 
@@ -157,6 +157,11 @@ def _survivor(server: Server, path: str, options: dict[str, Any]) -> Segment | N
         )
         return segment
     return None
+
+
+def _name_of(server: Server, topic: str) -> str:
+    # The first one that is there shows everybody how all begin.
+    return _server_prefix(server) + _digest(server.secret, topic)
 
 
 def _server_prefix(server: Server) -> str:

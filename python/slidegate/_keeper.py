@@ -45,8 +45,8 @@ def claim(word: str) -> socket.socket | None:
     return claimed
 
 
-def keep_names(server_pid: int, path_prefix: str) -> None:
-    """Has all files that begin so removed when the server has ended. To call it again for them does nothing.
+def keep_names(server_pid: int, path_prefix: str, word: str) -> None:
+    """Has all files that begin so removed when the server has ended. To call it again with that word does nothing.
 
     Where that cannot be done (an old kernel, a Python that is embedded in another program) it is not: the leftovers
     are removed when the next server of this user starts.
@@ -55,7 +55,7 @@ def keep_names(server_pid: int, path_prefix: str) -> None:
         return
     directory, prefix = os.path.split(path_prefix)
     try:
-        claimed = claim(prefix + "keeper")
+        claimed = claim(word)
     except OSError:
         return
     if claimed is None:

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from servers import PROGRAM, Server, running, wait_until
 
-from slidegate import ConfigurationError, Limiter
+from slidegate import ConfigurationError, Limiter, _common
 from slidegate._core import Segment, launch_secret
+from slidegate._server import Server as _Server
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
@@ -56,7 +58,7 @@ import os, sys
 from slidegate import _common
 from slidegate._server import Server
 server = Server({server_pid}, False, {secret!r})
-print(_common._server_prefix(server) + _common._digest("all"))
+print(_common._name_of(server, "all"))
 """
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
 
@@ -105,6 +107,27 @@ def test_fault_08_where_redis_counts_the_warning_does_not_say_that_workers_do(
     _, log = attacked(tmp_path, prelude, b"known", occupied, options=', storage_uri="redis://127.0.0.1:1"')
     assert "every worker counts alone" not in log
     assert log.count("metrics, and what counts while the storage is out, are those of each worker alone") == 1
+
+
+def test_fault_08_a_name_that_everybody_sees_does_not_tell_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Lists of files and of sockets are open to all: who reads the first name there knows how all of them begin.
+    monkeypatch.setattr(_common, "_server_prefix", lambda server: "server.")
+    monkeypatch.setattr(_common, "_opened", {})
+    monkeypatch.setattr(
+        _common, "shared_segment", lambda name, **options: taken.append(name) or SimpleNamespace(is_new=1)
+    )
+    monkeypatch.setattr(_common, "claim", lambda word: taken.append(word))
+    monkeypatch.setattr(_common, "keep_names", lambda pid, prefix, word: taken.append(word))
+    of_each = []
+    for secret in (b"one", b"other"):
+        taken: list[str] = []
+        for which in ("all", "name chat", "app.py:7 1"):
+            _common._named(_Server(os.getpid(), False, secret), which, 0)
+        _common._warn_once(_Server(os.getpid(), False, secret), "alone", "")
+        of_each.append(set(taken))
+    # Three segments, whoever removes them, and a warning.
+    assert [len(each) for each in of_each] == [5, 5]
+    assert not of_each[0] & of_each[1]
 
 
 def test_fault_08_forked_workers_have_a_secret_in_common_that_is_new_in_each_program() -> None:
