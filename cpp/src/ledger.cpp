@@ -192,8 +192,8 @@ std::optional<NotedKey> Ledger::noted(std::uint64_t identity) const {
 
 std::size_t Ledger::space(std::string_view name) noexcept {
     // Above all sizes of scopes, which digests of limiters without a space begin with.
-    const std::uint64_t hash =
-        Hasher({0x7370616365, 0x6e616d65}).finish(name.data(), name.size())[0] | std::uint64_t{1} << 63;
+    constexpr std::uint64_t kTop = std::uint64_t{1} << 63;
+    const std::uint64_t hash = Hasher({0x7370616365, 0x6e616d65}).finish(name.data(), name.size())[0] | kTop;
     for (std::size_t i = 0; i < kSpaces; ++i) {
         std::uint64_t seen = 0;
         // Relaxed: the number is all that is handed over.

@@ -139,9 +139,7 @@ std::vector<std::optional<RuleCounts>> Limiter::rules() const {
     return rules;
 }
 
-void Limiter::count(Mishap mishap) const noexcept {
-    state_->segment->ledger().count(state_->space, mishap);
-}
+void Limiter::count(Mishap mishap) const noexcept { state_->segment->ledger().count(state_->space, mishap); }
 
 std::array<std::uint64_t, kMishaps> Limiter::mishaps() const noexcept {
     std::array<std::uint64_t, kMishaps> counts{};
@@ -286,11 +284,10 @@ Policy::Policy(std::shared_ptr<Limiter::State> state, const std::vector<Rule>& r
                                         ? Owner::kOfRequests
                                         : Owner::kOfRequests + 1 + (Hasher(prefix).finish(nullptr, 0)[0] >> 33);
         const std::uint64_t owner = Owner::in_space(limit, space);
-        gauges_.push_back({quota, arena, owner, Life::of(quota),
-                           make_counter(quota.strategy(), quota.ticks(), quota.amount(), kCellClasses[arena]), prefix,
-                           origin == Origin::reader
-                               ? nullptr
-                               : state_->segment->ledger().enter(quota, scope, name, origin, owner)});
+        gauges_.push_back(
+            {quota, arena, owner, Life::of(quota),
+             make_counter(quota.strategy(), quota.ticks(), quota.amount(), kCellClasses[arena]), prefix,
+             origin == Origin::reader ? nullptr : state_->segment->ledger().enter(quota, scope, name, origin, owner)});
     }
 }
 

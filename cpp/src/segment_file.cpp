@@ -95,8 +95,8 @@ void SegmentFile::check_access(const Place& place, const Access& access) const {
                              std::to_string(geteuid()) + "; use another name");
     }
     if (access.group && !is_of_group && (status.st_mode & S_IRWXG) != 0) {
-        throw SegmentForeign(what + " belongs to group " + std::to_string(status.st_gid) + ", and is open to it, not to " +
-                             std::to_string(*access.group));
+        throw SegmentForeign(what + " belongs to group " + std::to_string(status.st_gid) +
+                             ", and is open to it, not to " + std::to_string(*access.group));
     }
     if ((status.st_mode & (S_IRWXG | S_IRWXO) & ~access.mode) != 0) {
         throw SegmentForeign(what + " is open to other users (mode " + octal(status.st_mode) + "); it has to be " +

@@ -64,8 +64,8 @@ struct Header {
 
     /// What becomes of cells that the system has no memory or disk for. For people to look at; nothing is decided by it.
     struct alignas(64) Shortage {
-        Word since;   ///< table time at which it was short, plus one; 0 while it is not
-        Word times;   ///< how often that has begun
+        Word since;    ///< table time at which it was short, plus one; 0 while it is not
+        Word times;    ///< how often that has begun
         Word is_told;  ///< whether somebody has taken it on himself to tell of this one
     } shortage;
     Word full_told;  ///< table time at which somebody last told that the table was full, plus one

@@ -37,7 +37,7 @@ struct Options {
     Layout layout = {};                       ///< instead of `size`, when it has buckets
     std::shared_ptr<Segment> segment = {};    ///< to count in, instead of private memory
     bool record_keys = false;                 ///< whether new keys are noted in the clear, for survey()
-    std::string space = {};  ///< tells limiters of one segment apart, who else share what they count
+    std::string space = {};                   ///< tells limiters of one segment apart, who else share what they count
 };
 
 /// Names what one admitted hit took, so that it can be given back once.

@@ -26,9 +26,12 @@ struct Place {
 
 /// Who may have written to the file of a segment. By default this user alone.
 struct Access {
-    std::uint32_t mode = 0600;           ///< of a new file; and the only permissions that one which is there may give
-    std::optional<std::uint32_t> group;  ///< of a new file; and of one that is there, if its group may use it, whoever made it
-    bool may_be_foreign = false;         ///< whether any other user's will do; only one with the rights to it can say so
+    /// Of a new file; and the only permissions that one which is there may give.
+    std::uint32_t mode = 0600;
+    /// Of a new file; and of one that is there, if its group may use it, whoever made it.
+    std::optional<std::uint32_t> group = {};
+    /// Whether any other user's will do; only one with the rights to it can say so.
+    bool may_be_foreign = false;
 };
 
 /// An open regular file. Movable. Its lock is flock(2): the system drops it when the last process that holds the
