@@ -25,7 +25,7 @@ struct Found {
 std::optional<Found> look_at(const std::string& name) {
     try {
         const Place place = Place::shared(name);
-        std::optional<SegmentFile> file = SegmentFile::find(place, {.mode = kAnyMode});
+        std::optional<SegmentFile> file = SegmentFile::find(place, {.mode = kAnyMode, .group = std::nullopt});
         if (!file) {
             return std::nullopt;
         }
