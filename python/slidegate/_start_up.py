@@ -159,11 +159,17 @@ class _Later:
             await self._looked_at()(scope, receive, send)
             return
 
+        refusing: _Refusing | None = None
+
         async def send_checked(message: Message) -> None:
-            if message["type"] == "lifespan.startup.complete":
-                instead = self._looked_at()
-                if isinstance(instead, _Refusing):
-                    message = instead.told
+            nonlocal refusing
+            if refusing is not None:
+                return
+            if message["type"] == "lifespan.startup.complete" and isinstance(instead := self._looked_at(), _Refusing):
+                refusing = instead
+                await send(refusing.told)
+                # Else the lifespan would go on to wait for a shutdown, which nobody sends after a failure.
+                raise refusing.error
             await send(message)
 
         await self._rest(scope, receive, send_checked)
@@ -180,18 +186,18 @@ class _Refusing:
     """Does not start. Servers take an exception for an application that has no start-up, so they are told."""
 
     def __init__(self, error: ConfigurationError) -> None:
-        self._error = error
+        self.error = error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await receive()
             await send(self.told)
-        raise self._error
+        raise self.error
 
     @property
     def told(self) -> Message:
         """What a server is told instead of that it has started."""
-        return {"type": "lifespan.startup.failed", "message": str(self._error)}
+        return {"type": "lifespan.startup.failed", "message": str(self.error)}
 
 
 def limiters_of(app: Any) -> list[Limiter]:

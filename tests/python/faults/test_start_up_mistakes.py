@@ -100,6 +100,32 @@ def test_fault_26_a_limit_without_a_limiter_stops_the_start() -> None:
     assert "RateLimit('1/minute') found no limiter; set app.state.limiter" in asyncio.run(refusal(app))
 
 
+def test_fault_26_a_start_that_is_refused_after_the_lifespan_has_begun_ends_it() -> None:
+    done: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            done.append("cleaned up")
+
+    app = FastAPI(lifespan=lifespan)
+    app.get("/", dependencies=[Depends(RateLimit("1/minute"))])(endpoint)
+    asked, sent = [{"type": "lifespan.startup"}], []
+
+    async def receive() -> Any:
+        # Nobody asks for a shutdown after a failure: to wait for it would be to wait for ever.
+        return asked.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    with pytest.raises(ConfigurationError, match="found no limiter"):
+        asyncio.run(app({"type": "lifespan", "state": {}}, receive, send))
+    assert (sent, done) == (["lifespan.startup.failed"], ["cleaned up"])
+
+
 def test_fault_26_a_limit_that_a_test_has_overridden_needs_no_limiter() -> None:
     app, limit = FastAPI(), RateLimit("1/minute")
     app.get("/", dependencies=[Depends(limit)])(endpoint)
