@@ -9,6 +9,15 @@ namespace {
 
 using Lock = SegmentFile::Lock;
 
+// Whoever makes a segment at the same time as others may not find the room that they will have given back in a moment, or find
+// the one that they have made.
+constexpr int kTriesForRoom = 20;
+constexpr timespec kBetweenTries = {0, 10'000'000};
+
+struct NoRoom : SegmentError {
+    using SegmentError::SegmentError;
+};
+
 BootMoment moment_of(const Opening& opening) { return opening.moment ? *opening.moment : BootMoment::now(); }
 
 [[noreturn]] void throw_busy(const Place& place, const char* why) {
@@ -55,14 +64,23 @@ Segment Segment::shared(const std::string& name, const Opening& opening) { retur
 Segment Segment::file(const std::string& path, const Opening& opening) { return open(Place::file(path), opening); }
 
 Segment Segment::open(const Place& place, const Opening& opening) {
+    int tries_for_room = 0;
     // Whoever has to start again was overtaken by somebody else's creation, repair or removal.
     for (int attempt = 0; attempt < 1'000; ++attempt) {
         std::optional<SegmentFile> file = SegmentFile::find(place, opening.access);
         if (!file && !opening.may_create) {
             throw SegmentMissing(place.name + ": there is no " + place.path);
         }
-        if (std::optional<Segment> segment = file ? attach(place, opening, std::move(*file)) : create(place, opening)) {
-            return std::move(*segment);
+        try {
+            if (std::optional<Segment> segment =
+                    file ? attach(place, opening, std::move(*file)) : create(place, opening)) {
+                return std::move(*segment);
+            }
+        } catch (const NoRoom&) {
+            if (++tries_for_room == kTriesForRoom) {
+                throw;
+            }
+            nanosleep(&kBetweenTries, nullptr);
         }
     }
     throw_busy(place, "who make and remove it all the time");
@@ -76,10 +94,10 @@ std::optional<Segment> Segment::create(const Place& place, const Opening& openin
     Segment segment(layout, place, SegmentFile::unnamed(place, layout.bytes(), opening.access));
     if (!segment.promise_first()) {
         const auto free = SegmentFile::free_bytes(place);
-        throw SegmentError(place.name + ": no room for an index of " + std::to_string(layout.arena_offset(0)) +
-                           " bytes and the first keys at " + place.path +
-                           (free ? ", where " + std::to_string(*free) + " bytes are free" : std::string()) +
-                           "; make room there, or ask for a smaller size");
+        throw NoRoom(place.name + ": no room for an index of " + std::to_string(layout.arena_offset(0)) +
+                     " bytes and the first keys at " + place.path +
+                     (free ? ", where " + std::to_string(*free) + " bytes are free" : std::string()) +
+                     "; make room there, or ask for a smaller size");
     }
     Header& header = segment.header();
     Birth birth = Birth::of(layout, Segment(Layout{1, 1}).secret());
