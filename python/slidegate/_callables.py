@@ -51,7 +51,8 @@ def is_generator(function: Callable[..., Any]) -> bool:
 
 
 CALLED = "__slidegate_called__"
-"""The attribute of a function that makes key functions: the one that it makes without arguments."""
+"""The attribute of a function that makes key functions: the one that it makes without arguments, or None if it needs
+some."""
 
 
 def adapt(function: Callable[..., Any], offers: Sequence[str], what: str, other: str | None) -> Callable[..., Any]:
@@ -62,7 +63,11 @@ def adapt(function: Callable[..., Any], offers: Sequence[str], what: str, other:
     function that takes just the offers is returned as it is, and one that makes such functions stands for what it makes
     without arguments.
     """
-    function = getattr(function, CALLED, function)
+    made = getattr(function, CALLED, function)
+    if made is None:
+        name = qualified_name(function).rpartition(".")[2]
+        raise ConfigurationError(f"{what} {name} makes key functions, and is none itself; call it, as in {name}(...)")
+    function = made
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):

@@ -66,7 +66,7 @@ def open_storages(
     if unknown:
         # Not an error: programs leave those of Redis behind when they go on without it.
         logger.warning(
-            "storage_options: nobody reads %s here; known: %s",
+            "storage_options: these options have no meaning here, and are left aside: %s; known: %s",
             ", ".join(sorted(map(repr, unknown))),
             ", ".join(OF_FILES),
         )

@@ -50,7 +50,7 @@ class Options:
                 self._take(place, name, value)
         if self._needless and logger is not None:
             logger.warning(
-                "%s: nobody reads %s here",
+                "%s: these options have no meaning here, and are left aside: %s",
                 " and ".join(sorted(set(self._needless.values()), reverse=True)),
                 ", ".join(map(repr, sorted(self._needless))),
             )
@@ -129,7 +129,7 @@ class Options:
                 f"storage_uri: {self._scheme}:// has no option {called!r}{hint}; it has {', '.join(self._known)}"
             )
         if self._values.setdefault(name, value) != value:
-            raise ConfigurationError(f"storage_uri: option {name!r} is given twice, and differently")
+            raise ConfigurationError(f"storage_uri: option {called!r} is given twice, with different values")
 
 
 def _text(given: Any) -> str:

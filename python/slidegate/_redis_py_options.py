@@ -45,10 +45,10 @@ NEEDLESS = _NUMBERS | _TRUTHS | _ANYTHING
 _REFUSED = {
     "credential_provider": "give username and password",
     "redis_connect_func": "give username and password",
-    "ssl_validate_ocsp": "nobody asks here whether a certificate was revoked",
-    "ssl_validate_ocsp_stapled": "nobody asks here whether a certificate was revoked",
-    "ssl_ocsp_context": "nobody asks here whether a certificate was revoked",
-    "ssl_ocsp_expected_cert": "nobody asks here whether a certificate was revoked",
+    "ssl_validate_ocsp": "nothing here asks whether a certificate was revoked",
+    "ssl_validate_ocsp_stapled": "nothing here asks whether a certificate was revoked",
+    "ssl_ocsp_context": "nothing here asks whether a certificate was revoked",
+    "ssl_ocsp_expected_cert": "nothing here asks whether a certificate was revoked",
 }
 _TRUE = ("true", "t", "yes", "y", "on", "1")
 _FALSE = ("false", "f", "no", "n", "off", "0")
@@ -72,7 +72,7 @@ def check_not_refused(name: str, given: Any) -> None:
     """Raises ConfigurationError for what would be less safe without it, and is not here."""
     is_off = given is None or (name.startswith("ssl_validate") and truth(name, given) == "false")
     if name in _REFUSED and not is_off:
-        raise ConfigurationError(f"storage_uri: there is no {name}: {_REFUSED[name]}")
+        raise ConfigurationError(f"storage_uri: the option {name} cannot be had here: {_REFUSED[name]}")
 
 
 def truth(name: str, given: Any) -> str:

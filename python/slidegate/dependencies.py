@@ -58,6 +58,16 @@ class RateLimit(OneOfAKind):
     application starts; where it is called RateLimitExceeded, for a WebSocket as a WebSocketRateLimitExceeded.
     """
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        # FastAPI asks for it where a parameter of this type is no dependency, and would not say so. Of `Annotated[int,
+        # RateLimit(...)]` the start of the application tells, with the route.
+        if source is not cls:
+            return handler(source)
+        raise ConfigurationError(
+            f'a parameter has the type {cls.__name__} and no Depends; write Depends({cls.__name__}("10/minute"))'
+        )
+
     def __init__(
         self,
         limits: StrOrCallableStr | Any = None,

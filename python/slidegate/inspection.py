@@ -80,7 +80,9 @@ def segments() -> list[SegmentRow]:
     """Those of this user, by name."""
     rows: list[SegmentRow] = []
     for each in shared_segments():
-        born = datetime.fromtimestamp(each.born_ns / NS_PER_S, timezone.utc).isoformat(" ", "seconds")
+        # What is damaged, or of another version, does not tell when it was made.
+        moment = datetime.fromtimestamp(each.born_ns / NS_PER_S, timezone.utc).isoformat(" ", "seconds")
+        born = moment if each.born_ns else "-"
         state = each.damage or ("left over" if each.is_leftover else "in order")
         rows.append(SegmentRow(each.name, each.size, each.owner_pid or None, born, state))
     return rows
@@ -97,7 +99,13 @@ def segment_named(name: str) -> Segment:
     except (SegmentError, ValueError) as error:
         names = [row.name for row in segments()]
         close = difflib.get_close_matches(name.removeprefix("shared://"), names, n=3) or names[:3]
-        there_are = f"there is {' and '.join(close)}" if close else "there is none of this user"
+        if "@" in name and "://" not in name and name[0] not in "/.":
+            # What stands before the @ may be a password.
+            raise StorageError(
+                "that is no name of a segment, and not repeated, as it may hold a password; the URI of a Redis server"
+                " begins with redis://, as in redis://user:password@host"
+            ) from None
+        there_are = f"there are: {', '.join(close)}" if close else "there is none of this user"
         raise StorageError(f"{error}; {there_are} (slidegate ls)") from error
 
 

@@ -166,3 +166,5 @@ _PEER = _RemoteAddress((), "x-forwarded-for", 64)
 
 
 setattr(remote_address, CALLED, remote_address())
+for _makes in (header, jwt_subject, first_of, combine):
+    setattr(_makes, CALLED, None)

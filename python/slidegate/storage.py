@@ -35,8 +35,8 @@ OnError: TypeAlias = Literal["open", "closed", "local"]
 # Each takes about 1 KiB for a rule, as places shorten what is long.
 _POLICIES_KEPT = 4096
 _WHEN_FULL: dict[OnFull, str] = {
-    "evict": 'as on_full="evict" says, other limits take places of the one that holds most, whose own new keys are'
-    " refused once all of its keys are",
+    "evict": 'as on_full="evict" says, new keys of other limits get places of this one, and its own new keys are'
+    " refused when each of its keys is being refused",
     "refuse": 'as on_full="refuse" says, new keys are refused',
     "admit": 'as on_full="admit" says, requests with new keys pass uncounted',
 }
@@ -244,7 +244,8 @@ def _warn_full(on_full: OnFull, where: str, rule: tuple[Quota, bytes, bytes] | N
         told = [text_of(name), limit_text(quota), scope_text(text_of(scope))]
         limit = f"the limit '{shown(' '.join(filter(None, told)))}'"
     logging.getLogger("slidegate").warning(
-        "%s: no place is free for a new key: %s holds %d of %d places of its size; %s; a larger size has more places",
+        "%s: no place is free for a new key: %s holds %d of the %d places that there are for keys of its kind; %s; a"
+        " larger size has more places",
         where or "the memory of this process",
         limit,
         keys,

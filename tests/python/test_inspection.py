@@ -171,6 +171,8 @@ def test_files_are_looked_into_by_their_path(run: Run, tmp_path: Path, make_app:
         (("top", "no/such/path", "--once"), "there is no"),
         (("rm", "no-such-name"), "there is no"),
         (("inspect", "bad name!", "x"), "letters, digits"),
+        (("reset", "redis:/ada:hush@host"), "redis://user:password@host"),
+        (("inspect", "ada:hush@host:6379", "x"), "redis://user:password@host"),
         (("top", "x", "--interval", "0"), "--interval"),
         (("bench", "--rounds", "0"), "--rounds"),
     ],
@@ -178,6 +180,7 @@ def test_files_are_looked_into_by_their_path(run: Run, tmp_path: Path, make_app:
 def test_what_cannot_be_done_is_said(run: Run, arguments: tuple[str, ...], told: str) -> None:
     status, out, err = run(*arguments)
     assert (status, out) == (2, "")
+    assert "hush" not in err
     assert told in err
 
 

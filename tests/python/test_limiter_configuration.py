@@ -237,4 +237,7 @@ def test_storage_options_that_nobody_reads_are_named(
     make_limiter: MakeLimiter, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_limiter(storage_options={"sise": 1 << 20, "size": 1 << 20})
-    assert caplog.messages == ["storage_options: nobody reads 'sise' here; known: size, on_damage, mode, group"]
+    assert caplog.messages == [
+        "storage_options: these options have no meaning here, and are left aside: 'sise'; known: size, on_damage, mode,"
+        " group"
+    ]

@@ -139,7 +139,7 @@ NONSENSE: dict[str, tuple[str, dict[str, Any], str]] = {
     "TLS without TLS": ("redis://one", {"ssl_ca_certs": "/x"}, "needs rediss://"),
     "TLS by an option": ("redis://one", {"ssl": True}, "write rediss://"),
     "no TLS by an option": ("rediss://one", {"ssl": False}, "write redis://"),
-    "revocation": ("rediss://one", {"ssl_validate_ocsp": True}, "nobody asks here whether"),
+    "revocation": ("rediss://one", {"ssl_validate_ocsp": True}, "nothing here asks whether"),
     "other credentials": ("redis://one", {"credential_provider": "mine"}, "give username and password"),
     "a name that there is not": ("redis://one", {"socket_timout": 3}, "no option 'socket_timout'"),
 }
@@ -156,7 +156,7 @@ def test_fault_19_nonsense_is_an_error_that_names_what_is_right(case: str, place
 
 def test_fault_19_an_option_that_both_name_differently_is_an_error() -> None:
     assert parse_redis_uri("redis://one?socket_timeout=2", {"socket_timeout": 2}).command_timeout_s == 2
-    with pytest.raises(ConfigurationError, match="given twice"):
+    with pytest.raises(ConfigurationError, match="option 'socket_timeout' is given twice"):
         parse_redis_uri("redis://one?socket_timeout=2", {"socket_timeout": 3})
 
 

@@ -14,7 +14,7 @@ from test_start_up import refusal
 
 from slidegate import Limiter, RateLimit
 from slidegate.errors import ConfigurationError
-from slidegate.keys import first_of, header, remote_address
+from slidegate.keys import combine, first_of, header, jwt_subject, remote_address
 from slidegate.middleware import SlowAPIMiddleware
 
 MakeLimiter = Callable[..., Limiter]
@@ -124,6 +124,29 @@ def test_fault_26_a_start_that_is_refused_after_the_lifespan_has_begun_ends_it()
     with pytest.raises(ConfigurationError, match="found no limiter"):
         asyncio.run(app({"type": "lifespan", "state": {}}, receive, send))
     assert (sent, done) == (["lifespan.startup.failed"], ["cleaned up"])
+
+
+@pytest.mark.parametrize("function", [header, jwt_subject, first_of, combine])
+def test_fault_26_what_makes_key_functions_and_was_not_called_is_an_error_when_declared(
+    function: Any, make_limiter: MakeLimiter
+) -> None:
+    told = f"{function.__name__} makes key functions, and is none itself"
+    with pytest.raises(ConfigurationError, match=told):
+        make_limiter(key_func=function).limit("1/minute")(endpoint)
+    with pytest.raises(ConfigurationError, match=told):
+        RateLimit("1/minute", key=function)
+
+
+def test_fault_26_a_parameter_of_that_type_without_depends_is_an_error_where_it_is_written() -> None:
+    def typed(left: RateLimit = RateLimit("1/minute")) -> str:  # noqa: B008
+        return "ok"
+
+    def depends(left: RateLimit = Depends(RateLimit("1/minute"))) -> str:  # noqa: B008
+        return "ok"
+
+    with pytest.raises(ConfigurationError, match="has the type RateLimit and no Depends; write Depends"):
+        FastAPI().get("/")(typed)
+    FastAPI().get("/")(depends)
 
 
 def test_fault_26_a_limit_that_a_test_has_overridden_needs_no_limiter() -> None:
