@@ -404,9 +404,18 @@ void bind_limiter(py::module_& module) {
                 return std::make_shared<TimedPolicy>(TimedPolicy{self, self->policy(converted)});
             },
             py::arg("rules"), py::pos_only())
-        // A look at every cell, 0.1 s in a large table: not while other threads wait for the GIL.
-        .def(
-            "reset", [](const TimedLimiter& self) { self.get().reset(); }, py::call_guard<py::gil_scoped_release>())
+        .def("reset",
+             [](TimedLimiter& self) {
+                 if (!self.follow_time()) {
+                     throw py::error_already_set();
+                 }
+                 {
+                     // A look at every cell, 0.1 s in a large table: not while other threads wait for the GIL.
+                     const py::gil_scoped_release others;
+                     self.get().reset();
+                 }
+                 self.forget_time();
+             })
         .def("stats", [](const TimedLimiter& self) { return self.get().stats(); })
         .def("shortage", &shortage_of)
         .def("shortages", [](const TimedLimiter& self) { return self.get().shortages(); })

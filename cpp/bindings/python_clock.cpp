@@ -1,8 +1,11 @@
 #include "python_clock.hpp"
 
 #include <algorithm>
+#include <optional>
 
 #include "slidegate/ticks.hpp"
+
+namespace py = pybind11;
 
 namespace slidegate::bindings {
 
@@ -36,6 +39,8 @@ void PythonClock::hold() noexcept { stand_at(round_up(now(), kSecond), Mode::hel
 
 void PythonClock::advance(Nanos by) noexcept { stand_at(later(now(), by), Mode::held); }
 
+void PythonClock::forget() noexcept { latest_ = seen_; }
+
 void PythonClock::release() noexcept {
     if (mode_ == Mode::held) {
         run_from(now());
@@ -50,34 +55,49 @@ bool PythonClock::catch_up() noexcept {
     if (is_real && mode_ == Mode::running) {
         return true;
     }
-    WallMicros reading = machine_wall_time();
+    std::optional<FakedTime> faked;
     if (!is_real) {
         const std::uint64_t changes = changes_;
-        const std::optional<WallMicros> faked = wall_.read();
+        faked = wall_.read();
         if (!faked) {
             return PyErr_Occurred() == nullptr;
         }
-        reading = *faked;
         // Another thread may have read a later time, and not have waited with it.
-        if (mode_ == Mode::held || (changes_ != changes && (mode_ == Mode::running || reading < seen_))) {
+        if (mode_ == Mode::held || (changes_ != changes && (mode_ == Mode::running || faked->time < seen_))) {
             return true;
         }
     }
     ++changes_;
+    const WallMicros reading = faked ? faked->time : machine_wall_time();
+    const bool is_other_fake = faked && !faked->fake.is(fake_);
     Nanos time = now();
+    WallMicros passed = 0;
     if (mode_ == Mode::running) {
         time = round_up(time, kSecond);
-        seen_ = machine_wall_time();
+        passed = reading - machine_wall_time();
+    } else {
+        passed = is_other_fake ? reading - seen_ : passed_within_fake(reading);
+    }
+    if (mode_ == Mode::running || is_other_fake || reading > latest_) {
+        latest_ = reading;
     }
     constexpr WallMicros kMost = kLatest / 1'000;
-    time = later(time, std::clamp<WallMicros>(reading - seen_, 0, kMost) * 1'000);
+    time = later(time, std::clamp<WallMicros>(passed, 0, kMost) * 1'000);
     seen_ = reading;
+    fake_ = faked ? faked->fake : py::object();
     if (is_real) {
         run_from(time);
     } else {
         stand_at(time, Mode::following);
     }
     return true;
+}
+
+WallMicros PythonClock::passed_within_fake(WallMicros reading) const noexcept {
+    if (seen_ >= latest_ || reading >= latest_) {
+        return reading - latest_;
+    }
+    return latest_ - reading > horizon_ / 1'000 ? reading - seen_ : 0;
 }
 
 Nanos PythonClock::later(Nanos time, Nanos by) noexcept {

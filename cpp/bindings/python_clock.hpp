@@ -13,6 +13,8 @@ namespace slidegate::bindings {
 ///
 /// - by as much as the fake goes forward, between two calls of follow(), and into, out of and between fakes;
 /// - by nothing where it goes backward, nor where it cannot be read;
+/// - where one fake has gone backward, by nothing until it is later than it ever was: what was counted then is as recent as it
+///   was. Only while it stays farther back than everything counted can last does what it goes forward by count;
 /// - where it goes forward by more than everything counted can last (`horizon`), by nothing either: `expirations` tells that
 ///   all has expired. So a thousand years that are faked one after the other do not use up 64 bits.
 ///
@@ -41,6 +43,9 @@ class PythonClock final : public Clock {
     /// Says that hits are counted in windows as long as this.
     void expect_window(Nanos window) noexcept;
 
+    /// Lets a fake that has gone backward begin anew where it is. To be called when nothing is counted.
+    void forget() noexcept;
+
     /// Stops the time, whatever time.time() does, until it is released.
     void hold() noexcept;
     /// Lets `by`, at least 0, pass at once. Only while held.
@@ -54,6 +59,7 @@ class PythonClock final : public Clock {
     static constexpr Nanos kRunning = -1;
 
     [[nodiscard]] bool catch_up() noexcept;
+    [[nodiscard]] WallMicros passed_within_fake(WallMicros reading) const noexcept;
     [[nodiscard]] Nanos later(Nanos time, Nanos by) noexcept;
     void stand_at(Nanos time, Mode mode) noexcept;
     void run_from(Nanos time) noexcept;
@@ -62,6 +68,8 @@ class PythonClock final : public Clock {
     WallTime wall_;
     Mode mode_ = Mode::running;
     WallMicros seen_ = 0;        ///< what time.time() said last, while following
+    WallMicros latest_ = 0;      ///< the latest that this fake has said
+    pybind11::object fake_;      ///< which one it is
     std::uint64_t changes_ = 0;  ///< of the time, by catch_up()
     std::uint64_t expirations_ = 0;
     Nanos horizon_ = 0;

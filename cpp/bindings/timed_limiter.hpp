@@ -40,6 +40,12 @@ class TimedLimiter {
         }
         return true;
     }
+    /// To be called when all counts are forgotten: a fake that has gone backward begins anew where it is.
+    void forget_time() noexcept {
+        if (python_clock_ != nullptr) {
+            python_clock_->forget();
+        }
+    }
     [[nodiscard]] Policy policy(const std::vector<Rule>& rules) const {
         Policy policy = limiter_.policy(rules);
         if (python_clock_ != nullptr) {

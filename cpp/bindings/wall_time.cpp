@@ -39,7 +39,7 @@ WallTime::WallTime() {
     }
     method_ = reinterpret_cast<PyCFunctionObject*>(function.ptr())->m_ml;
     py::object names = time.attr("__dict__");
-    py::object read = py::module_::import("slidegate._wall").attr("wall_time_s");
+    py::object read = py::module_::import("slidegate._wall").attr("faked_time");
     name_ = PyUnicode_InternFromString("time");
     if (name_ == nullptr) {
         throw py::error_already_set();
@@ -63,21 +63,21 @@ bool WallTime::is_real_now() noexcept {
     return is_real();
 }
 
-std::optional<WallMicros> WallTime::read() const noexcept {
-    PyObject* answer = PyObject_CallNoArgs(read_);
-    const double seconds = answer != nullptr ? PyFloat_AsDouble(answer) : 0;
+std::optional<FakedTime> WallTime::read() const noexcept {
+    const auto answer = py::reinterpret_steal<py::object>(PyObject_CallNoArgs(read_));
+    const bool is_pair = answer && PyTuple_CheckExact(answer.ptr()) && PyTuple_GET_SIZE(answer.ptr()) == 2;
+    const double seconds = is_pair ? PyFloat_AsDouble(PyTuple_GET_ITEM(answer.ptr(), 0)) : 0;
     if (PyErr_Occurred() != nullptr) {
-        Py_XDECREF(answer);
         if (PyErr_ExceptionMatches(PyExc_Exception) != 0) {
             PyErr_Clear();
         }
         return std::nullopt;
     }
-    Py_DECREF(answer);
-    if (!(std::abs(seconds) < kMostSeconds)) {
+    if (!is_pair || !(std::abs(seconds) < kMostSeconds)) {
         return std::nullopt;
     }
-    return static_cast<WallMicros>(std::llround(seconds * 1e6));
+    return FakedTime{static_cast<WallMicros>(std::llround(seconds * 1e6)),
+                     py::reinterpret_borrow<py::object>(PyTuple_GET_ITEM(answer.ptr(), 1))};
 }
 
 }  // namespace slidegate::bindings

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include <Python.h>
+#include <pybind11/pybind11.h>
 
 namespace slidegate::bindings {
 
@@ -13,6 +14,12 @@ using WallMicros = std::int64_t;
 
 /// The wall clock as the machine has it, whatever Python says.
 [[nodiscard]] WallMicros machine_wall_time() noexcept;
+
+/// What a fake of `time.time` says, and which fake it is: the same object as long as it is the same one.
+struct FakedTime {
+    WallMicros time;
+    pybind11::object fake;
+};
 
 /// `time.time`, and whether tests have put something else in its place: either another object (freezegun, hiro, mocks), or
 /// another function into the built-in object (time-machine). What was there before this was made does not matter.
@@ -36,12 +43,12 @@ class WallTime {
     [[nodiscard]] bool is_real_now() noexcept;
     /// What time.time() says; nothing when it says nothing sensible. Runs Python code, so other threads may run meanwhile.
     /// A Python error is set only for what is no Exception, such as KeyboardInterrupt.
-    [[nodiscard]] std::optional<WallMicros> read() const noexcept;
+    [[nodiscard]] std::optional<FakedTime> read() const noexcept;
 
   private:
     PyObject* names_;      ///< dictionary of the time module
     PyObject* name_;       ///< "time", interned
-    PyObject* read_;       ///< slidegate._wall.wall_time_s
+    PyObject* read_;       ///< slidegate._wall.faked_time
     PyMethodDef* method_;  ///< static, what all built-in objects of time.time point to
     PyCFunction genuine_ = nullptr;
 };
