@@ -105,7 +105,7 @@ class Report:
             for at, limit in enumerate(each.limits or ("none",))
         ]
         count = len(self.unlimited)
-        summary = f"{len(self.routes)} routes, {count or 'none'} of them without a limit and not exempt"
+        summary = f"{len(self.routes)} routes, still to be limited or exempted: {count or 'none'}"
         return "\n".join([*aligned([head, *rows]), "", *self.notes, summary])
 
 

@@ -212,7 +212,7 @@ def test_the_command_prints_the_table(program: str, capsys: pytest.CaptureFixtur
         assert status == 0
         assert lines[0] == ["METHODS", "PATH", "LIMITS", "WHY"]
         assert ["GET", "/chat", "10", "per", "1", "minute", "(by", "get_remote_address)", "decorator"] in lines
-        assert out.rstrip().endswith("1 of them without a limit and not exempt")
+        assert out.rstrip().endswith("still to be limited or exempted: 1")
 
 
 def test_the_command_can_fail_for_a_route_without_a_limit_and_print_json(
