@@ -491,8 +491,13 @@ Lease Table::prepare(const Digest& digest, const Vacancy& vacancy, std::size_t a
         if (const Lease swept = sweep(kSweepWhenFull)) {
             return swept;
         }
-        // Not by what others have used: limits would fail one by one, unseen, in whatever memory there happens to be.
-        if (lack == Lack::memory || on_full_ != OnFull::evict) {
+        // Not by what others have used: limits would fail one by one, unseen, in whatever memory there happens to be. A
+        // larger table would not help either, so this is no news of a full one.
+        if (lack == Lack::memory) {
+            shared().full.fetch_add(1, std::memory_order_relaxed);
+            return {};
+        }
+        if (on_full_ != OnFull::evict) {
             break;
         }
         const Candidate emptiest = victim(arena, owner, digest.place + attempt, now);

@@ -56,6 +56,7 @@ class NamedLimits:
             setting = self.setting(group.name, where)
             if setting.text is not None:
                 group.reads(setting.text, setting.where)
+                warn_of_amounts(setting.text, setting.where, group.strategy)
             self._declared[group.name] = group
 
     def text_of(self, name: str | None, where: str) -> str:
@@ -191,7 +192,6 @@ def _read(value: object, where: str) -> Setting:
 def _check_notation(text: object, where: str) -> None:
     # By a strategy that counts what the others do; what the limiter's own cannot is found when it is declared.
     LimitGroup(text, nobody, None, False, None, None, None, 1, False, where=where)  # type: ignore[arg-type]
-    warn_of_amounts(text, where, "moving-window")
 
 
 def _is_same(one: tuple[Limit, ...], other: tuple[Limit, ...]) -> bool:

@@ -191,6 +191,7 @@ def test_fault_31_the_workers_of_a_server_tell_once_that_shared_memory_is_full(
         assert wait_until(lambda: json.loads(server.get("/health")[1])["is_available"])
         assert wait_until(lambda: server.get("/login?key=later")[0] == 200)
         assert 'slidegate_storage_available{limiter="limiter"} 1.0' in server.get("/metrics")[1]
+        assert "no place is free" not in server.log, "the table was never full"
 
 
 def test_fault_31_a_new_segment_has_cells_of_every_size_and_one_of_a_size_that_fits(tmp_path: Path) -> None:
