@@ -156,6 +156,31 @@ TEST_CASE("test_fault_35_a_table_that_refuses_has_room_after_a_reset") {
     }
 }
 
+TEST_CASE("What a reset has freed is counted to no limit, under every strategy") {
+    const auto under_test = GENERATE(from_range(testing::kStrategies.begin(), testing::kStrategies.end()));
+    CAPTURE(name_of(under_test.strategy));
+    const auto clock = std::make_shared<ManualClock>(1'000 * kSecond);
+    const Limiter limiter({.size = kDefaultSize, .on_full = OnFull::refuse, .clock = clock});
+    const Policy policy = limiter.policy({{Quota(3, kHour, under_test.strategy), "s"}});
+    const auto held = [&] {
+        std::uint64_t cells = 0;
+        for (const auto& [owner, its] : limiter.holdings()) {
+            cells += owner != 0 ? its : 0;
+        }
+        return cells;
+    };
+    for (const char* key : {"alice", "bob", "carol"}) {
+        CHECK(policy.hit(key).allowed);
+    }
+    CHECK(held() == 3);
+    policy.reset("bob");
+    CHECK(held() == 2);
+    limiter.reset();
+    CHECK(held() == 0);
+    CHECK(policy.hit("bob").allowed);
+    CHECK(held() == 1);
+}
+
 TEST_CASE("A key that is reset in a full table is given its own cell again, and nobody is evicted for it") {
     const auto clock = std::make_shared<ManualClock>(1'000 * kSecond);
     const Limiter limiter({.size = kDefaultSize, .on_full = OnFull::evict, .clock = clock, .layout = {64, 1 << 17}});
