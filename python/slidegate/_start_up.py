@@ -173,6 +173,9 @@ class _Later:
             await send(message)
 
         await self._rest(scope, receive, send_checked)
+        if refusing is not None:
+            # Also where a lifespan has suppressed it.
+            raise refusing.error
 
     def _looked_at(self) -> ASGIApp:
         if self._instead is None:

@@ -25,6 +25,7 @@ from ._route_internals import router_of
 from ._routes import endpoint_among
 from ._shortcut import Known, Memory, Shortcut
 from ._stand_ins import standing
+from ._start_up import watch_start_up
 from ._views import view_in, view_of
 from .errors import ConfigurationError, RateLimitExceeded
 from .extension import Limiter
@@ -349,3 +350,7 @@ def _handler_of(error: Exception, app: Any) -> Callable[..., Any] | None:
 def _plain_response(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return PlainTextResponse(error.detail, status_code=error.status_code, headers=error.headers)
+
+
+# Where no limiter is ever made, nobody else would find that the middleware has none.
+watch_start_up()

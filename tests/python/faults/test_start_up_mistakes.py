@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any
 
 import pytest
 from conftest import Client
 from fastapi import APIRouter, Depends, FastAPI
+from starlette.types import Message
 from test_start_up import refusal
 
 from slidegate import Limiter, RateLimit
@@ -147,6 +150,43 @@ def test_fault_26_a_parameter_of_that_type_without_depends_is_an_error_where_it_
     with pytest.raises(ConfigurationError, match="has the type RateLimit and no Depends; write Depends"):
         FastAPI().get("/")(typed)
     FastAPI().get("/")(depends)
+
+
+def test_fault_26_a_lifespan_that_suppresses_errors_does_not_start_either() -> None:
+    told: list[Message] = []
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with suppress(Exception):
+            yield
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Message) -> None:
+        told.append(message)
+
+    app = FastAPI(lifespan=lifespan)
+    app.get("/", dependencies=[Depends(RateLimit("1/minute"))])(endpoint)
+    with pytest.raises(ConfigurationError, match="found no limiter"):
+        asyncio.run(app({"type": "lifespan", "app": app, "state": {}}, receive, send))
+    assert [each["type"] for each in told] == ["lifespan.startup.failed"]
+
+
+def test_fault_26_middleware_without_a_limiter_stops_the_start_where_nobody_has_made_one() -> None:
+    program = """
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from slidegate.middleware import SlowAPIMiddleware
+
+app = FastAPI()
+app.add_middleware(SlowAPIMiddleware)
+with TestClient(app):
+    print("started")
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert "SlowAPIMiddleware found None for a limiter; set app.state.limiter" in ended.stderr
+    assert ended.stdout == ""
 
 
 def test_fault_26_a_limit_that_a_test_has_overridden_needs_no_limiter() -> None:
