@@ -130,7 +130,7 @@ def test_fault_36_a_fork_while_another_thread_holds_a_lock_does_not_block_the_ch
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
 
 
-SOURCES = sorted(Path(slidegate.__file__).parent.glob("*.py"))
+SOURCES = sorted(Path(slidegate.__file__).parent.rglob("*.py"))
 BLOCKING = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "Queue", "cached_property"}
 ALLOWED = {("_fork.py", "Lock"), ("_cli_bench.py", "Queue")}
 
