@@ -91,11 +91,12 @@ std::optional<Segment> Segment::create(const Place& place, const Opening& openin
                               ? opening.layout
                               : Layout::for_size(opening.size != 0 ? opening.size : fitting_size(place));
     const BootMoment moment = moment_of(opening);
+    // Before what follows takes some of it.
+    const auto free = SegmentFile::free_bytes(place);
     Segment segment(layout, place, SegmentFile::unnamed(place, layout.bytes(), opening.access));
     if (!segment.promise_first()) {
-        const auto free = SegmentFile::free_bytes(place);
-        throw NoRoom(place.name + ": no room for an index of " + std::to_string(layout.arena_offset(0)) +
-                     " bytes and the first keys at " + place.path +
+        throw NoRoom(place.name + ": no room for the beginning of a segment of " + std::to_string(layout.bytes()) +
+                     " bytes at " + place.path +
                      (free ? ", where " + std::to_string(*free) + " bytes are free" : std::string()) +
                      "; make room there, or ask for a smaller size");
     }
