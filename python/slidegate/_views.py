@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from limits import RateLimitItem
 
-from ._record import VIEW, Mark, Record, known_of, state_of
+from ._record import VIEW, Mark, Record, known_of
 from .decision import Decision, Essentials
 from .wrappers import Limit
 
@@ -82,8 +82,9 @@ def told_of(record: Record, owner: object, view: CurrentLimit) -> CurrentLimit:
 
 def view_in(scope: MutableMapping[str, Any]) -> Any:
     """What is to be told of the limits of the request with this scope; None when there is nothing."""
-    record = known_of(scope)
-    return _told(state_of(scope), None if record is None else record.view)
+    record, state = known_of(scope), scope.get("state")
+    mine = None if record is None else record.view
+    return mine if state is None else _told(state, mine)
 
 
 def view_of(record: Record) -> Any:
