@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from dataclasses import asdict
 from typing import Any
@@ -17,6 +18,8 @@ from ._shown import shown
 from .inspection import Inspection, KeyRow, segment_named, segments
 
 _MOST_TOLD = 3
+# A command says once what is wrong, and ends.
+_SILENT = logging.Logger("slidegate.reset", logging.CRITICAL)
 
 
 def add_memory_commands(commands: Any) -> None:
@@ -122,7 +125,7 @@ def _reset(options: argparse.Namespace) -> int:
 
 def _reset_redis(options: argparse.Namespace) -> int:
     target = parse_redis_uri(options.name)
-    storage = RedisStorage(target)
+    storage = RedisStorage(target, logger=_SILENT)
     try:
         count = storage.forget(options.key, options.path)
     finally:

@@ -34,6 +34,7 @@ class SegmentRow:
     server_pid: int | None
     """The server that it belongs to, if it belongs to one."""
     born: str
+    """When it was made, in UTC; "-" where it is damaged or of another version."""
     state: str
     """"in order", "left over" by a server that has ended, or what is wrong with it."""
 

@@ -118,11 +118,14 @@ def test_fault_29_what_cannot_look_into_a_redis_says_what_can(
     assert "`slidegate reset` takes its URI" in capsys.readouterr().err
 
 
-def test_fault_29_reset_of_a_redis_that_is_down_cannot_be_done(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fault_29_reset_of_a_redis_that_is_down_cannot_be_done(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     assert main(["reset", "redis://:hush@127.0.0.1:1"]) == 2
     told = capsys.readouterr().err
     assert "cannot be reached" in told
     assert "hush" not in told
+    assert caplog.messages == [], "it is said once"
 
 
 @pytest.fixture
