@@ -295,8 +295,9 @@ class ChargeReader:
                 exc_info=each.error,
             )
         for group, error, last in failed:
-            # Nothing stands in for what stands in for others.
-            if not group.is_shadow and not (last or (enforced and group not in plan.fallback)):
+            # For what stands in for others, nothing does but others of its kind.
+            is_replaced = defaults if group in plan.fallback else bool(enforced)
+            if not (group.is_shadow or last or is_replaced):
                 raise ConfigurationError(
                     f"{plan.endpoint}: a dynamic limit failed, and there are no default_limits to use instead: {error}"
                 ) from error

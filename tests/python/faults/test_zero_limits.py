@@ -214,6 +214,17 @@ def test_fault_37_what_else_is_declared_for_the_route_stands_in(limiter: Limiter
     assert Client(app).statuses("/", 3) == [200, 200, 429]
 
 
+def test_fault_37_the_other_defaults_stand_in_for_one_that_fails(make_limiter: MakeLimiter, make_app: MakeApp) -> None:
+    limiter = make_limiter(default_limits=["2/minute", lambda: "nonsense"])
+    app = make_app(limiter)
+    app.add_middleware(SlowAPIMiddleware)
+    app.get("/middleware")(answer_async)
+    app.get("/")(limiter.limit("9/minute", override_defaults=False)(answer))
+    app.get("/dynamic")(limiter.limit(lambda: "nonsense")(answer))
+    for path in ("/middleware", "/", "/dynamic"):
+        assert Client(app).statuses(path, 3) == [200, 200, 429]
+
+
 @pytest.mark.parametrize("none", [None, "", "  "])
 def test_fault_37_none_is_no_limit_and_said_once(
     none: Any, make_limiter: MakeLimiter, make_app: MakeApp, caplog: pytest.LogCaptureFixture
