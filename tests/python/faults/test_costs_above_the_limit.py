@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import limits.strategies
 import pytest
 from conftest import Client
 from fastapi import Depends, FastAPI, Request
@@ -105,6 +106,8 @@ STRATEGIES = ["moving-window", "fixed-window", "sliding-window-counter"]
 def test_fault_25_a_request_that_never_fits_is_not_told_to_come_back(
     storage: dict[str, Any], strategy: str, headers: Any, way: str
 ) -> None:
+    if "async" in storage.get("storage_uri", "") and strategy not in limits.strategies.STRATEGIES:
+        pytest.skip("this version of limits has no sliding-window counter")
     app = FastAPI()
     limiter = limiter_of(strategy=strategy, headers=headers, key_prefix=f"{strategy}{headers}{way}{storage}", **storage)
     app.state.limiter = limiter
