@@ -123,14 +123,17 @@ def test_fault_07_another_fake_of_the_same_moment_is_another_time(tool: str) -> 
             assert policy.hit(key, 3)[0]
 
 
-@settings(max_examples=100)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(-HOUR_S, HOUR_S), st.integers(1, 4)), max_size=30))
-def test_fault_07_no_hour_of_the_faked_time_holds_more_than_the_limit(steps: list[tuple[int, int]]) -> None:
+def test_fault_07_no_hour_holds_more_than_the_limit_whatever_the_clock_does(steps: list[tuple[int, int]]) -> None:
     policy = policy_of(3, HOUR_S)
     log_s: list[int] = []
+    latest_s = 0
     with patched() as move_to:
         policy.hit("nobody")
         for at_s, hits in steps:
             move_to(at_s)
-            log_s.extend(at_s for _ in range(hits) if policy.hit("ada")[0])
+            # What is counted while the clock is behind counts as late as it has been.
+            latest_s = max(latest_s, at_s)
+            log_s.extend(latest_s for _ in range(hits) if policy.hit("ada")[0])
     assert all(sum(start <= each < start + HOUR_S for each in log_s) <= 3 for start in log_s)
