@@ -18,12 +18,12 @@ from ._wall import wall_time_s
 from .decision import NS_PER_S
 from .errors import ConfigurationError
 from .inspection import text_of
+from .notation import MOST_AMOUNT
 
 if TYPE_CHECKING:
     from .storage import Policy
     from .strategies import Strategy
 
-_MOST = (1 << 23) - 1
 _MOST_FREE_KEYS = 256
 _STRATEGIES: Mapping[str, Strategy] = {
     "acquire_entry": "moving-window",
@@ -86,7 +86,7 @@ class FlatStorage:
         """Adds to what is counted under a key, and says what it has come to. ConfigurationError for elastic expiry."""
         if elastic_expiry:
             raise ConfigurationError("there is no elastic expiry here; use a fixed or a moving window")
-        at = self._located(key, _MOST, expiry, "fixed-window")
+        at = self._located(key, MOST_AMOUNT, expiry, "fixed-window")
         cost = math.ceil(amount)
         allowed, _, remaining, _, _ = at.policy.hit(at.key, cost) if cost > 0 else at.policy.peek(at.key)
         return at.amount - remaining if allowed else at.amount + 1
@@ -126,7 +126,7 @@ class FlatStorage:
         free = self._free = {} if self._free is None else self._free
         while len(free) >= _MOST_FREE_KEYS:
             free.pop(next(iter(free)), None)
-        quota = Quota(min(max(limit, 1), _MOST), round(expiry * NS_PER_S), strategy)
+        quota = Quota(min(max(limit, 1), MOST_AMOUNT), round(expiry * NS_PER_S), strategy)
         return free.setdefault(key, Located(self.policy(((quota, "by hand"),)), key, quota.amount, expiry))
 
     def _known(self, key: str) -> Located | None:

@@ -24,6 +24,7 @@ from ._uris import bytes_in
 from ._wall import wall_time_s
 from .decision import NS_PER_S
 from .errors import ConfigurationError
+from .notation import MOST_AMOUNT
 from .strategies import Strategy
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ else:
 
 __all__ = ["AsyncSlidegateStorage", "SlidegateStorage"]
 
-_MOST = (1 << 23) - 1
-"""The highest count of a fixed window."""
 _BEYOND_ANY_LIMIT = (1 << 63) - 1
 """What a fixed window answers that cannot count further: whoever compares it with a limit refuses."""
 _LONGEST_NS = (1 << 27) * NS_PER_S
@@ -84,7 +83,7 @@ class SlidegateStorage(
         """
         if elastic_expiry:
             raise ConfigurationError("slidegate:// has no elastic expiry; use fixed-window or moving-window")
-        policy = self._fixed.policy(_MOST, expiry)
+        policy = self._fixed.policy(MOST_AMOUNT, expiry)
         cost = _whole(amount)
         if cost < 1:
             return _count(policy.peek(key)[2])
@@ -92,7 +91,7 @@ class SlidegateStorage(
         if not allowed:
             return _BEYOND_ANY_LIMIT
         # Only what was admitted without being counted (on_full="admit") leaves nothing to reset.
-        return _MOST - remaining if reset_after_ns else cost
+        return MOST_AMOUNT - remaining if reset_after_ns else cost
 
     def get(self, key: str) -> int:
         """What the fixed window of the key has come to: 0 when there is none."""
@@ -116,7 +115,7 @@ class SlidegateStorage(
         for limit, expiry in _limit_told_by(key):
             # What cannot be counted has no hits.
             with suppress(ConfigurationError):
-                self._fixed.policy(_MOST, expiry).reset(key)
+                self._fixed.policy(MOST_AMOUNT, expiry).reset(key)
                 self._moving.policy(limit, expiry).reset(key)
         for rules in (self._fixed, self._moving):
             for _, _, policy in rules:
@@ -192,8 +191,8 @@ class SlidegateStorage(
     def _fixed_window(self, key: str) -> tuple[int, int]:
         """Count, and nanoseconds until the window ends."""
         for _, expiry in _limit_told_by(key):
-            _, _, remaining, reset_after_ns, _ = self._fixed.policy(_MOST, expiry).peek(key)
-            if remaining < _MOST:
+            _, _, remaining, reset_after_ns, _ = self._fixed.policy(MOST_AMOUNT, expiry).peek(key)
+            if remaining < MOST_AMOUNT:
                 return _count(remaining), reset_after_ns
         peeks = (policy.peek(key) for _, _, policy in self._fixed)
         return max(((_count(peek[2]), peek[3]) for peek in peeks), default=(0, 0))
@@ -367,7 +366,7 @@ def _usage(policy: Policy, key: str, limit: int) -> tuple[int, int]:
 
 
 def _count(remaining: int) -> int:
-    return _MOST - remaining if remaining else _BEYOND_ANY_LIMIT
+    return MOST_AMOUNT - remaining if remaining else _BEYOND_ANY_LIMIT
 
 
 def _whole(amount: float) -> int:

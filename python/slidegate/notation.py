@@ -17,7 +17,8 @@ _EXAMPLES = 'write for example "10/minute", "5 per 2 hours" or "2/second; 100/da
 _INFINITE = re.compile(r"(?<![\w.])inf(?:inity)?(?!\w)(?P<window>\s*(?:/|per\b))?", re.IGNORECASE)
 _ABOVE_ANY = 1 << 64
 _MOST_CHARACTERS = 1024
-_MOST = (1 << 23) - 1
+MOST_AMOUNT = (1 << 23) - 1
+"""The largest amount that the engine counts, but for sliding-window counters."""
 _MOST_SLIDING = (1 << 20) - 1
 _GCRA_UNIT_NS = 64
 
@@ -81,8 +82,8 @@ def countable(item: RateLimitItem, strategy: Strategy) -> RateLimitItem:
 
 def _most(item: RateLimitItem, strategy: Strategy) -> int:
     if strategy == "gcra":
-        return min(_MOST, item.get_expiry() * NS_PER_S // _GCRA_UNIT_NS)
-    return _MOST_SLIDING if strategy == "sliding-window-counter" else _MOST
+        return min(MOST_AMOUNT, item.get_expiry() * NS_PER_S // _GCRA_UNIT_NS)
+    return _MOST_SLIDING if strategy == "sliding-window-counter" else MOST_AMOUNT
 
 
 def _oddities(text: object, where: str, strategy: Strategy) -> Iterator[str]:

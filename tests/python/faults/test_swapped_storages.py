@@ -10,6 +10,7 @@ from unittest.mock import MagicMock, patch
 import limits.aio.storage
 import limits.aio.strategies
 import pytest
+from compat.apps import limited
 from compat.conftest import SLOWAPI
 from compat.library import Library, same
 from conftest import Client
@@ -31,22 +32,10 @@ def library(request: pytest.FixtureRequest) -> Library:
     return Library(request.param, {})
 
 
-def limited(library: Library, limit: str = "2/minute", **options: Any) -> tuple[Any, Client]:
-    limiter = library.limiter(**options)
-    app = library.app(limiter)
-
-    @app.get("/items")
-    @limiter.limit(limit)
-    async def items(request: Request) -> str:
-        return "ok"
-
-    return limiter, Client(app)
-
-
 @pytest.mark.parametrize("attribute", ["_limiter", "limiter"])
 @pytest.mark.parametrize("uri", ["memory://", NOBODY])
 def test_fault_39_a_storage_of_limits_can_be_put_below_what_counts(uri: str, attribute: str, library: Library) -> None:
-    limiter, client = limited(library, storage_uri=uri)
+    limiter, client = limited(library, "2/minute", storage_uri=uri)
     before = client.statuses("/items", 3) if uri == "memory://" else []
     getattr(limiter, attribute).storage = storage = MemoryStorage()
     after = client.statuses("/items", 3)
@@ -59,8 +48,8 @@ def test_fault_39_a_storage_of_limits_can_be_put_below_what_counts(uri: str, att
 
 
 def test_fault_39_the_storage_of_another_limiter_can_be_put_there(library: Library) -> None:
-    limiter, client = limited(library)
-    other, other_client = limited(library)
+    limiter, client = limited(library, "2/minute")
+    other, other_client = limited(library, "2/minute")
     before = client.statuses("/items", 3)
     limiter._limiter.storage = other._storage
     told = (before, client.statuses("/items", 1), other_client.statuses("/items", 2), client.statuses("/items", 1))
@@ -78,19 +67,19 @@ def test_fault_39_what_stands_for_a_storage_needs_its_methods_only(library: Libr
         def get_expiry(self, key: str) -> float:
             return time.time() + 60
 
-    limiter, client = limited(library, strategy="fixed-window")
+    limiter, client = limited(library, "2/minute", strategy="fixed-window")
     limiter._limiter.storage = Full()
     assert client.statuses("/items", 2) == library.expected(same([429, 429]))
 
 
 def test_fault_39_a_storage_of_limits_may_be_asynchronous() -> None:
-    limiter, client = limited(Library("slidegate", {}))
+    limiter, client = limited(Library("slidegate", {}), "2/minute")
     limiter._limiter.storage = limits.aio.storage.MemoryStorage()
     assert client.statuses("/items", 3) == [200, 200, 429]
 
 
 def test_fault_39_a_storage_below_a_strategy_of_limits_can_be_replaced() -> None:
-    limiter, client = limited(Library("slidegate", {}), storage_uri="slidegate-test-faulty://")
+    limiter, client = limited(Library("slidegate", {}), "2/minute", storage_uri="slidegate-test-faulty://")
     before = client.statuses("/items", 3)
     limiter._limiter.storage = MemoryStorage()
     after = client.statuses("/items", 3)
@@ -121,7 +110,7 @@ def swap_for_another(limiter: Any) -> None:
 @pytest.mark.parametrize("swap", [swap_for_limits, swap_the_storage, swap_for_another])
 @pytest.mark.parametrize("uri", ["memory://", NOBODY])
 def test_fault_18_a_reset_forgets_what_counts_now(swap: Callable[[Any], None], uri: str, library: Library) -> None:
-    limiter, client = limited(library, storage_uri=uri)
+    limiter, client = limited(library, "2/minute", storage_uri=uri)
     swap(limiter)
     before = client.statuses("/items", 3)
     limiter.reset()
@@ -132,7 +121,7 @@ def test_fault_18_a_reset_forgets_what_counts_now(swap: Callable[[Any], None], u
 
 
 def test_fault_18_a_reset_forgets_what_counts_where_only_the_strategy_was_replaced() -> None:
-    limiter, client = limited(Library("slidegate", {}))
+    limiter, client = limited(Library("slidegate", {}), "2/minute")
     limiter._limiter = FixedWindowRateLimiter(MemoryStorage())
     before = client.statuses("/items", 3)
     limiter.reset()
@@ -155,7 +144,7 @@ FALLBACKS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("fallback", FALLBACKS)
 def test_fault_41_a_hit_that_fails_falls_back(fallback: Any, library: Library) -> None:
-    limiter, client = limited(library, **fallback)
+    limiter, client = limited(library, "2/minute", **fallback)
     with patch.object(limiter.limiter, "hit", side_effect=ConnectionError("down")):
         patched = client.statuses("/items", 3)
         is_dead = limiter._storage_dead
@@ -166,7 +155,7 @@ def test_fault_41_a_hit_that_fails_falls_back(fallback: Any, library: Library) -
 
 
 def test_fault_41_without_a_fallback_a_hit_that_fails_is_an_error(library: Library) -> None:
-    limiter, client = limited(library)
+    limiter, client = limited(library, "2/minute")
     with patch.object(limiter.limiter, "hit", side_effect=ConnectionError("down")):
         assert client.statuses("/items", 1) == library.expected(same([500]))
 
@@ -178,7 +167,7 @@ def test_fault_41_a_swapped_storage_that_fails_falls_back(library: Library) -> N
         def incr(self, *args: Any, **options: Any) -> int:
             raise ConnectionError("down")
 
-    limiter, client = limited(library, strategy="fixed-window", in_memory_fallback_enabled=True)
+    limiter, client = limited(library, "2/minute", strategy="fixed-window", in_memory_fallback_enabled=True)
     limiter._limiter = FixedWindowRateLimiter(Failing())
     assert client.statuses("/items", 3) == library.expected(same([200, 200, 429]))
 
@@ -195,7 +184,7 @@ def test_fault_39_a_storage_can_be_said_to_be_dead_and_alive(library: Library) -
 
 
 def test_fault_39_without_a_fallback_nothing_comes_of_a_dead_storage(library: Library) -> None:
-    limiter, client = limited(library)
+    limiter, client = limited(library, "2/minute")
     limiter._storage_dead = True
     told = (client.statuses("/items", 3), limiter._storage_dead)
     assert told == library.expected(same(([200, 200, 429], True)))
@@ -203,7 +192,7 @@ def test_fault_39_without_a_fallback_nothing_comes_of_a_dead_storage(library: Li
 
 @pytest.mark.parametrize(("on_error", "statuses"), [("open", [200] * 3), ("closed", [503] * 3)])
 def test_fault_39_a_dead_storage_is_what_on_error_says(on_error: Any, statuses: list[int]) -> None:
-    limiter, client = limited(Library("slidegate", {}), on_error=on_error)
+    limiter, client = limited(Library("slidegate", {}), "2/minute", on_error=on_error)
     limiter._storage_dead = True
     assert limiter.health().is_available is False
     assert client.statuses("/items", 3) == statuses
@@ -248,7 +237,7 @@ def test_fault_39_a_storage_whose_method_is_patched_is_counted_with_it(
 
 @pytest.mark.parametrize("options", [{}, {"in_memory_fallback_enabled": True}])
 def test_fault_41_a_storage_whose_method_fails_falls_back(options: Any, library: Library) -> None:
-    limiter, client = limited(library, strategy="fixed-window", **options)
+    limiter, client = limited(library, "2/minute", strategy="fixed-window", **options)
     with patch.object(limiter._storage, "incr", side_effect=ConnectionError("down")):
         told = client.statuses("/items", 3)
     assert told == library.expected(same([200, 200, 429] if options else [500] * 3))
