@@ -24,10 +24,10 @@ from limits.storage import RedisStorage as LimitsStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from slidegate._core import Quota
-from slidegate._redis_script import SCRIPT
-from slidegate._redis_storage import RedisStorage
-from slidegate._redis_sync import SyncConnection
-from slidegate._redis_uri import parse_redis_uri
+from slidegate._storage.redis.blocking_connection import SyncConnection
+from slidegate._storage.redis.script import SCRIPT
+from slidegate._storage.redis.storage import RedisStorage
+from slidegate._storage.redis.uri import parse_redis_uri
 
 _AMOUNT = 1_000_000
 _WINDOW_NS = 60_000_000_000

@@ -69,7 +69,7 @@ PyTypeObject* made() noexcept {
         PyMemberDef{},
     };
     static std::array slots{
-        PyType_Slot{Py_tp_doc, const_cast<char*>("What is known of one request; see slidegate._record.")},
+        PyType_Slot{Py_tp_doc, const_cast<char*>("What is known of one request; see slidegate._http.state.")},
         PyType_Slot{Py_tp_members, members.data()},
         PyType_Slot{Py_tp_traverse, reinterpret_cast<void*>(&traverse)},
         PyType_Slot{Py_tp_clear, reinterpret_cast<void*>(&clear)},

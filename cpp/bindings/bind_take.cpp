@@ -64,7 +64,7 @@ PyObject* peer(PyObject* scope) noexcept {
     return PyList_CheckExact(client) && PyList_GET_SIZE(client) > 0 ? PyList_GET_ITEM(client, 0) : nullptr;
 }
 
-// "<length>:<path>", as slidegate._places.joined has it.
+// "<length>:<path>", as slidegate._rules.bucket.joined has it.
 PyObject* lead_of(Latest& latest, PyObject* path) noexcept {
     if (!latest.path || PyUnicode_Compare(latest.path.get(), path) != 0) {
         Owned lead(PyUnicode_FromFormat("%zd:%U", PyUnicode_GET_LENGTH(path), path));
@@ -77,7 +77,7 @@ PyObject* lead_of(Latest& latest, PyObject* path) noexcept {
     return latest.lead.get();
 }
 
-// What `slidegate._views.CurrentLimit.of` makes: (item, [prefix?, key, label]), with the essentials as an attribute.
+// What `slidegate._http.view.CurrentLimit.of` makes: (item, [prefix?, key, label]), with the essentials as an attribute.
 PyObject* view_of(PyObject* memory, PyObject* essentials, Py_ssize_t item, PyObject* key, PyObject* label) noexcept {
     PyObject* prefix = part(memory, kPrefix);
     const Py_ssize_t shift = prefix == Py_None ? 0 : 1;

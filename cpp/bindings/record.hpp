@@ -1,4 +1,4 @@
-// What is known of one request, for `slidegate._record`, which says what the members mean.
+// What is known of one request, for `slidegate._http.state`, which says what the members mean.
 #pragma once
 
 #include <Python.h>

@@ -39,7 +39,7 @@ WallTime::WallTime() {
     }
     method_ = reinterpret_cast<PyCFunctionObject*>(function.ptr())->m_ml;
     py::object names = time.attr("__dict__");
-    py::object read = py::module_::import("slidegate._wall").attr("faked_time");
+    py::object read = py::module_::import("slidegate._support.clock").attr("faked_time");
     name_ = PyUnicode_InternFromString("time");
     if (name_ == nullptr) {
         throw py::error_already_set();

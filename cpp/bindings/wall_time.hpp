@@ -48,7 +48,7 @@ class WallTime {
   private:
     PyObject* names_;      ///< dictionary of the time module
     PyObject* name_;       ///< "time", interned
-    PyObject* read_;       ///< slidegate._wall.faked_time
+    PyObject* read_;       ///< slidegate._support.clock.faked_time
     PyMethodDef* method_;  ///< static, what all built-in objects of time.time point to
     PyCFunction genuine_ = nullptr;
 };

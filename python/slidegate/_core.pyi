@@ -275,7 +275,7 @@ _Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 @final
 class Record:
-    """What is known of one request; `slidegate._record` says what the members mean. None is what was never set."""
+    """What is known of one request; `slidegate._http.state` says what the members mean. None is what was never set."""
 
     scope: Any
     holder: Any
@@ -326,10 +326,10 @@ def taker(
     """A function of a request or its ASGI scope, and perhaps a key instead of the peer's host, that counts the request.
 
     A request's class has to have `client`, a property that says what the scope says, under that name, unless there is a
-    key. It leaves in the scope and its state what `slidegate._check` would, and returns None, or the record, if it was
-    given the scope, which that holds until somebody closes it. Of a refused request it returns the essentials, the key
-    and the label; and () when it has done nothing, as the request is exempt, counted, or unusual, or `hit` raised
-    `full`.
+    key. It leaves in the scope and its state what `slidegate._limiter.checker` would, and returns None, or the record,
+    if it was given the scope, which that holds until somebody closes it. Of a refused request it returns the
+    essentials, the key and the label; and () when it has done nothing, as the request is exempt, counted, or unusual,
+    or `hit` raised `full`.
     """
 
 def teller(

@@ -11,18 +11,18 @@ from limits import RateLimitItem
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
-from ._callables import Settle, run_blocking, settle, settle_blocking
-from ._copies import OneOfAKind
-from ._dependants import limiter_for
-from ._identity import Identity, KeyFunction, name_of, nobody
-from ._on_error import require_on_error
-from ._parameters import resolved_signature
-from ._record import record_of
-from ._start_up import watch_start_up
+from ._fastapi.dependency_tree import limiter_for
+from ._fastapi.signatures import resolved_signature
+from ._http.state import record_of
+from ._limiter.backends.fallback import require_on_error
+from ._rules.notation import warn_of_amounts
+from ._startup import watch_start_up
+from ._storage.memory import OnError
+from ._support.callables import Settle, run_blocking, settle, settle_blocking
+from ._support.copies import OneOfAKind
 from .decision import Decision
 from .errors import ConfigurationError, InvalidCost, RateLimitExceeded, StorageOut, as_of_websocket
-from .notation import warn_of_amounts
-from .storage import OnError
+from .keys.identity import Identity, KeyFunction, name_of, nobody
 from .wrappers import LimitGroup, StrOrCallableStr
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import limits.errors
 from starlette.exceptions import HTTPException, WebSocketException
 
-from ._copies import Remade
+from ._support.copies import Remade
 
 if TYPE_CHECKING:
     from .decision import Decision

@@ -24,45 +24,45 @@ from starlette.requests import Request as Request
 from starlette.responses import JSONResponse as JSONResponse
 from starlette.responses import Response
 
-from ._bridge import Bridge, is_strategy_of_limits
-from ._by_hand import ByHand
-from ._callables import qualified_name, run_blocking, settle_blocking
-from ._charges import ChargeReader, OnMissingKey, Plan
-from ._check import Checker
-from ._copies import OfAModule
 from ._core import Clock
-from ._counting import Counting
-from ._deciding import Deciding
-from ._declared import Declared
-from ._endpoint import Endpoint
-from ._handler import _rate_limit_exceeded_handler
-from ._headers import HEADERS
-from ._mistakes import UNUSED
-from ._named import NamedLimits
-from ._on_error import require_on_error, require_share
-from ._opened import open_storages
-from ._outage import Outage
-from ._places import KeyStyle, counted_path, place_of
-from ._plans import Plans
-from ._refusal_log import RefusalLog
-from ._replaceable import Replaceable
-from ._settings import C, Environment, declared_limits, header_format, require
-from ._shown import SHOWN_TRACEBACKS, shown
-from ._stand_ins import standing
-from ._start_up import watch_start_up
-from ._uris import SUPPORTED
-from ._views import CurrentLimit, CurrentLimitLike
-from ._wall import wall_time_s
-from .counter import Counter, counter_kind
+from ._fastapi.base_limiter import ByHand
+from ._fastapi.declaration_mistakes import UNUSED
+from ._fastapi.decorator import Endpoint
+from ._fastapi.dependency_checks import Deciding
+from ._http.headers import HEADERS
+from ._http.refusal_log import RefusalLog
+from ._http.request_doubles import standing
+from ._http.response import _rate_limit_exceeded_handler
+from ._http.view import CurrentLimit, CurrentLimitLike
+from ._limiter.backends.fallback import require_on_error, require_share
+from ._limiter.backends.limits_package import Bridge, is_strategy_of_limits
+from ._limiter.backends.memory import Counting
+from ._limiter.backends.opening import open_storages
+from ._limiter.checker import Checker
+from ._limiter.planner import Plans
+from ._rules.bucket import KeyStyle, counted_path, place_of
+from ._rules.environment import C, Environment, declared_limits, header_format, require
+from ._rules.named import NamedLimits
+from ._rules.notation import warn_of_amounts
+from ._rules.resolver import ChargeReader, OnMissingKey, Plan
+from ._rules.strategies import is_known
+from ._slowapi.attributes import Replaceable
+from ._slowapi.counter import Counter, counter_kind
+from ._slowapi.route_limits import Declared
+from ._startup import watch_start_up
+from ._storage.health import Health
+from ._storage.limits_package.outage import Outage
+from ._storage.memory import MemoryStorage as LocalStorage
+from ._storage.memory import OnError, OnFull, Storage
+from ._storage.uri import SUPPORTED
+from ._support.callables import qualified_name, run_blocking, settle_blocking
+from ._support.clock import wall_time_s
+from ._support.copies import OfAModule
+from ._support.shown import SHOWN_TRACEBACKS, shown
 from .decision import NS_PER_S
 from .errors import ConfigurationError, StorageError
 from .errors import RateLimitExceeded as RateLimitExceeded
-from .health import Health
-from .notation import warn_of_amounts
 from .report import Report, report_of
-from .storage import MemoryStorage as LocalStorage
-from .storage import OnError, OnFull, Storage
-from .strategies import is_known
 from .wrappers import Limit, LimitGroup, StrOrCallableStr
 
 __all__ = ["HEADERS", "C", "Limiter", "StrOrCallableStr", "_rate_limit_exceeded_handler"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from ._core import Limiter, Quota, Segment, SegmentError, Stats, shared_segments
-from ._places import is_led, joined, parts_in
-from ._schemes import is_redis
-from ._shown import shown
+from ._rules.bucket import is_led, joined, parts_in
+from ._storage.uri_schemes import is_redis
+from ._support.shown import shown
 from .decision import NS_PER_S
 from .errors import StorageError
 

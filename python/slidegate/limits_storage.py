@@ -18,14 +18,14 @@ import limits.storage.base
 from limits.limits import GRANULARITIES
 
 from ._core import Limiter, Policy, PythonClock, Quota, SegmentError
-from ._fork import ForkableLock
-from ._uri_secrets import shown_uri, telling_no_secret
-from ._uris import bytes_in
-from ._wall import wall_time_s
+from ._rules.notation import MOST_AMOUNT
+from ._rules.strategies import Strategy
+from ._storage.uri import bytes_in
+from ._storage.uri_secrets import shown_uri, telling_no_secret
+from ._support.clock import wall_time_s
+from ._support.fork import ForkableLock
 from .decision import NS_PER_S
 from .errors import ConfigurationError
-from .notation import MOST_AMOUNT
-from .strategies import Strategy
 
 if TYPE_CHECKING:
     from limits.aio.storage.base import SlidingWindowCounterSupport as AsyncSlidingWindowCounterSupport

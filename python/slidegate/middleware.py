@@ -14,19 +14,19 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ._arrival import replaying, watch_arrivals
-from ._callables import is_async, qualified_name, settle
-from ._check import Check
-from ._fast import Answer, Quick
-from ._guard import Guard
-from ._handler import _rate_limit_exceeded_handler
-from ._record import Record, close, done_of, enter, record_of
-from ._route_internals import router_of
-from ._routes import endpoint_among
-from ._shortcut import Known, Memory, Shortcut
-from ._stand_ins import standing
-from ._start_up import watch_start_up
-from ._views import view_in, view_of
+from ._fastapi.app_checks import Guard
+from ._fastapi.changed_paths import replaying, watch_arrivals
+from ._fastapi.shortcut import Known, Memory, Shortcut
+from ._http.request_doubles import standing
+from ._http.response import _rate_limit_exceeded_handler
+from ._http.state import Record, close, done_of, enter, record_of
+from ._http.view import view_in, view_of
+from ._limiter.checker import Check
+from ._limiter.compiled import Answer, Quick
+from ._routing.finder import endpoint_among
+from ._routing.layout import router_of
+from ._startup import watch_start_up
+from ._support.callables import is_async, qualified_name, settle
 from .errors import ConfigurationError, RateLimitExceeded
 from .extension import Limiter
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._dependants import limiter_for, rate_limits_of
-from ._handler import _rate_limit_exceeded_handler
-from ._header_styles import IETF_NAMES, OPENAI_NAMES
-from ._routes import RouteFinder
+from ._fastapi.dependency_tree import limiter_for, rate_limits_of
+from ._http.header_styles import IETF_NAMES, OPENAI_NAMES
+from ._http.response import _rate_limit_exceeded_handler
+from ._routing.finder import RouteFinder
 from .errors import RateLimitExceeded
 
 if TYPE_CHECKING:

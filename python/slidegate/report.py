@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.staticfiles import StaticFiles
 
-from ._callables import qualified_name
-from ._charges import Plan
-from ._columns import aligned
-from ._dependants import application_of, is_overriding, limiter_for, rate_limits_of
-from ._endpoint import wrapped_chain
-from ._identity import choice_of_client, name_of
-from ._plans import Way
-from ._reached import is_verified
-from ._route_internals import router_of
-from ._routes import Found, RouteFinder
+from ._fastapi.decorator import wrapped_chain
+from ._fastapi.dependency_tree import application_of, is_overriding, limiter_for, rate_limits_of
+from ._fastapi.unreached_decorators import is_verified
+from ._limiter.planner import Way
+from ._routing.finder import Found, RouteFinder
+from ._routing.layout import router_of
+from ._rules.resolver import Plan
+from ._support.callables import qualified_name
+from ._support.table import aligned
+from .keys.identity import choice_of_client, name_of
 from .wrappers import LimitGroup
 
 if TYPE_CHECKING:

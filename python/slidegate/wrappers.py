@@ -13,16 +13,16 @@ from typing import Any, TypeAlias
 from limits import RateLimitItem, parse_many
 from starlette.requests import HTTPConnection
 
-from ._callables import adapt, is_async, takes_nothing
-from ._copies import left_behind, sendable
 from ._core import Quota
-from ._remembered import Remembered
-from ._shown import shown_value
-from ._watched import watched
+from ._rules.last_limits import Remembered
+from ._rules.notation import parse_limits, quota_of
+from ._rules.strategies import Strategy
+from ._rules.watched_item import watched
+from ._storage.memory import OnError
+from ._support.callables import adapt, is_async, takes_nothing
+from ._support.copies import left_behind, sendable
+from ._support.shown import shown_value
 from .errors import ConfigurationError
-from .notation import parse_limits, quota_of
-from .storage import OnError
-from .strategies import Strategy
 
 StrOrCallableStr: TypeAlias = str | Callable[..., Any]
 

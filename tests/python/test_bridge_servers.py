@@ -20,8 +20,8 @@ from conftest import Client
 from fastapi import FastAPI, Request
 
 from slidegate import Limiter
+from slidegate._rules.strategies import Strategy
 from slidegate.middleware import SlowAPIMiddleware
-from slidegate.strategies import Strategy
 from slidegate.util import get_remote_address
 
 MakeApp = Callable[[Limiter], FastAPI]

@@ -15,8 +15,8 @@ from redis_servers import RedisServer, calls_of, running
 from websocket_clients import chatting, talk
 
 from slidegate import Limiter, RateLimit, RateLimitExceeded
+from slidegate._storage.memory import OnError
 from slidegate.errors import StorageOut
-from slidegate.storage import OnError
 
 MakeApp = Callable[[Limiter], FastAPI]
 

@@ -18,9 +18,9 @@ from conftest import Client
 from fastapi import FastAPI
 
 from slidegate import Limiter
-from slidegate._cli_top import View
 from slidegate._core import Segment
 from slidegate.cli import main
+from slidegate.cli.top import View
 from slidegate.inspection import Inspection, key_and_place, scope_text, segment_named
 from slidegate.util import get_remote_address
 

@@ -8,9 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from test_keys import request_from
 
-from slidegate._addresses import TrustedProxies, address_of, counted_as
-from slidegate._forwarded import READERS
 from slidegate.keys import remote_address
+from slidegate.keys.addresses import TrustedProxies, address_of, counted_as
+from slidegate.keys.forwarded import READERS
 
 PROXY = IPv4Network("10.0.0.0/8")
 NAT64 = IPv6Network("64:ff9b::/96")

@@ -17,10 +17,10 @@ from redis_topologies import PATIENCE_S, SLOTS, Cluster, Node, until
 
 from slidegate import Limiter
 from slidegate._core import Quota
-from slidegate._redis_cluster import slot_of
-from slidegate._redis_script import lead_of
-from slidegate._redis_storage import RedisPolicy, RedisStorage
-from slidegate._redis_uri import parse_redis_uri
+from slidegate._storage.redis.cluster import slot_of
+from slidegate._storage.redis.script import lead_of
+from slidegate._storage.redis.storage import RedisPolicy, RedisStorage
+from slidegate._storage.redis.uri import parse_redis_uri
 from slidegate.errors import StorageError, StorageUnavailable
 
 HOUR_NS = 3600 * 10**9

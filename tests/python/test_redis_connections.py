@@ -21,9 +21,9 @@ from redis_proxy import FaultyProxy
 from redis_servers import RedisServer, calls_of, connections_to
 
 from slidegate._core import Quota
-from slidegate._redis_aio import AioConnection
-from slidegate._redis_storage import RedisPolicy, RedisStorage
-from slidegate._redis_uri import parse_redis_uri
+from slidegate._storage.redis.async_connection import AioConnection
+from slidegate._storage.redis.storage import RedisPolicy, RedisStorage
+from slidegate._storage.redis.uri import parse_redis_uri
 from slidegate.errors import ConfigurationError, StorageError, StorageFull, StorageTimeout, StorageUnavailable
 
 RULES = ((Quota(1_000_000, 60_000_000_000), "test"),)
@@ -110,7 +110,7 @@ def test_a_build_without_hiredis_says_what_to_install(monkeypatch: pytest.Monkey
     def missing(*arguments: bytes) -> bytes:
         raise RuntimeError("install hiredis")
 
-    monkeypatch.setattr("slidegate._redis_storage.redis_command", missing)
+    monkeypatch.setattr("slidegate._storage.redis.storage.redis_command", missing)
     with pytest.raises(ConfigurationError, match="install hiredis"):
         RedisStorage(parse_redis_uri("redis://"))
 
@@ -476,8 +476,8 @@ def test_threads_have_connections_of_their_own_and_leave_nothing_open(server: Re
 FORK = """
 import asyncio, os, sys
 from slidegate._core import Quota
-from slidegate._redis_storage import RedisStorage
-from slidegate._redis_uri import parse_redis_uri
+from slidegate._storage.redis.storage import RedisStorage
+from slidegate._storage.redis.uri import parse_redis_uri
 
 storage = RedisStorage(parse_redis_uri(sys.argv[1]))
 policy = storage.policy(((Quota(1_000_000, 60_000_000_000), "fork"),))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from redis_servers import RedisServer
 
 from slidegate import _core
-from slidegate._redis_script import (
+from slidegate._storage.redis.script import (
     SCRIPT,
     RedisRule,
     Script,

@@ -16,8 +16,8 @@ from redis_topologies import PATIENCE_S, SERVICE, Sentinels, until
 
 from slidegate import Limiter
 from slidegate._core import Quota
-from slidegate._redis_storage import RedisPolicy, RedisStorage
-from slidegate._redis_uri import parse_redis_uri
+from slidegate._storage.redis.storage import RedisPolicy, RedisStorage
+from slidegate._storage.redis.uri import parse_redis_uri
 from slidegate.errors import StorageError, StorageUnavailable
 from slidegate.util import get_remote_address
 

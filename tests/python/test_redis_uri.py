@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slidegate._redis_uri import RedisTarget, parse_redis_uri
+from slidegate._storage.redis.uri import RedisTarget, parse_redis_uri
 from slidegate.errors import ConfigurationError
 
 RIGHT: dict[str, dict[str, Any]] = {

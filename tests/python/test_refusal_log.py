@@ -13,7 +13,7 @@ from conftest import Client
 from fastapi import Depends, FastAPI
 
 from slidegate import Limiter, RateLimit
-from slidegate._refusal_log import RefusalLog
+from slidegate._http.refusal_log import RefusalLog
 
 MakeLimiter = Callable[..., Limiter]
 MakeApp = Callable[[Limiter], FastAPI]

@@ -13,10 +13,10 @@ from fastapi import APIRouter, FastAPI
 from starlette.routing import BaseRoute, Host, Match, Mount, Route, Router, WebSocketRoute
 from test_routes_oracle import Endpoints, Outcome, dispatched, foretold, needs_parts, scope_of
 
-from slidegate import _route_internals, _routes
-from slidegate._route_candidate import Base
-from slidegate._route_internals import layout_of, plain_layout, route_path
-from slidegate._routes import Kind, RouteFinder
+from slidegate._routing import finder, layout
+from slidegate._routing.candidate import Base
+from slidegate._routing.finder import Kind, RouteFinder
+from slidegate._routing.layout import layout_of, plain_layout, route_path
 
 is_with_wrappers = pytest.mark.skipif(
     not hasattr(fastapi.routing, "_IncludedRouter"), reason="this version copies the routes of included routers"
@@ -75,7 +75,7 @@ def test_routes_are_asked_one_by_one_when_they_cannot_be_indexed(
     def fail(router: Any, base: Base) -> Any:
         raise error("as it is no more")
 
-    monkeypatch.setattr(_routes, "layout_of", fail)
+    monkeypatch.setattr(finder, "layout_of", fail)
     with caplog.at_level(logging.WARNING, "slidegate"):
         assert_right(app, endpoints, RouteFinder(app))
     warned = {record.getMessage() for record in caplog.records}
@@ -90,18 +90,18 @@ def test_routes_are_asked_one_by_one_when_the_index_fails(
     def fail(*arguments: Any) -> Any:
         raise KeyError("lost")
 
-    monkeypatch.setattr(_routes.RouteIndex, "step", fail)
+    monkeypatch.setattr(finder.RouteIndex, "step", fail)
     with caplog.at_level(logging.WARNING, "slidegate"):
         assert_right(app, endpoints, RouteFinder(app))
     assert "one by one" in caplog.text
 
 
 def test_asking_one_by_one_leaves_nothing_behind(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_routes.RouteIndex, "step", lambda *arguments: None)
-    finder = RouteFinder(app)
+    monkeypatch.setattr(finder.RouteIndex, "step", lambda *arguments: None)
+    found_by = RouteFinder(app)
     for _ in range(5):
-        assert finder.find(scope_of("GET", "/sub/y")) is not None
-    assert len(finder._below) == 1
+        assert found_by.find(scope_of("GET", "/sub/y")) is not None
+    assert len(found_by._below) == 1
 
 
 @pytest.mark.skipif(
@@ -111,7 +111,7 @@ def test_asking_one_by_one_leaves_nothing_behind(app: FastAPI, monkeypatch: pyte
 def test_mounts_in_included_routers_of_another_make_are_looked_into(
     app: FastAPI, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_route_internals._Reader, "_is_included", lambda reader, node: False)
+    monkeypatch.setattr(layout._Reader, "_is_included", lambda reader, node: False)
     router = APIRouter()
     router.mount("/deep", Router([Route("/z", endpoints.for_starlette())]))
     app.router.routes.clear()
@@ -124,7 +124,7 @@ def test_mounts_in_included_routers_of_another_make_are_looked_into(
 def test_included_routers_of_another_make_are_asked(
     app: FastAPI, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_route_internals._Reader, "_is_included", lambda reader, node: False)
+    monkeypatch.setattr(layout._Reader, "_is_included", lambda reader, node: False)
     assert_right(app, endpoints, RouteFinder(app))
     assert {"/outer/inner/x", "/{rest}"} < {route.route for route in RouteFinder(app).every()}
 
@@ -133,7 +133,7 @@ def test_included_routers_of_another_make_are_asked(
 def test_something_is_found_also_when_nothing_is_known_of_what_matches(
     app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_route_internals._Reader, "_is_included", lambda reader, node: False)
+    monkeypatch.setattr(layout._Reader, "_is_included", lambda reader, node: False)
     monkeypatch.delattr(fastapi.routing, "iter_route_contexts", raising=False)
     result = RouteFinder(app).find(scope_of("GET", "/outer/inner/x"))
     assert result is not None

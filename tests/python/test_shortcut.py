@@ -19,7 +19,7 @@ import slidegate.middleware
 from slidegate import Limiter
 from slidegate._core import Limiter as Engine
 from slidegate._core import Quota, Record, shortcut, taker, teller
-from slidegate._guard import Guard
+from slidegate._fastapi.app_checks import Guard
 from slidegate.middleware import SlowAPIMiddleware
 
 

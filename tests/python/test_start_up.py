@@ -223,7 +223,7 @@ def test_applications_are_watched_once(limiter: Limiter, make_limiter: MakeLimit
     kinds = [FastAPI, Starlette]
     before = [kind.build_middleware_stack for kind in kinds]
     make_limiter()
-    importlib.import_module("slidegate._start_up").watch_start_up()
+    importlib.import_module("slidegate._startup").watch_start_up()
     assert [kind.build_middleware_stack for kind in kinds] == before
 
 
@@ -250,7 +250,7 @@ def test_that_an_application_with_a_limiter_could_not_be_looked_at_is_told(
     def fail(*arguments: object) -> None:
         raise AttributeError("something that is not as it was")
 
-    monkeypatch.setattr("slidegate._start_up.report_of", fail)
+    monkeypatch.setattr("slidegate._startup.report_of", fail)
     app = FastAPI()
     app.state.limiter = limiter
     assert Client(app).get("/openapi.json").status_code == 200

@@ -9,9 +9,9 @@ import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slidegate._charges import Charge
-from slidegate._places import place_of
-from slidegate._tally import Tally
+from slidegate._rules.bucket import place_of
+from slidegate._rules.resolver import Charge
+from slidegate._storage.limits_package.hits import Tally
 from slidegate.decision import NS_PER_S
 from slidegate.wrappers import LimitGroup
 

@@ -20,7 +20,7 @@ from limits.limits import GRANULARITIES
 from starlette.responses import Response
 
 from slidegate import Limiter
-from slidegate._watched import watched
+from slidegate._rules.watched_item import watched
 from slidegate.errors import ConfigurationError
 from slidegate.util import get_remote_address
 

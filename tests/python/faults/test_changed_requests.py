@@ -14,7 +14,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slidegate import Limiter
-from slidegate._arrival import Arrival
+from slidegate._fastapi.changed_paths import Arrival
 from slidegate.middleware import SlowAPIMiddleware
 
 MakeLimiter = Callable[..., Limiter]

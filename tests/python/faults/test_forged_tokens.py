@@ -16,8 +16,8 @@ from fastapi import FastAPI
 from test_keys import request_from
 
 from slidegate import Limiter
-from slidegate._key_set import LEAST_BETWEEN_FETCHES_S, KeySet
 from slidegate.keys import jwt_subject, remote_address
+from slidegate.keys.key_set import LEAST_BETWEEN_FETCHES_S, KeySet
 
 MakeLimiter = Callable[..., Limiter]
 PRIVATE = ec.generate_private_key(ec.SECP256R1())

@@ -16,8 +16,8 @@ CHILD = """
 import logging, os, signal, sys, threading
 import slidegate
 from slidegate._core import Quota
-from slidegate._redis_storage import RedisStorage, RedisTicket
-from slidegate._redis_uri import parse_redis_uri
+from slidegate._storage.redis.storage import RedisStorage, RedisTicket
+from slidegate._storage.redis.uri import parse_redis_uri
 from slidegate.errors import StorageError
 
 server, what = sys.argv[1:]
@@ -58,15 +58,15 @@ elif what in ("cluster", "cluster, nodes"):
     lock = storage._server._turn if what == "cluster" else storage._server._lock
     work = failing(policy)
 elif what == "watch":
-    from slidegate._redis_sentinel import MasterWatch
+    from slidegate._storage.redis.sentinel import MasterWatch
     watch = MasterWatch(parse_redis_uri("redis+sentinel://127.0.0.1:1/name"))
     lock, work = watch._lock, lambda: watch.has_moved(None)
 elif what == "outage":
-    from slidegate._outage import Outage
+    from slidegate._storage.limits_package.outage import Outage
     outage = Outage(logging.getLogger("slidegate"))
     lock, work = outage._lock, outage.health
 elif what == "refusals":
-    from slidegate._refusal_log import RefusalLog
+    from slidegate._http.refusal_log import RefusalLog
     log = RefusalLog(logging.getLogger("slidegate"))
     lock, work = log._lock, log._take_line
 elif what == "named limits":
@@ -75,7 +75,7 @@ elif what == "named limits":
     named = next(each for each in vars(limiter).values() if type(each).__name__ == "NamedLimits")
     lock, work = named._lock, lambda: limiter.set_limit("login", "6/minute")
 elif what == "keys of tokens":
-    from slidegate._key_set import KeySet
+    from slidegate.keys.key_set import KeySet
     keys = KeySet(object())
     lock, work = keys._lock, lambda: keys.fetched("name")
 elif what == "limits storage":
@@ -132,7 +132,7 @@ def test_fault_36_a_fork_while_another_thread_holds_a_lock_does_not_block_the_ch
 
 SOURCES = sorted(Path(slidegate.__file__).parent.rglob("*.py"))
 BLOCKING = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "Queue", "cached_property"}
-ALLOWED = {("_fork.py", "Lock"), ("_cli_bench.py", "Queue")}
+ALLOWED = {("fork.py", "Lock"), ("bench.py", "Queue")}
 
 
 def test_fault_36_nothing_of_the_package_has_another_lock() -> None:
@@ -148,8 +148,8 @@ def test_fault_36_nothing_of_the_package_has_another_lock() -> None:
 PROBED = """
 import os, signal, sys, time, logging
 from slidegate._core import Quota
-from slidegate._redis_storage import RedisStorage
-from slidegate._redis_uri import parse_redis_uri
+from slidegate._storage.redis.storage import RedisStorage
+from slidegate._storage.redis.uri import parse_redis_uri
 from slidegate.errors import StorageError
 
 logging.disable()

@@ -16,8 +16,8 @@ from fastapi import FastAPI, Request
 from slidegate import Limiter
 from slidegate._core import Limiter as Engine
 from slidegate._core import ManualClock, Quota, Segment
+from slidegate._storage.memory import MemoryStorage
 from slidegate.metrics import LimiterCollector
-from slidegate.storage import MemoryStorage
 
 HOUR_NS = 3_600_000_000_000
 FLOODED, BLOCKED, HONEST = (

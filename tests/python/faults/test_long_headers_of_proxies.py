@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from test_keys import request_from
 
-from slidegate import _forwarded
-from slidegate.keys import remote_address
+from slidegate.keys import forwarded, remote_address
 
 PROXIES = ["10.0.0.0/8"]
 
@@ -16,13 +15,13 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The nodes and elements that were looked at."""
     seen: list[str] = []
     for name in ("address_of", "_pairs"):
-        original = getattr(_forwarded, name)
+        original = getattr(forwarded, name)
 
         def watched(text: str, original: object = original) -> object:
             seen.append(text)
             return original(text)  # type: ignore[operator]
 
-        monkeypatch.setattr(_forwarded, name, watched)
+        monkeypatch.setattr(forwarded, name, watched)
     return seen
 
 

@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI, Request
 from prometheus_client import CollectorRegistry
 
 from slidegate import ConfigurationError, Limiter, RateLimit
-from slidegate._places import short_name
+from slidegate._rules.bucket import short_name
 from slidegate.metrics import LimiterCollector
 
 MakeLimiter = Callable[..., Limiter]

@@ -14,7 +14,7 @@ import pytest
 from servers import Server, running, wait_until
 
 from slidegate._core import Quota, Segment
-from slidegate.storage import MemoryStorage
+from slidegate._storage.memory import MemoryStorage
 
 PROGRAM = """
 import os

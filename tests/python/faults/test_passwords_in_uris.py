@@ -8,8 +8,8 @@ import pytest
 
 import slidegate.limits_storage
 from slidegate import ConfigurationError, Limiter
-from slidegate._redis_uri import parse_redis_uri
-from slidegate._uri_secrets import shown_uri, telling_no_secret
+from slidegate._storage.redis.uri import parse_redis_uri
+from slidegate._storage.uri_secrets import shown_uri, telling_no_secret
 from slidegate.errors import StorageError
 from slidegate.util import get_remote_address
 

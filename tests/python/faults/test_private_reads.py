@@ -20,8 +20,8 @@ from limits.strategies import STRATEGIES
 from redis_servers import RedisServer, running
 
 from slidegate import Limiter
+from slidegate._rules.strategies import ELASTIC
 from slidegate.errors import ConfigurationError
-from slidegate.strategies import ELASTIC
 from slidegate.util import get_remote_address
 
 NAMES = sorted(STRATEGIES.keys() - {ELASTIC})

@@ -20,8 +20,8 @@ from redis_servers import running
 from redis_tls import make_certificates, serve
 
 from slidegate._core import Quota
-from slidegate._redis_storage import RedisPolicy, RedisStorage
-from slidegate._redis_uri import parse_redis_uri
+from slidegate._storage.redis.storage import RedisPolicy, RedisStorage
+from slidegate._storage.redis.uri import parse_redis_uri
 from slidegate.errors import StorageTimeout, StorageUnavailable
 
 RULES = ((Quota(1_000_000, 60_000_000_000), "busy"),)

@@ -20,8 +20,8 @@ from redis_tls import make_certificates, serve
 
 from slidegate import Limiter
 from slidegate._core import Quota
-from slidegate._redis_storage import RedisStorage
-from slidegate._redis_uri import RedisTarget, parse_redis_uri
+from slidegate._storage.redis.storage import RedisStorage
+from slidegate._storage.redis.uri import RedisTarget, parse_redis_uri
 from slidegate.errors import ConfigurationError, StorageUnavailable
 from slidegate.util import get_remote_address
 

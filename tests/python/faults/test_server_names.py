@@ -14,9 +14,10 @@ from types import SimpleNamespace
 import pytest
 from servers import PROGRAM, Server, running, wait_until
 
-from slidegate import ConfigurationError, Limiter, _common
+from slidegate import ConfigurationError, Limiter
 from slidegate._core import Segment, launch_secret
-from slidegate._server import Server as _Server
+from slidegate._storage import server_segment
+from slidegate._storage.server_process import Server as _Server
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
@@ -55,10 +56,10 @@ def names_of(server_pid: int, secret: bytes) -> list[str]:
     """Of the segment of a server, as somebody computes it who knows all but the secret."""
     script = f"""
 import os, sys
-from slidegate import _common
-from slidegate._server import Server
+from slidegate._storage import server_segment
+from slidegate._storage.server_process import Server
 server = Server({server_pid}, False, {secret!r})
-print(_common._name_of(server, "all"))
+print(server_segment._name_of(server, "all"))
 """
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
 
@@ -111,19 +112,19 @@ def test_fault_08_where_redis_counts_the_warning_does_not_say_that_workers_do(
 
 def test_fault_08_a_name_that_everybody_sees_does_not_tell_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     # Lists of files and of sockets are open to all: who reads the first name there knows how all of them begin.
-    monkeypatch.setattr(_common, "_server_prefix", lambda server: "server.")
-    monkeypatch.setattr(_common, "_opened", {})
+    monkeypatch.setattr(server_segment, "_server_prefix", lambda server: "server.")
+    monkeypatch.setattr(server_segment, "_opened", {})
     monkeypatch.setattr(
-        _common, "shared_segment", lambda name, **options: taken.append(name) or SimpleNamespace(is_new=1)
+        server_segment, "shared_segment", lambda name, **options: taken.append(name) or SimpleNamespace(is_new=1)
     )
-    monkeypatch.setattr(_common, "claim", lambda word: taken.append(word))
-    monkeypatch.setattr(_common, "keep_names", lambda pid, prefix, word: taken.append(word))
+    monkeypatch.setattr(server_segment, "claim", lambda word: taken.append(word))
+    monkeypatch.setattr(server_segment, "keep_names", lambda pid, prefix, word: taken.append(word))
     of_each = []
     for secret in (b"one", b"other"):
         taken: list[str] = []
         for which in ("all", "name chat", "app.py:7 1"):
-            _common._named(_Server(os.getpid(), False, secret), which, 0)
-        _common._warn_once(_Server(os.getpid(), False, secret), "alone", "")
+            server_segment._named(_Server(os.getpid(), False, secret), which, 0)
+        server_segment._warn_once(_Server(os.getpid(), False, secret), "alone", "")
         of_each.append(set(taken))
     # Three segments, whoever removes them, and a warning.
     assert [len(each) for each in of_each] == [5, 5]

@@ -16,10 +16,10 @@ from fastapi import Depends, FastAPI, Request
 from rich.console import Console
 
 from slidegate import Limiter, RateLimit
-from slidegate._cli_top import View
-from slidegate._columns import aligned
-from slidegate._outage import Outage
-from slidegate._shown import shown, shown_error, shown_traceback
+from slidegate._storage.limits_package.outage import Outage
+from slidegate._support.shown import shown, shown_error, shown_traceback
+from slidegate._support.table import aligned
+from slidegate.cli.top import View
 from slidegate.inspection import Inspection, segment_named, segments
 
 MakeLimiter = Callable[..., Limiter]

@@ -14,9 +14,9 @@ from redis_servers import RedisServer, running
 
 from slidegate import Limiter, RateLimit, RateLimitExceeded
 from slidegate._core import Quota
+from slidegate._rules.notation import quota_of
 from slidegate.errors import ConfigurationError
 from slidegate.middleware import SlowAPIMiddleware
-from slidegate.notation import quota_of
 from slidegate.testing import ManualClock
 from slidegate.util import get_remote_address
 

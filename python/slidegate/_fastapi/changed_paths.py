@@ -1,0 +1,166 @@
+"""What the middleware has foreseen of a request, compared with what the router then gets.
+
+The middleware finds out which endpoint will serve a request, and checks the limits of that. Middleware that is inside
+of it may change the path or the method, so that another endpoint serves the request. Where there may be such, the last
+thing before the router looks whether they are still those that were checked, and if not, checks the limits of what
+serves the request indeed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
+from starlette.routing import Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .._http.state import known_of, record_of
+from .._http.view import Ahead
+from .._limiter.checker import Check
+from .._routing.layout import router_of
+from .._support.callables import qualified_name, settle
+
+if TYPE_CHECKING:
+    from .app_checks import Guard
+
+_MOST_TOLD = 256
+_MOST_WRAPPERS = 32
+
+
+class Arrival:
+    """Stands before a router, in the place where the router's own middleware does. Thread-safe.
+
+    `middleware` is whose checks are compared, `guard` gives what knows the routes of this router, and None while
+    nothing is to be checked; `check_of` finds a check with it.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        middleware: object,
+        guard: Callable[[], Guard | None],
+        check_of: Callable[[Guard, Scope], Check | None],
+    ) -> None:
+        self.app = app
+        self.middleware = middleware
+        self._guard = guard
+        self._check_of = check_of
+        self._told: set[str] = set()
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        record = known_of(scope) if scope["type"] == "http" else None
+        if (
+            record is not None
+            and (record.path != scope["path"] or record.method != scope["method"])
+            and self.middleware in (record.entered or ())
+        ):
+            return self._arrived(scope, receive, send)
+        return self.app(scope, receive, send)
+
+    async def _arrived(self, scope: Scope, receive: Receive, send: Send) -> None:
+        guard = self._guard()
+        check = self._check_of(guard, scope) if guard is not None else None
+        if guard is not None and check is not None:
+            request = Request(scope, receive, send)
+            record = record_of(request)
+            if record.done is not None and record.path != scope["path"] and guard.limiter._key_style == "url":
+                # Also of the same endpoint, each path counts apart.
+                record.done = Ahead(((guard.limiter, None),))
+            self._tell(guard, scope)
+            pending = check(request, settle)
+            if pending is not None:
+                receive = await replaying(pending, request, receive)
+        await self.app(scope, receive, send)
+
+    def _tell(self, guard: Guard, scope: Scope) -> None:
+        endpoint = guard.endpoint_for(scope)
+        name = qualified_name(endpoint) if endpoint is not None else "what no endpoint serves"
+        if name not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(name)
+            guard.limiter.logger.warning(
+                "a request came to %s by another path or method than SlowAPIMiddleware had seen: middleware inside of"
+                " it has changed them, or a program calls the router. It is limited as what serves it, and was perhaps"
+                " counted for something else before; add SlowAPIMiddleware before what changes paths, to be inside",
+                name,
+            )
+
+
+def watch_arrivals(
+    middleware: Any,
+    routed: Any,
+    apps: Iterable[tuple[Any, ...]],
+    guard: Callable[[Any], Guard | None],
+    check_of: Callable[[Guard, Scope], Check | None],
+) -> bool:
+    """Has requests compared before the routers that stand behind middleware which may change paths; whether any do.
+
+    `middleware` is ours, around what has the routes, `routed`; `apps` are the applications that requests pass through
+    on the way to each route. `guard` gives what knows the routes of a router.
+    """
+    before: dict[int, tuple[Any, list[Any]]] = {}
+    for each in [middleware.app, *(each for passed in apps for each in passed if each is not routed)]:
+        router = router_of(each)[0]
+        if router is not None:
+            before.setdefault(id(router), (router, []))[1].append(each)
+    is_watching = False
+    for router, passed in before.values():
+        stack = getattr(router, "middleware_stack", None)
+        kinds = [kind for each in (stack, *passed) for kind in (*_around(each), *_listed(each))]
+        if stack is not None and any(map(_may_change_paths, kinds)):
+            is_watching = True
+            if not _is_watched(stack, middleware):
+                router.middleware_stack = Arrival(stack, middleware, partial(guard, router), check_of)
+    return is_watching
+
+
+async def replaying(pending: Awaitable[None], request: Request, receive: Receive) -> Receive:
+    """Awaits a check, which may read the body, and returns what then receives it once more."""
+    received: list[Message] = []
+
+    async def recording() -> Message:
+        received.append(await receive())
+        return received[-1]
+
+    request._receive = recording
+    await pending
+    if not received:
+        return receive
+    messages = iter(received)
+
+    async def replayed() -> Message:
+        return next(messages, None) or await receive()
+
+    return replayed
+
+
+def _is_watched(stack: Any, middleware: object) -> bool:
+    while isinstance(stack, Arrival):
+        if stack.middleware is middleware:
+            return True
+        stack = stack.app
+    return False
+
+
+def _around(app: Any) -> Iterator[type]:
+    # What is called before the router of an application, from the outside in.
+    for _ in range(_MOST_WRAPPERS):
+        if app is None or inspect.ismethod(app) or isinstance(getattr(app, "router", app), Router):
+            return
+        yield type(app)
+        app = getattr(app, "app", None)
+
+
+def _listed(app: Any) -> Iterator[Any]:
+    # What is mounted builds its middleware with its first request.
+    return (each.cls for each in getattr(app, "user_middleware", ()))
+
+
+def _may_change_paths(kind: Any) -> bool:
+    module = str(getattr(kind, "__module__", "")).partition(".")[0]
+    is_ours = module == "slidegate"
+    is_stock = module in ("starlette", "fastapi") and kind is not BaseHTTPMiddleware
+    return not (is_ours or is_stock)

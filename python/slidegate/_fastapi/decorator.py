@@ -1,0 +1,341 @@
+"""Decorated endpoints: the functions that the framework calls in their stead."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from weakref import WeakSet
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from .._http.request_doubles import standing
+from .._http.state import VIEW, Mark, done_of, mark, record_of
+from .._http.view import view_in
+from .._limiter.checker import Check
+from .._limiter.reservations import response_of, response_to
+from .._support.callables import (
+    Settle,
+    innermost,
+    is_async,
+    is_generator,
+    qualified_name,
+    run_blocking,
+    settle,
+    settle_blocking,
+)
+from .signatures import ADDED_REQUEST, Slot, request_slot, resolved_signature, response_slot, with_parameter
+
+if TYPE_CHECKING:
+    from ..extension import Limiter
+    from ..wrappers import LimitGroup
+
+_MARK = "__slidegate__"
+_LIMITED_BY = "__slidegate_limited_by__"
+
+
+class Endpoint:
+    """A function and its limits. Decorators that are stacked on it add to it; its wrappers share it.
+
+    `check` is replaced as limits are added, also after the framework has got a wrapper to call.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "check",
+        "function",
+        "groups",
+        "is_holding",
+        "is_told_of",
+        "is_waiting",
+        "limiter",
+        "name",
+        "wrappers",
+    )
+
+    def __init__(self, limiter: Limiter, function: Callable[..., Any], inherited: list[LimitGroup]) -> None:
+        self.limiter = limiter
+        self.function = function
+        self.name = qualified_name(function)
+        self.groups = inherited
+        self.is_waiting = False
+        self.is_holding = False
+        # Whether it was told that a wrapper has answered without it.
+        self.is_told_of = False
+        self.wrappers: list[Callable[..., Any]] = []
+        self.check: Check
+        with suppress(AttributeError, TypeError):
+            # Bound methods and builtins take no attributes.
+            vars(function).setdefault(_LIMITED_BY, WeakSet()).add(self)
+
+    @classmethod
+    def of(cls, limiter: Limiter, function: Callable[..., Any]) -> Endpoint:
+        """The endpoint that a decorator is about to limit.
+
+        Somebody's own decorator over a limited function starts a new one, which has the same limits: checked first, it
+        decides them all.
+        """
+        known = getattr(function, _MARK, None)
+        if not isinstance(known, Endpoint) or known.limiter is not limiter:
+            return cls(limiter, function, [])
+        return known if function in known.wrappers else cls(limiter, function, list(known.groups))
+
+    def wrap(self, previous: Callable[..., Any]) -> Callable[..., Any]:
+        """The function to be called instead; `previous`, if that is one. Its signature asks for what checks need."""
+        before = (self.is_waiting, self.is_holding)
+        plan = self.limiter._plans.plan_of(self)
+        instead = (*plan.fallback, *self.limiter._groups_in(self.limiter._in_memory_fallback))
+        # A check that waits for the event loop must not hold a thread that what it waits for may need.
+        self.is_waiting = any(group.is_async for group in (*self.groups, *plan.groups, *instead))
+        self.is_holding = any(group.read_deduct is not None for group in self.groups)
+        if previous in self.wrappers and before == (self.is_waiting, self.is_holding):
+            return previous
+        unwrapped = inspect.unwrap(innermost(self.function))
+        if is_generator(unwrapped):
+            # It may be called on the event loop, where nothing may block.
+            is_waiting = self.is_waiting or self.limiter._remote is not None
+            wrapper = self._gated() if is_waiting else self._synchronous()
+        elif is_async(self.function):
+            wrapper = self._asynchronous(self.function)
+        elif is_async(unwrapped):
+            wrapper = self._asynchronous(_awaiting(self.function))
+        elif self.is_waiting:
+            wrapper = self._asynchronous(functools.partial(run_in_threadpool, self.function))
+        else:
+            wrapper = self._synchronous()
+        kept = dict(vars(previous)) if inspect.isfunction(previous) else {}
+        kept.pop(_LIMITED_BY, None)
+        vars(wrapper).update({**kept, **vars(wrapper), _MARK: self})
+        self.wrappers.append(wrapper)
+        return wrapper
+
+    # The parameter of the wrappers is where an added request arrives: to name it is quicker than to take it out of
+    # **kwargs. A wrapped wrapper, of another limiter, wants it passed on.
+
+    def _asynchronous(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        limiter, is_holding = self.limiter, self.is_holding
+        kind, stock_check = type(limiter), type(limiter)._stock_check
+        signature, request_at, response_at = self._slots()
+        name, is_passed_on = request_at.quick_name, request_at.name == ADDED_REQUEST and not request_at.is_added
+
+        async def wrapper(*args: Any, slidegate_request: Any = None, **kwargs: Any) -> Any:
+            request = slidegate_request
+            if request is None:
+                request = kwargs.get(name)
+                if request is None:
+                    request, args = request_at.take(args, kwargs)
+            elif is_passed_on:
+                kwargs[name] = request
+            if limiter.enabled:
+                if request is None:
+                    self._no_request()
+                check = self.check if kind._check_request_limit is stock_check else self.replaced_check
+                pending = check(request, settle)
+                if pending is not None:
+                    await pending
+            if response_at is None:
+                result = await function(*args, **kwargs)
+                if limiter._headers_enabled:
+                    self._write_headers(request, result, None)
+                return result
+            response, args = response_at.take(args, kwargs)
+            if is_holding and request is not None:
+                result = await self._held(request, settle, response, function, args, kwargs)
+            else:
+                result = await function(*args, **kwargs)
+            self._write_headers(request, result, response)
+            return result
+
+        return self._dressed(wrapper, signature)
+
+    def _synchronous(self) -> Callable[..., Any]:
+        limiter, function, is_holding = self.limiter, self.function, self.is_holding
+        kind, stock_check = type(limiter), type(limiter)._stock_check
+        signature, request_at, response_at = self._slots()
+        name, is_passed_on = request_at.quick_name, request_at.name == ADDED_REQUEST and not request_at.is_added
+
+        def wrapper(*args: Any, slidegate_request: Any = None, **kwargs: Any) -> Any:
+            request = slidegate_request
+            if request is None:
+                request = kwargs.get(name)
+                if request is None:
+                    request, args = request_at.take(args, kwargs)
+            elif is_passed_on:
+                kwargs[name] = request
+            if limiter.enabled:
+                if request is None:
+                    self._no_request()
+                check = self.check if kind._check_request_limit is stock_check else self.replaced_check
+                pending = check(request, settle_blocking)
+                if pending is not None:
+                    run_blocking(pending)
+            if response_at is None:
+                result = function(*args, **kwargs)
+                if limiter._headers_enabled:
+                    self._write_headers(request, result, None)
+                return result
+            response, args = response_at.take(args, kwargs)
+            if is_holding and request is not None:
+                result = run_blocking(self._held(request, settle_blocking, response, function, args, kwargs))
+            else:
+                result = function(*args, **kwargs)
+            self._write_headers(request, result, response)
+            return result
+
+        return self._dressed(wrapper, signature)
+
+    def _slots(self) -> tuple[inspect.Signature, Slot, Slot | None]:
+        signature, request_at = request_slot(resolved_signature(self.function))
+        if not self.limiter._headers_enabled and not self.is_holding:
+            return signature, request_at, None
+        signature, response_at = response_slot(signature)
+        return signature, request_at, response_at
+
+    def _gated(self) -> Callable[..., Any]:
+        # A stream's endpoint is called, not awaited, and only runs once its response has begun. What has to be awaited
+        # to decide about it is therefore made one of its dependencies.
+        from fastapi import Depends
+
+        limiter, function = self.limiter, self.function
+
+        async def gate(request: HTTPConnection, response: Response) -> HTTPConnection:
+            if limiter.enabled:
+                pending = (self.replaced_check if limiter._is_replaced() else self.check)(request, settle)
+                if pending is not None:
+                    await pending
+                await self._settle(request, settle, response_of(request, None, response))
+                self._write_headers(request, None, response)
+            return request
+
+        signature, name = with_parameter(resolved_signature(function), "slidegate_gate", Annotated[Any, Depends(gate)])
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            if kwargs.pop(name, None) is None and limiter.enabled:
+                self._no_request()
+            return function(*args, **kwargs)
+
+        return self._dressed(wrapper, signature)
+
+    def replaced_check(self, request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None] | None:
+        """The check of somebody who has replaced the limiter's own, as slowapi would call it."""
+        record = record_of(standing(request))
+        if not self.limiter._auto_check or done_of(record):
+            return None
+        check: Callable[..., Any] = self.limiter._check_request_limit
+        pending = check(request, self.function, False)
+        record.state.setdefault(VIEW, None)
+        record.reached = True
+        mark(record, Mark())
+        return _awaited(pending) if inspect.isawaitable(pending) else None
+
+    async def _held(
+        self,
+        request: HTTPConnection,
+        settle: Settle,
+        response: Response | None,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Calls the function, and settles what depends on the response that comes of it."""
+        request = standing(request)
+        try:
+            result = function(*args, **kwargs)
+            result = await result if inspect.iscoroutine(result) else result
+        except Exception as error:
+            await self._settle(request, settle, response_to(request, error))
+            raise
+        await self._settle(request, settle, response_of(request, result, response))
+        return result
+
+    async def _settle(self, request: HTTPConnection, settle: Settle, response: Response | None) -> None:
+        record = record_of(standing(request))
+        if not record.is_held_by_middleware:
+            await self.limiter._checker.settle(record, response, settle)
+
+    def _write_headers(self, request: HTTPConnection | None, result: Any, response: Response | None) -> None:
+        response = result if isinstance(result, Response) else response
+        if request is not None and response is not None:
+            self.limiter._inject_headers(response, view_in(standing(request).scope))
+
+    def _no_request(self) -> NoReturn:
+        raise TypeError(f"{self.name} is rate limited and was called without a request to count")
+
+    def _dressed(self, wrapper: Callable[..., Any], signature: inspect.Signature) -> Callable[..., Any]:
+        named: Any = innermost(self.function)
+        if not hasattr(named, "__qualname__"):
+            named = type(named)
+        functools.update_wrapper(wrapper, named, updated=())
+        vars(wrapper).update({"__wrapped__": self.function, "__signature__": signature})
+        return wrapper
+
+
+def wrapped_chain(function: Any) -> Iterator[Any]:
+    """The function, what it wraps or is a partial of, and so on."""
+    for _ in range(64):
+        yield function
+        function = function.func if isinstance(function, functools.partial) else getattr(function, "__wrapped__", None)
+        if function is None:
+            return
+
+
+def endpoint_behind(limiter: Limiter, function: Any) -> Endpoint | None:
+    """The endpoint of this limiter that a call of the function runs into, as far as wrappers tell what they wrap."""
+    return next((endpoint for endpoint in endpoints_behind(function) if endpoint.limiter is limiter), None)
+
+
+def is_sure_to_be_called(limiter: Limiter, function: Any) -> bool:
+    """Whether a call of the function is one of a wrapper of this limiter, with nothing of others in between."""
+    for each in wrapped_chain(function):
+        wrapper = getattr(each, "__func__", each)
+        known = getattr(wrapper, _MARK, None)
+        if isinstance(known, Endpoint) and wrapper in known.wrappers:
+            if known.limiter is limiter:
+                return True
+        elif not isinstance(wrapper, functools.partial):
+            return False
+    return False
+
+
+def endpoints_behind(function: Any) -> Iterator[Endpoint]:
+    """The endpoints, of any limiter, that the function or what it wraps is a wrapper of."""
+    for each in wrapped_chain(function):
+        known = getattr(each, _MARK, None)
+        if isinstance(known, Endpoint):
+            yield known
+
+
+def limiters_behind(function: Any) -> Iterator[Limiter]:
+    """The limiters that were meant to decorate a function that is registered as an endpoint.
+
+    Those whose wrapper it is, or wraps; and those whose wrapper has the function's name in its module, as after a
+    decorator that stands above the one of the route.
+    """
+    yield from (endpoint.limiter for endpoint in endpoints_behind(function))
+    named = getattr(function, "__globals__", {}).get(getattr(function, "__name__", None))
+    yield from (endpoint.limiter for endpoint in endpoints_over(function) if named in endpoint.wrappers)
+
+
+def endpoints_over(function: Any) -> Iterator[Endpoint]:
+    """The endpoints whose wrappers were made for the function, or for one of those wrappers."""
+    for endpoint in list(getattr(function, _LIMITED_BY, ())):
+        if endpoint.function is function:
+            yield endpoint
+            for wrapper in endpoint.wrappers:
+                yield from endpoints_over(wrapper)
+
+
+async def _awaited(value: Awaitable[Any]) -> None:
+    await value
+
+
+def _awaiting(function: Callable[..., Any]) -> Callable[..., Any]:
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    return call

@@ -1,0 +1,63 @@
+"""Adds headers to what an application answers, where dependencies or checks by hand have limited the request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .._support.callables import is_async
+from .state import close, enter, known_of
+from .view import view_in, view_of
+
+
+class Telling:
+    """Goes around a whole application, as a dependency sees neither responses that endpoints return nor refusals.
+
+    What `outermost`, which goes around this, answers to an unhandled error has the headers, too.
+    """
+
+    def __init__(self, app: ASGIApp, outermost: object) -> None:
+        self.app = app
+        if isinstance(outermost, ServerErrorMiddleware):
+            outermost.handler = _telling(outermost.handler or outermost.error_response)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        # Known from here on, so that a copy of the scope that middleware hands on has the same record in it.
+        record, is_own = enter(scope, self)
+
+        async def send_told(message: Message) -> None:
+            limiter = record.told_by if message["type"] == "http.response.start" else None
+            if limiter is not None:
+                headers = MutableHeaders(raw=list(message.get("headers", ())))
+                message["headers"] = limiter._inject_asgi_headers(headers, view_of(record)).raw
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_told)
+        finally:
+            if is_own:
+                close(record)
+
+
+def _telling(handler: Any) -> Any:
+    async def handle(request: Request, error: Exception) -> Response:
+        response: Response
+        if is_async(handler):
+            response = await handler(request, error)
+        else:
+            response = await run_in_threadpool(handler, request, error)
+        record = known_of(request.scope)
+        if record is not None and record.told_by is not None:
+            record.told_by._inject_headers(response, view_in(request.scope))
+        return response
+
+    return handle

@@ -1,0 +1,58 @@
+"""The answer to a refused request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from ..errors import RateLimitExceeded
+from .request_doubles import standing
+from .state import known_of
+from .view import view_in
+
+# The type that draft-ietf-httpapi-ratelimit-headers-10 has registered, with the member `violated-policies`.
+_QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+
+
+def _rate_limit_exceeded_handler(request: Request, exc: Exception) -> Response:
+    """The 429 response for a RateLimitExceeded: {"error": "Rate limit exceeded: 10 per 1 minute"}, with Retry-After.
+
+    A request that costs more than its limit ever admits has none, and the text says that it never fits.
+
+    Or problem details of RFC 9457, where the limiter says `problem_details_enabled`. To be registered with
+    `app.add_exception_handler(RateLimitExceeded, _rate_limit_exceeded_handler)`.
+    """
+    detail = exc.detail if isinstance(exc, RateLimitExceeded) else str(exc)
+    response = JSONResponse({"error": f"Rate limit exceeded: {detail}"}, status_code=429)
+    scope = standing(request).scope
+    record = known_of(scope)
+    limiter = (record.told_by if record is not None else None) or getattr(request.app.state, "limiter", None)
+    if getattr(limiter, "problem_details_enabled", False):
+        response = _problem(detail, exc)
+    if limiter is not None:
+        response = limiter._inject_headers(response, view_in(scope))
+    for name, value in (getattr(exc, "headers", None) or {}).items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _problem(detail: str, exc: Exception) -> JSONResponse:
+    body: dict[str, Any] = {
+        "type": _QUOTA_EXCEEDED,
+        "title": "Request cannot be satisfied as assigned quota has been exceeded",
+        "status": 429,
+        "detail": f"Rate limit exceeded: {detail}",
+    }
+    decision = exc.decision if isinstance(exc, RateLimitExceeded) else None
+    if isinstance(exc, RateLimitExceeded) and decision is not None:
+        body |= {
+            "violated-policies": [exc.limit.name or str(decision.item)],
+            "limit": decision.limit,
+            "window_s": decision.window_s,
+            "scope": decision.scope,
+        }
+        if decision.retry_after_s is not None:
+            body["retry_after_s"] = decision.retry_after_s
+    return JSONResponse(body, status_code=429, media_type="application/problem+json")

@@ -1,0 +1,98 @@
+"""What is kept of the limits that were checked for a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+from limits import RateLimitItem
+
+from ..decision import Decision, Essentials
+from ..wrappers import Limit
+from .state import VIEW, Mark, Record, known_of
+
+CurrentLimitLike: TypeAlias = tuple[RateLimitItem, list[str]]
+"""What `request.state.view_rate_limit` holds: a limit, and the key and the scope that it counts."""
+
+
+class Policy(NamedTuple):
+    """A limit as clients are told of it, and what is left of it, where that is known."""
+
+    name: str
+    item: RateLimitItem
+    essentials: Essentials | None = None
+
+
+class CurrentLimit(tuple[RateLimitItem, list[str]]):
+    """A limit, its key and its scope, with what the engine answered about them."""
+
+    essentials: Essentials
+    policies: tuple[Policy, ...] = ()
+    """All limits that were asked, where that is known."""
+
+    @classmethod
+    def of(cls, essentials: Essentials, item: RateLimitItem, key: str, scope: str, key_prefix: str) -> CurrentLimit:
+        current = cls((item, [key_prefix, key, scope] if key_prefix else [key, scope]))
+        current.essentials = essentials
+        return current
+
+    @property
+    def decision(self) -> Decision:
+        """The answer, with names."""
+        item, (*_, key, scope) = self
+        return Decision.of(self.essentials, item, key, scope)
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead(Mark):
+    """What `_rate_limiting_complete` is when only plans that are ahead were checked: not true.
+
+    It tells by which limiters, and for which endpoints; or that nobody knows for which any more.
+    """
+
+    checked: tuple[tuple[object, str | None], ...]
+
+    def __bool__(self) -> bool:
+        return False
+
+
+def untouched(limits: Iterable[Limit], scope: str) -> Decision:
+    """What is said where nothing limits: all is left, of the smallest."""
+    item = min(limits, key=lambda each: each.limit.amount).limit
+    return Decision.of((True, 0, item.amount, 0, 0), item, "", scope)
+
+
+def told_of(record: Record, owner: object, view: CurrentLimit) -> CurrentLimit:
+    """What to tell of a request after one more decision: a refusal, else the decision with the least left.
+
+    Where nothing but decorators and middleware have decided, it is the last one.
+    """
+    before = view_of(record)
+    if record.told_by is not owner or not isinstance(before, CurrentLimit):
+        return view
+    is_scarcer = not view.essentials[0] or view.essentials[2] <= before.essentials[2]
+    chosen, other = (view, before) if is_scarcer else (before, view)
+    known = {(each.name, each.item) for each in chosen.policies}
+    told = CurrentLimit(chosen)
+    told.essentials = chosen.essentials
+    told.policies = (*chosen.policies, *(each for each in other.policies if (each.name, each.item) not in known))
+    return told
+
+
+def view_in(scope: MutableMapping[str, Any]) -> Any:
+    """What is to be told of the limits of the request with this scope; None when there is nothing."""
+    record, state = known_of(scope), scope.get("state")
+    mine = None if record is None else record.view
+    return mine if state is None else _told(state, mine)
+
+
+def view_of(record: Record) -> Any:
+    """What is to be told of the limits of a request; None when there is nothing."""
+    return _told(record.state, record.view)
+
+
+def _told(state: MutableMapping[str, Any], mine: Any) -> Any:
+    said = state.get(VIEW, mine)
+    # What is like ours, and is not, is of another request that has the same state; all else programs have put there.
+    return mine if isinstance(said, CurrentLimit) else said

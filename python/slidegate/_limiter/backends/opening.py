@@ -1,0 +1,87 @@
+"""The storages of a limiter."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..._core import Clock
+from ..._rules.strategies import ELASTIC, Strategy, strategy_named
+from ..._storage.limits_package.outage import Outage
+from ..._storage.memory import MemoryStorage, OnFull, open_storage
+from ..._storage.redis.storage import RedisStorage
+from ..._storage.redis.uri import parse_redis_uri
+from ..._storage.uri import OF_FILES
+from ..._storage.uri_schemes import is_bridged, is_redis
+from ..._storage.uri_secrets import telling_no_secret
+from .limits_package import Bridge, opened_strategy
+
+
+class Opened(NamedTuple):
+    """Where a limiter counts: in a server or a storage of `limits` if there is one, else locally."""
+
+    local: MemoryStorage
+    remote: RedisStorage | None
+    bridge: Bridge | None
+    strategy: Strategy
+
+
+def open_storages(
+    uri: str | None,
+    options: Mapping[str, Any],
+    *,
+    strategy: str | None,
+    key_prefix: str,
+    name: str | None,
+    size: int | None,
+    on_full: OnFull,
+    clock: Clock | None,
+    outage: Outage | None,
+    record_keys: bool,
+    logger: logging.Logger,
+) -> Opened:
+    """What the settings of a limiter name. Connects to no Redis.
+
+    What counts instead of another storage, and for metrics, is common to the workers of a server, which know it by
+    `name`. Errors of a storage of `limits` are errors of the requests, unless there is an `outage` to begin.
+
+    Raises ConfigurationError, and StorageError for what cannot be opened.
+    """
+    chosen = strategy_named(strategy or "moving-window")
+    remote = bridge = None
+    is_counted_so = False
+    if uri is not None and is_redis(uri):
+        remote = RedisStorage(parse_redis_uri(uri, options, logger), logger=logger)
+    elif uri is not None and is_bridged(uri):
+        with telling_no_secret(uri):
+            counted_by, counting = opened_strategy(uri, options, strategy, logger)
+        chosen = strategy_named(counted_by)
+        is_counted_so = counted_by == ELASTIC
+        bridge = Bridge(counting, key_prefix, outage)
+    if strategy == ELASTIC and not is_counted_so:
+        logger.warning("strategy=%r is counted as a fixed window, which hits do not prolong", strategy)
+    is_elsewhere = remote is not None or bridge is not None
+    unknown = set() if is_elsewhere else options.keys() - set(OF_FILES)
+    if unknown:
+        # Not an error: programs leave those of Redis behind when they go on without it.
+        logger.warning(
+            "storage_options: these options have no meaning here, and are left aside: %s; known: %s",
+            ", ".join(sorted(map(repr, unknown))),
+            ", ".join(OF_FILES),
+        )
+    # A name with an @ is one that somebody took for that of a server.
+    with telling_no_secret(uri if "@" in str(uri) else None):
+        local = open_storage(
+            None if is_elsewhere else uri,
+            size=size if size is not None else options.get("size"),
+            on_full=on_full,
+            clock=clock,
+            on_damage=None if is_elsewhere else options.get("on_damage"),
+            mode=None if is_elsewhere else options.get("mode"),
+            group=None if is_elsewhere else options.get("group"),
+            name=name,
+            is_beside=is_elsewhere,
+            record_keys=record_keys,
+        )
+    return Opened(local, remote, bridge, chosen)

@@ -1,0 +1,266 @@
+"""Which endpoint a request will be dispatched to, before it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from starlette.routing import BaseRoute
+from starlette.types import Scope
+
+from .candidate import Base, Candidate, Found, Kind
+from .index import How, RouteIndex, Step
+from .layout import Layout, layout_of, plain_layout, route_path, router_of
+from .search import FirstMatch, first_match, most_specific, parts_of
+from .snapshot import Snapshot, version
+
+__all__ = ["Found", "Kind", "RouteFinder", "endpoint_among"]
+
+_MOST_VERSIONS = 8
+_LEAST_BETWEEN = 16
+
+
+class RouteFinder:
+    """Finds the route that the router of an application will dispatch a request to.
+
+    `app` is a Starlette or FastAPI application, a router, or anything else with `routes`; TypeError for what has none.
+
+    Routes may change at any time. What is added or removed is noticed at once, with two exceptions: when another route
+    serves the request too, it may do for some more requests when routes of a list were replaced in place, or when a
+    route was added to one of more than eight included routers. What is changed in a route, its methods or its regular
+    expression, is noticed after `refresh()`. Thread-safe.
+    """
+
+    def __init__(self, app: Any, base: Base | None = None) -> None:
+        self._app = app
+        self._base = base or Base()
+        self._router, self._root_path = self._resolved()
+        self._below: dict[tuple[int, Base], RouteFinder] = {}
+        self._known = Snapshot(Layout((), (), [], (), ()))
+        self._hot = _Hot(None, 0, (), 0, (), 0, RouteIndex(()))
+        self._left = 0
+        self._has_warned = False
+
+    def refresh(self) -> None:
+        """Looks at the routes again."""
+        self._router, self._root_path = self._resolved()
+        layout = self._layout()
+        routes, *nested = layout.lists
+        included = layout.included
+        if len(included) > _MOST_VERSIONS:
+            included, nested = [], []
+        index = RouteIndex(layout.candidates)
+        versions, lengths = sum(map(version, included)), sum(map(len, nested))
+        # Each is complete when other threads come to see it.
+        self._below = {}
+        self._known = Snapshot(layout)
+        self._hot = _Hot(routes, len(self._known.contents[0]), included, versions, nested, lengths, index)
+
+    def find(self, scope: Scope) -> Found | None:
+        """The route for a request with that ASGI scope, which is left as it is.
+
+        None for what no route is for: what is neither HTTP nor a WebSocket, and what the application answers 404 or
+        closes without accepting. If a route raises an exception when the router asks it, about a number of thousands
+        of digits for instance, that route is found, or none. Raises nothing.
+        """
+        try:
+            if scope["type"] == "http":
+                method: str | None = scope["method"]
+            elif scope["type"] == "websocket":
+                method = None
+            else:
+                return None
+            if self._root_path and scope.get("app") is not self._app:
+                scope = {**scope, "root_path": self._root_path}
+            path: str = route_path(scope) if scope.get("root_path") else scope["path"]
+            routes = self._router.routes
+            known_routes, length, included, versions, nested, lengths, index = self._hot
+            self._left -= 1
+            if (
+                routes is not known_routes
+                or len(routes) != length
+                or self._left < 0
+                or (included and sum(map(version, included)) != versions)
+                or (nested and sum(map(len, nested)) != lengths)
+            ):
+                index = self._renewed()
+            if "\n" in path:
+                return self._searched(scope, path, method, index.all_steps(method))
+            found, mount, position, node, quick, steps = index.outcome(path, method)
+            if found is not None and routes[position] is node:
+                return found
+            for match, position, node, found in quick:
+                if match(path) is not None:
+                    if routes[position] is node:
+                        return found
+                    break
+            if mount is not None and routes[position] is node:
+                return self._found_in_mount(mount, scope)
+            return self._searched(scope, path, method, steps)
+        except Exception as error:
+            return self._found_plainly(scope, error)
+
+    def settled(self, scope: Scope) -> Settled | None:
+        """The route for an HTTP request if, as long as `state` does not change, its method and path alone tell which.
+
+        For a request that `find` has just found a route for.
+        """
+        if scope.get("root_path") or "\n" in scope["path"]:
+            return None
+        path, hot = scope["path"], self._hot
+        found, _, position, node, quick, _ = hot.routes_by_path.outcome(path, scope["method"])
+        if found is None:
+            matching = (each for each in quick if each.match(path) is not None)
+            _, position, node, found = next(matching, (None, 0, None, None))
+        return None if found is None or hot.routes[position] is not node else Settled(found, position, node)
+
+    def state(self) -> tuple[Any, _Hot, int]:
+        """The router, what was seen of it, and for how many requests more that need not be compared."""
+        return self._router, self._hot, self._left
+
+    def compare(self) -> None:
+        """Looks whether the routes are still those that were seen, as `find` does every now and then."""
+        self._left = -1
+        self._renewed()
+
+    def every(self) -> Iterator[Found]:
+        """All routes there are, those behind mounts and hosts too, in the order of dispatch."""
+        return (found for found, _ in self.every_with_apps())
+
+    def every_with_apps(self, outer: tuple[Any, ...] = ()) -> Iterator[tuple[Found, tuple[Any, ...]]]:
+        """The same, each with the applications that a request for it passes through, after those that are `outer`.
+
+        The last is what the route itself has made of its endpoint.
+        """
+        apps = (*outer, self._app)
+        layout = self._layout()
+        for candidate in (*layout.candidates, *layout.low_priority):
+            if candidate.app is None:
+                parts = [step.candidate for step in parts_of(candidate)]
+                passed = (*apps, getattr(candidate.node, "app", None))
+                yield from ((part.found(Kind.FULL), passed) for part in parts or [candidate])
+            elif not any(router_of(app)[0] is router_of(candidate.app)[0] for app in apps):
+                yield from RouteFinder(candidate.app, candidate.base).every_with_apps(apps)
+
+    def _searched(self, scope: Scope, path: str, method: str | None, steps: Sequence[Step]) -> Found | None:
+        match = first_match(steps, scope, path)
+        is_moved = match is not None and self._router.routes[match.candidate.position] is not match.candidate.node
+        if is_moved or match is None or not match.is_full:
+            match = first_match(self._renewed(is_moved).steps(path, method), scope, path)
+        index = self._hot.routes_by_path
+        return self._reached(match, scope, lambda path: index.steps(path, method), self._known.layout)
+
+    def _found_in_mount(self, mount: Candidate, scope: Scope) -> Found | None:
+        # What `mount.matches()` says about any path that is below it.
+        root_path = scope.get("root_path", "")
+        additions = {
+            "path_params": dict(scope.get("path_params", {})),
+            "app_root_path": scope.get("app_root_path", root_path),
+            "root_path": f"{root_path}{mount.mounted_at}",
+            "endpoint": mount.app,
+        }
+        return self._below_of(mount).find({**scope, **additions})
+
+    def _found_plainly(self, scope: Scope, error: Exception) -> Found | None:
+        # A mistake about internals, if it is not the route that raised the exception, as it then will again.
+        try:
+            found = self._found_among(scope)
+        except Exception:
+            return None
+        self._warn(error)
+        return found
+
+    def _found_among(self, scope: Scope) -> Found | None:
+        layout = plain_layout(self._router, self._base)
+        steps = [Step(candidate, How.BY_ASKING, True) for candidate in layout.candidates]
+        return self._reached(first_match(steps, scope, ""), scope, lambda path: steps, layout)
+
+    def _reached(
+        self, match: FirstMatch | None, scope: Scope, steps_for: Callable[[str], Sequence[Step]], layout: Layout
+    ) -> Found | None:
+        if match is None:
+            return self._redirected(scope, steps_for) or most_specific(layout.low_priority, scope)
+        candidate, kind = match.candidate, Kind.FULL if match.is_full else Kind.PARTIAL
+        if candidate.app is not None:
+            return self._below_of(candidate).find({**match.scope, **match.child_scope})
+        part = first_match(parts_of(candidate), match.scope, "")
+        return (
+            candidate.found(kind, match.child_scope) if part is None else self._reached(part, scope, steps_for, layout)
+        )
+
+    def _below_of(self, candidate: Candidate) -> RouteFinder:
+        key = (id(candidate.app), candidate.base)
+        below = self._below.get(key)
+        if below is None:
+            below = self._below[key] = RouteFinder(candidate.app, candidate.base)
+        return below
+
+    def _redirected(self, scope: Scope, steps_for: Callable[[str], Sequence[Step]]) -> Found | None:
+        path = route_path(scope)
+        if scope["type"] != "http" or path == "/" or not getattr(self._router, "redirect_slashes", False):
+            return None
+        whole: str = scope["path"]
+        there = {**scope, "path": whole.rstrip("/") if path.endswith("/") else whole + "/"}
+        match = first_match(steps_for(route_path(there)), there, route_path(there))
+        return None if match is None else match.candidate.found(Kind.REDIRECT)
+
+    def _renewed(self, is_stale: bool = False) -> RouteIndex:
+        is_same = not is_stale and self._resolved()[0] is self._router
+        if not is_same or not self._known.is_of(self._router, is_thorough=self._left < 0):
+            self.refresh()
+        if self._left < 0:
+            # What is spent on comparing is little for each request, however many routes there are.
+            self._left = max(_LEAST_BETWEEN, self._known.size // 4)
+        return self._hot.routes_by_path
+
+    def _resolved(self) -> tuple[Any, str]:
+        router, root_path = router_of(self._app)
+        router = self._app if router is None else router
+        if not hasattr(router, "routes"):
+            raise TypeError(f"{self._app!r} has no routes to find endpoints in")
+        return router, root_path
+
+    def _layout(self) -> Layout:
+        try:
+            return layout_of(self._router, self._base)
+        except Exception as error:
+            self._warn(error)
+            return plain_layout(self._router, self._base)
+
+    def _warn(self, error: Exception) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            logging.getLogger("slidegate").warning(
+                "the routes of %r are looked through one by one, which takes longer: %r", self._app, error
+            )
+
+
+def endpoint_among(routes: Iterable[BaseRoute], scope: Scope) -> Callable[..., Any] | None:
+    """The endpoint of the one of these routes that a router would dispatch a request to; None without one.
+
+    Asks them one by one, as it is not known whether there will be a second request for them.
+    """
+    found = RouteFinder(SimpleNamespace(routes=list(routes)))._found_among(scope)
+    return found.endpoint if found is not None and found.kind is Kind.FULL else None
+
+
+class Settled(NamedTuple):
+    """A route, and where it, or what it is included by, stands among the routes of the application."""
+
+    found: Found
+    position: int
+    node: object
+
+
+class _Hot(NamedTuple):
+    """What each request looks at."""
+
+    routes: Any
+    length: int
+    included: Sequence[Any]
+    versions: int
+    nested: Sequence[list[Any]]
+    lengths: int
+    routes_by_path: RouteIndex

@@ -1,0 +1,44 @@
+"""Whether routes are still those that an index was made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from operator import attrgetter, is_
+from typing import Any
+
+from .layout import Layout
+
+version = attrgetter("_routes_version")
+_MOST_COMPARED = 1024
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A layout, and what its lists and routers were like at the time."""
+
+    layout: Layout
+    contents: list[list[Any]] = field(init=False)
+    versions: int = field(init=False)
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        contents = [list(each) for each in self.layout.lists]
+        object.__setattr__(self, "contents", contents)
+        object.__setattr__(self, "versions", sum(map(version, self.layout.routers)))
+        object.__setattr__(self, "size", sum(map(len, contents)) + 2 * len(self.layout.routers))
+
+    def is_of(self, router: Any, is_thorough: bool) -> bool:
+        """Whether the router has these routes.
+
+        What was replaced by something equal is noticed when that is to be thorough, as is what was replaced at all
+        when there are too many routes to compare them often.
+        """
+        lists = self.layout.lists
+        if not lists or lists[0] is not router.routes or sum(map(version, self.layout.routers)) != self.versions:
+            return False
+        if is_thorough:
+            pairs = zip(lists, self.contents, strict=True)
+            return all(len(now) == len(before) and all(map(is_, now, before)) for now, before in pairs)
+        if self.size <= _MOST_COMPARED:
+            return lists == self.contents
+        return list(map(len, lists)) == list(map(len, self.contents))

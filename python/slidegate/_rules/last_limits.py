@@ -1,0 +1,47 @@
+"""What a callable has said of limits before, for when it fails."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from .._support.fork import ForkableLock
+
+if TYPE_CHECKING:
+    from ..wrappers import Limit
+
+_MOST_KEYS = 4096
+_LONGEST_KEY = 64
+
+
+class Remembered:
+    """The last limits for each key, of as many keys as are kept, the oldest being forgotten. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.was_none = False
+        """Whether it has ever said that there is no limit."""
+        self._last: dict[str | bytes, tuple[Limit, ...]] = {}
+        self._lock = ForkableLock()
+
+    def put(self, key: str, limits: tuple[Limit, ...]) -> None:
+        """Keeps what it has said of a key."""
+        if self._last.get(key) is limits:
+            return
+        kept = _kept(key)
+        if self._last.get(kept) is limits:
+            return
+        with self._lock:
+            if kept not in self._last and len(self._last) >= _MOST_KEYS:
+                del self._last[next(iter(self._last))]
+            self._last[kept] = limits
+
+    def last(self, key: str) -> tuple[Limit, ...]:
+        """What it has said of a key; nothing when that is not known."""
+        return self._last.get(_kept(key), ())
+
+
+def _kept(key: str) -> str | bytes:
+    # Keys come from requests: what they take up here must not.
+    if len(key) <= _LONGEST_KEY:
+        return key
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -1,0 +1,212 @@
+"""What programs do by hand with a storage of the `limits` package, done with one of ours.
+
+Counts are found under the keys that `limits` gives them, such as "LIMITER/192.0.2.1//items/10/1/minute". Under a key of
+a limit and two identifiers it is the limiter's own bucket, whichever strategy asks; any other key has one of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from limits.limits import GRANULARITIES
+
+from .._core import Limiter, Quota
+from .._rules.bucket import parts_in
+from .._rules.notation import MOST_AMOUNT
+from .._support.clock import wall_time_s
+from ..decision import NS_PER_S
+from ..errors import ConfigurationError
+from ..inspection import text_of
+
+if TYPE_CHECKING:
+    from .._rules.strategies import Strategy
+    from .._storage.memory import Policy
+
+_MOST_FREE_KEYS = 256
+_STRATEGIES: Mapping[str, Strategy] = {
+    "acquire_entry": "moving-window",
+    "acquire_sliding_window_entry": "sliding-window-counter",
+    "incr": "fixed-window",
+}
+"""What a strategy of `limits` calls to count."""
+_MOST_KEYS = 1 << 16
+
+
+class Located(NamedTuple):
+    """Where a key is counted, and the amount and the window of its limit."""
+
+    policy: Policy
+    key: str
+    amount: int
+    window_s: float
+
+
+Locate: TypeAlias = Callable[[str], Located | None]
+"""The bucket of a limiter that has such a key, used or not; None for keys that no limiter has."""
+
+
+class Entry(NamedTuple):
+    """A hit in a moving window, in seconds since the epoch."""
+
+    atime: float
+    expiry: float
+
+
+class FlatStorage:
+    """The methods that the strategies of `limits` count with. Thread-safe; blocks as long as the storage takes.
+
+    An amount below 1 takes nothing and a fraction counts as the next whole number. Nothing is ever counted beyond a
+    limit: `incr` then answers one more than it.
+
+    Requests are not counted with these methods, unless one is replaced: then by the strategy that calls it.
+    """
+
+    policy: Callable[..., Policy]
+    _locate: Locate = staticmethod(lambda key: None)
+    _on_patched: Callable[[str | None], None] = staticmethod(lambda strategy: None)
+    _free: dict[str, Located] | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in _STRATEGIES:
+            self._note_patched()
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        if name in _STRATEGIES:
+            self._note_patched()
+
+    def _note_patched(self) -> None:
+        patched = [strategy for name, strategy in _STRATEGIES.items() if name in vars(self)]
+        self._on_patched(patched[0] if patched else None)
+
+    def incr(self, key: str, expiry: float, amount: int = 1, *, elastic_expiry: bool = False) -> int:
+        """Adds to what is counted under a key, and says what it has come to. ConfigurationError for elastic expiry."""
+        if elastic_expiry:
+            raise ConfigurationError("there is no elastic expiry here; use a fixed or a moving window")
+        at = self._located(key, MOST_AMOUNT, expiry, "fixed-window")
+        cost = math.ceil(amount)
+        allowed, _, remaining, _, _ = at.policy.hit(at.key, cost) if cost > 0 else at.policy.peek(at.key)
+        return at.amount - remaining if allowed else at.amount + 1
+
+    def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        """Takes this much of a moving window, if it is left, and says whether it was."""
+        return self._acquire(self._located(key, limit, expiry, "moving-window"), limit, amount)
+
+    def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
+        """When the oldest hit in the window happened, in seconds since the epoch (now without one), and the hits."""
+        used, wait_s = _usage(self._located(key, limit, expiry, "moving-window"))
+        now_s = wall_time_s()
+        return (now_s - expiry + wait_s if used else now_s), used
+
+    def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        """The same of a sliding window's counter."""
+        return self._acquire(self._located(key, limit, expiry, "sliding-window-counter"), limit, amount)
+
+    def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
+        """`(0, 0.0, used, seconds)`: the weighted count as one number, and the seconds until a unit comes back."""
+        at = self._known(key)
+        used, wait_s = (0, 0.0) if at is None else _usage(at)
+        return 0, 0.0, used, min(wait_s, math.nextafter(expiry, 0))
+
+    def clear_sliding_window(self, key: str, expiry: int) -> None:
+        """Forgets what is counted under a key."""
+        self._forget(key)
+
+    def _acquire(self, at: Located, limit: int, amount: int) -> bool:
+        cost = math.ceil(amount)
+        return cost < 1 or (cost <= limit and at.policy.hit(at.key, cost)[0])
+
+    def _located(self, key: str, limit: int, expiry: float, strategy: Strategy) -> Located:
+        known = self._known(key)
+        if known is not None:
+            return known
+        free = self._free = {} if self._free is None else self._free
+        while len(free) >= _MOST_FREE_KEYS:
+            free.pop(next(iter(free)), None)
+        quota = Quota(min(max(limit, 1), MOST_AMOUNT), round(expiry * NS_PER_S), strategy)
+        return free.setdefault(key, Located(self.policy(((quota, "by hand"),)), key, quota.amount, expiry))
+
+    def _known(self, key: str) -> Located | None:
+        return self._locate(key) or (self._free or {}).get(key)
+
+    def _forget(self, key: str) -> None:
+        at = self._known(key)
+        if at is not None:
+            at.policy.reset(at.key)
+
+
+class Stored(Mapping[str, Any]):
+    """What is counted, by the keys of `limits`; read-only but for what forgets. `read` says what of a key.
+
+    Without `record_keys` nobody knows the keys any more: a digest stands for each, which nothing is found under.
+    """
+
+    def __init__(self, keys: Callable[[], list[str]], read: Callable[[str], Any], clear: Callable[..., None]) -> None:
+        self._keys, self._read, self._clear = keys, read, clear
+
+    def __getitem__(self, key: str) -> Any:
+        return self._read(key)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and bool(self._read(key))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys())
+
+    def __len__(self) -> int:
+        return len(self._keys())
+
+    def __bool__(self) -> bool:
+        # A storage that is empty is one, too.
+        return True
+
+    def clear(self, key: str | None = None) -> None:
+        """Forgets what is counted under a key; all hits without one."""
+        self._clear(key)
+
+    def pop(self, key: str, default: Any = None) -> Any:
+        """What is counted under a key, which is then forgotten."""
+        value = self._read(key) or default
+        self._clear(key)
+        return value
+
+
+def flat_keys(engine: Limiter) -> list[str]:
+    """The keys under which an engine counts something now."""
+    rules = {index: (quota, text_of(scope)) for index, quota, scope, *_ in engine.rules()}
+    return [
+        _flat_key(text_of(noted[1]), *rules[noted[0]])
+        if noted is not None and noted[2] and noted[0] in rules
+        else f"#{identity >> 21:011x}"
+        for identity, _, _, _, used, noted in engine.survey(_MOST_KEYS)
+        if used
+    ]
+
+
+def _flat_key(key: str, quota: Quota, scope: str) -> str:
+    parts, rest = parts_in(scope)
+    if rest or len(parts) < 2:
+        # Of a key that stands for itself.
+        return key
+    prefix, kind, *names = parts
+    leading = kind.startswith("url") + kind.endswith("/method")
+    lead, _ = parts_in(key)
+    label = ":".join([*names, *lead[:leading]])
+    own = key.removeprefix("".join(f"{len(each)}:{each}" for each in lead[:leading]))
+    seconds = quota.window_ns // NS_PER_S
+    known = sorted((each.GRANULARITY for each in GRANULARITIES.values()), reverse=True)
+    unit = next((each for each in known if seconds and seconds % each.seconds == 0), known[-1])
+    told = [*([prefix] if prefix else []), own, label, str(quota.amount), str(seconds // unit.seconds), unit.name]
+    return "/".join(["LIMITER", *told])
+
+
+def _usage(at: Located) -> tuple[int, float]:
+    """The units in use, and the seconds until the first of them comes back."""
+    _, _, remaining, _, _ = at.policy.peek(at.key)
+    if remaining >= at.amount:
+        return 0, 0.0
+    wait_ns = at.policy.peek(at.key, remaining + 1)[4]
+    return at.amount - remaining, max(0, wait_ns) / NS_PER_S

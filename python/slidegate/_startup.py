@@ -1,0 +1,248 @@
+"""What is looked at when an application starts, so that a limit that nothing enforces is found before production."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ._fastapi.declaration_mistakes import mistakes_of
+from ._fastapi.decorator import limiters_behind
+from ._fastapi.dependency_tree import application_of, limiter_for, rate_limits_of
+from ._fastapi.framework import extend, insert, may_bring_a_limiter
+from ._fastapi.unreached_decorators import watch_reached
+from ._http.add_headers import Telling
+from ._limiter.planner import Way
+from ._routing.finder import RouteFinder
+from ._routing.layout import router_of
+from ._storage.server_listeners import look_for_others
+from .errors import ConfigurationError
+from .openapi import describe_refusals
+from .report import BY_PATH, Report, RouteReport, has_middleware, middleware_of, report_of
+
+if TYPE_CHECKING:
+    from .dependencies import RateLimit
+    from .extension import Limiter
+
+_MOST_NAMED = 8
+
+
+def watch_start_up() -> None:
+    """Has applications looked at when they start, from now on. To call it again does nothing."""
+    extend("build_middleware_stack", _watched)
+    extend("openapi", _described)
+
+
+def check_application(app: Any) -> None:
+    """Logs what is probably not meant. Raises ConfigurationError for limits that are wrong as they are configured, and,
+    with the names of the routes, for inert decorators.
+    """
+    from .extension import Limiter
+
+    for mistake in mistakes_of(app):
+        raise ConfigurationError(mistake)
+    overridden = getattr(app, "dependency_overrides", {})
+    for rate_limit, limiter, mounted in _dependencies_of(app):
+        if limiter is not None:
+            rate_limit.groups(limiter)
+        elif mounted is app and rate_limit not in overridden:
+            raise ConfigurationError(
+                f"{rate_limit.where} found no limiter; set app.state.limiter, or RateLimit(limiter=...)"
+            )
+        elif mounted is not app and isinstance(mounted, Starlette) and limiter_for(rate_limit, app) is not None:
+            raise ConfigurationError(
+                f"{rate_limit.where}: the application that is mounted has no limiter; set its state.limiter, as that of"
+                " the outer one, or RateLimit(limiter=...)"
+            )
+    for middleware in middleware_of(app):
+        found = middleware.kwargs.get("limiter") or getattr(app.state, "limiter", None)
+        if not isinstance(found, Limiter) and getattr(found, "enabled", True):
+            raise ConfigurationError(
+                f"{middleware.cls.__name__} found {found!r} for a limiter; set app.state.limiter = limiter, or give it"
+                f" one with app.add_middleware({middleware.cls.__name__}, limiter=limiter)"
+            )
+    for limiter in limiters_of(app):
+        if limiter._checker.counting.storage.is_alone:
+            look_for_others()
+        limiter._applications.add(app)
+        if any(_is_limited_by(outer, app, limiter) for outer in list(limiter._applications)):
+            continue
+        report = report_of(limiter, app)
+        inert = [each for each in report.routes if each.is_inert]
+        if inert and limiter.enabled and limiter._auto_check:
+            raise ConfigurationError(
+                f"{_named(inert)}: @limiter.limit stands above the decorator of the route, which so gets the function"
+                " without its limit; put it below, or add app.add_middleware(SlowAPIMiddleware)"
+            )
+        for warning in _warnings_about(limiter, app, report):
+            limiter.logger.warning(warning)
+
+
+def _is_limited_by(outer: Any, app: Any, limiter: Limiter) -> bool:
+    # What is mounted starts with its first request, which the middleware of the outer application has limited.
+    if outer is app or not has_middleware(outer, limiter):
+        return False
+    router, _ = router_of(app)
+    return any(router_of(each)[0] is router for _, apps in RouteFinder(outer).every_with_apps() for each in apps)
+
+
+def _watched(app: Any, build: Callable[[], ASGIApp]) -> ASGIApp:
+    stack = build()
+    try:
+        has_limiter = bool(limiters_of(app))
+        is_awaiting = bool(middleware_of(app)) or may_bring_a_limiter(app) or any(_dependencies_of(app))
+        is_awaiting = is_awaiting or any(True for _ in mistakes_of(app))
+    except Exception:
+        has_limiter = is_awaiting = True
+    if has_limiter:
+        return insert(stack, lambda rest: _looked_at(app, stack, rest))
+    return insert(stack, lambda rest: _Later(app, stack, rest)) if is_awaiting else stack
+
+
+def _described(app: Any, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    is_known = app.openapi_schema is not None
+    schema = make()
+    return schema if is_known else describe_refusals(app, schema)
+
+
+def _dependencies_of(app: Any) -> Iterator[tuple[RateLimit, Limiter | None, Any]]:
+    # Each with the limiter that it has by now, as a lifespan may still bring one, and the application that it is of.
+    for found, apps in RouteFinder(app).every_with_apps():
+        of = application_of(apps)
+        for rate_limit in rate_limits_of(found.dependant):
+            yield rate_limit, limiter_for(rate_limit, of), of
+
+
+def _tells(app: Any) -> bool:
+    if any(True for _ in _dependencies_of(app)):
+        return True
+    return any(limiter._tells_all for limiter in limiters_of(app))
+
+
+def _looked_at(app: Any, outermost: ASGIApp, rest: ASGIApp) -> ASGIApp:
+    """What is to serve behind the outermost middleware: the rest, perhaps in something more, or a refusal to start."""
+    try:
+        check_application(app)
+        watch_reached(app, limiters_of(app))
+        return Telling(rest, outermost) if _tells(app) else rest
+    except ConfigurationError as error:
+        return _Refusing(error)
+    except Exception:
+        # Of what an application is made of, which may be anything; and most have no limiter.
+        has_limiter = isinstance(app, Starlette) and hasattr(app.state, "limiter")
+        level = logging.WARNING if has_limiter else logging.DEBUG
+        logging.getLogger("slidegate").log(
+            level, "whether all limits of an application are enforced could not be looked at", exc_info=True
+        )
+        return rest
+
+
+class _Later:
+    """In an application that has no limiter yet: its lifespan may bring one.
+
+    It is looked at then, or with its first request, and goes on without this.
+    """
+
+    def __init__(self, app: Any, outermost: Any, rest: ASGIApp) -> None:
+        self._app = app
+        self._outermost = outermost
+        self._rest = rest
+        self._instead: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self._looked_at()(scope, receive, send)
+            return
+
+        refusing: _Refusing | None = None
+
+        async def send_checked(message: Message) -> None:
+            nonlocal refusing
+            if refusing is not None:
+                return
+            if message["type"] == "lifespan.startup.complete" and isinstance(instead := self._looked_at(), _Refusing):
+                refusing = instead
+                await send(refusing.told)
+                # Else the lifespan would go on to wait for a shutdown, which nobody sends after a failure.
+                raise refusing.error
+            await send(message)
+
+        await self._rest(scope, receive, send_checked)
+        if refusing is not None:
+            # Also where a lifespan has suppressed it.
+            raise refusing.error
+
+    def _looked_at(self) -> ASGIApp:
+        if self._instead is None:
+            self._instead = _looked_at(self._app, self._outermost, self._rest)
+            if getattr(self._outermost, "app", None) is self:
+                self._outermost.app = self._instead
+        return self._instead
+
+
+class _Refusing:
+    """Does not start. Servers take an exception for an application that has no start-up, so they are told."""
+
+    def __init__(self, error: ConfigurationError) -> None:
+        self.error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send(self.told)
+        raise self.error
+
+    @property
+    def told(self) -> Message:
+        """What a server is told instead of that it has started."""
+        return {"type": "lifespan.startup.failed", "message": str(self.error)}
+
+
+def limiters_of(app: Any) -> list[Limiter]:
+    """The limiters of an application: its own, those of its middleware and those that decorate its endpoints."""
+    from .extension import Limiter
+
+    finder = RouteFinder(app)
+    found = [getattr(getattr(app, "state", None), "limiter", None)]
+    found += [each.kwargs.get("limiter") for each in middleware_of(app)]
+    found += [limiter for route in finder.every() for limiter in limiters_behind(route.endpoint)]
+    found += [limiter for _, limiter, _ in _dependencies_of(app)]
+    return [each for each in dict.fromkeys(found) if isinstance(each, Limiter)]
+
+
+def _warnings_about(limiter: Limiter, app: Any, report: Report) -> Iterator[str]:
+    if not limiter.enabled:
+        return
+    missing = [each for each in report.unlimited if each.way == Way.MIDDLEWARE.value and not each.is_websocket]
+    if missing and (limiter._default_limits or limiter._application_limits) and not has_middleware(app, limiter):
+        yield (
+            f"default_limits are not enforced on {_named(missing)}: routes without a decorator need"
+            " app.add_middleware(SlowAPIMiddleware), of slidegate.middleware"
+        )
+    for choice in dict.fromkeys(choice for each in report.routes for choice in each.choices):
+        chosen = [each for each in report.routes if choice in each.choices]
+        yield f"{choice}, so whoever varies it is not limited: {_named(chosen)}; slidegate.keys has safer ones"
+    if limiter._named.unused:
+        known = ", ".join(limiter._named.known()) or "none"
+        yield f"no limit is named by {', '.join(limiter._named.unused)}; there are: {known}"
+    if report.varied:
+        yield (
+            f'key_style="url" counts every path apart, so whoever varies it is not limited: {_named(report.varied)};'
+            f" {BY_PATH}"
+        )
+    outside = [each.cls for each in getattr(app, "user_middleware", ())]
+    ours = {each.cls for each in middleware_of(app)}
+    mine = next((at for at, cls in enumerate(outside) if cls in ours), None)
+    if mine is not None and any(inspect.isclass(cls) and issubclass(cls, CORSMiddleware) for cls in outside[mine:]):
+        yield "CORSMiddleware is inside of SlowAPIMiddleware, whose 429 so has no CORS headers; add it afterwards"
+
+
+def _named(routes: Iterable[RouteReport]) -> str:
+    names = list(dict.fromkeys(each.name for each in routes))
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more

@@ -1,0 +1,334 @@
+"""Where hits are counted."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+
+import limits.storage
+
+from .._core import Clock, Limiter, Quota, Segment, SegmentError
+from .._slowapi.storage_view import Entry, FlatStorage, Locate, Stored, flat_keys
+from .._support.clock import wall_time_s
+from .._support.fork import ForkableLock
+from .._support.shown import shown
+from ..decision import NS_PER_S, Essentials
+from ..errors import ConfigurationError, StorageError, StorageFull
+from ..inspection import limit_text, scope_text, text_of
+from .health import Health
+from .server_segment import common_segment, shared_segment, warn_of_memory
+from .uri import StorageUri, bytes_in, group_in, mode_in, storage_uri
+from .uri_secrets import shown_uri
+
+Key: TypeAlias = str | bytes
+Rule: TypeAlias = tuple[Quota, str] | tuple[Quota, str, str] | tuple[Quota, str, str, bool]
+"""A quota and a scope; what people call the limit, and whether requests make it, with a scope or a quota of their own.
+Metrics tell of the latter two, and no count depends on them."""
+_Value = TypeVar("_Value", int, str)
+OnFull: TypeAlias = Literal["evict", "refuse", "admit"]
+OnError: TypeAlias = Literal["open", "closed", "local"]
+"""What becomes of requests while a storage cannot be asked: to admit, to refuse with 503, to count in this process."""
+
+# Each takes about 1 KiB for a rule, as places shorten what is long.
+_POLICIES_KEPT = 4096
+_WHEN_FULL: dict[OnFull, str] = {
+    "evict": 'as on_full="evict" says, new keys of other limits get places of this one, and its own new keys are'
+    " refused when each of its keys is being refused",
+    "refuse": 'as on_full="refuse" says, new keys are refused',
+    "admit": 'as on_full="admit" says, requests with new keys pass uncounted',
+}
+
+
+class Policy(Protocol):
+    """Rules that are hit together: one key for all or one for each, costs likewise. All of them take, or none."""
+
+    def hit(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials: ...
+    def peek(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials: ...
+    def reset(self, keys: Key | tuple[Key, ...], /) -> None: ...
+    def reserve(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> tuple[Essentials, Any]:
+        """The ticket is None for what was refused."""
+        ...
+
+    def refund(self, ticket: Any, /) -> bool: ...
+
+
+class Bucket(NamedTuple):
+    """Where one limit counts one key, and what it has counted."""
+
+    policy: Policy
+    key: Key
+    used: int
+    reset_after_ns: int
+
+
+FindBucket: TypeAlias = Callable[[str], Bucket | None]
+"""The bucket that the `limits` package would keep under a key; None when nothing is counted there."""
+
+
+class Storage(Protocol):
+    """Thread-safe. Policies are handles: equal rules share their counts."""
+
+    def policy(self, rules: tuple[Rule, ...]) -> Policy: ...
+    def reader(self, rules: tuple[Rule, ...]) -> Policy:
+        """One to peek with: metrics do not tell of its rules."""
+        ...
+
+    def reset(self) -> None: ...
+    def check(self) -> bool: ...
+    def know_keys(self, find: FindBucket, locate: Locate, on_patched: Callable[[str | None], None]) -> None: ...
+
+
+class FlatReads(FlatStorage, ABC):
+    """What programs ask the storages of the `limits` package, by its flat keys."""
+
+    _find: FindBucket = staticmethod(lambda key: None)
+
+    def know_keys(self, find: FindBucket, locate: Locate, on_patched: Callable[[str | None], None]) -> None:
+        """Tells where to look for the keys of the `limits` package, which `get` and its like are given: for buckets
+        that are used, and for any; and whom to tell the strategy whose method was replaced, or None.
+        """
+        self._find, self._locate, self._on_patched = find, locate, on_patched
+
+    def get(self, key: str) -> int:
+        """What is counted under "LIMITER/<key>/<scope>/<amount>/<multiples>/<granularity>"; 0 for other keys."""
+        bucket = self._bucket(key)
+        return 0 if bucket is None else bucket.used
+
+    def get_expiry(self, key: str) -> float:
+        """When nothing will be counted there any more, in seconds since the epoch; now, when nothing is."""
+        bucket = self._bucket(key)
+        return wall_time_s() + (0 if bucket is None else bucket.reset_after_ns / NS_PER_S)
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Forgets all hits."""
+
+    def clear(self, key: str | None = None) -> None:
+        """Forgets what is counted under such a key; all hits without one, as emptying slowapi's dictionary does."""
+        if key is None:
+            self.reset()
+        elif (bucket := self._bucket(key)) is not None:
+            bucket.policy.reset(bucket.key)
+
+    def _bucket(self, key: str) -> Bucket | None:
+        at = None if self._free is None else self._free.get(key)
+        if at is None:
+            return self._find(key)
+        _, _, remaining, reset_after_ns, _ = at.policy.peek(at.key)
+        return Bucket(at.policy, at.key, at.amount - remaining, reset_after_ns) if remaining < at.amount else None
+
+    @property
+    def storage(self) -> Any:
+        """Itself: what has a `clear`."""
+        return self
+
+
+class MemoryStorage(FlatReads):
+    """Counts in the memory of this process, or in a segment that it shares with others. Thread-safe and lock-free.
+
+    `is_alone` says that processes that answer the same clients are not known to count elsewhere.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int | None = None,
+        on_full: OnFull = "evict",
+        clock: Clock | None = None,
+        segment: Segment | None = None,
+        record_keys: bool = False,
+        space: str = "",
+        is_alone: bool = False,
+    ) -> None:
+        options: dict[str, Any] = {} if size is None else {"size": size}
+        self._engine = Limiter(
+            on_full=on_full,
+            clock=clock,
+            segment=segment,
+            record_keys=record_keys,
+            full_error=StorageFull,
+            notify=_warn,
+            notify_full=partial(_warn_full, on_full),
+            space=space,
+            **options,
+        )
+        self._on_full = on_full
+        self._spare: MemoryStorage | None = None
+        self._making = ForkableLock()
+        self.segment = segment
+        self.is_alone = is_alone
+        self.policy = lru_cache(_POLICIES_KEPT)(self._policy)
+        self.reader = lru_cache(_POLICIES_KEPT)(self._reader)
+
+    def reset(self) -> None:
+        """Forgets all hits."""
+        self._engine.reset()
+        if self._spare is not None:
+            self._spare.reset()
+
+    def check(self) -> bool:
+        """Whether hits can be counted now, those of new keys too."""
+        return self._engine.shortage() is None
+
+    def health(self) -> Health:
+        """Whether there is memory or disk for new keys. Those that are there are counted in any case."""
+        lasted_ns, outages = self._engine.shortage(), self._engine.shortages()
+        error = f"{StorageFull.__name__}: the system has had no memory or disk for new keys" if outages else None
+        return Health(lasted_ns is None, (lasted_ns or 0) / NS_PER_S, outages, error)
+
+    @property
+    def spare(self) -> MemoryStorage:
+        """What counts while this one has no room: the memory of this process, which a segment is not."""
+        if self._spare is None:
+            with self._making:
+                self._spare = self._spare or MemoryStorage(on_full=self._on_full)
+        return self._spare
+
+    @property
+    def storage(self) -> Stored:
+        """The counts by their keys."""
+        return Stored(self._flat_keys, self.get, self.clear)
+
+    @property
+    def expirations(self) -> Stored:
+        """When they end, in seconds since the epoch."""
+        return Stored(self._flat_keys, self.get_expiry, self.clear)
+
+    @property
+    def events(self) -> Stored:
+        """As many hits as are counted, each at the time of the latest."""
+        return Stored(self._flat_keys, self._entries, self.clear)
+
+    def _flat_keys(self) -> list[str]:
+        return flat_keys(self._engine)
+
+    def _entries(self, key: str) -> list[Entry]:
+        at, used, expiry = self._known(key), self.get(key), self.get_expiry(key)
+        window_s = 0.0 if at is None else at.window_s
+        return [Entry(expiry - window_s, expiry)] * used
+
+    def count_error(self, kind: str) -> None:
+        """Counts a request that could not be decided as it was meant to be. `Checker` says of which kinds there are."""
+        self._engine.count_error(kind)
+
+    @property
+    def engine(self) -> Limiter:
+        """What counts."""
+        return self._engine
+
+    def _policy(self, rules: tuple[Rule, ...]) -> Policy:
+        return self._made(self._engine.policy, rules)
+
+    def _reader(self, rules: tuple[Rule, ...]) -> Policy:
+        return self._made(self._engine.reader, rules)
+
+    def _made(self, make: Callable[[tuple[Rule, ...]], Policy], rules: tuple[Rule, ...]) -> Policy:
+        try:
+            return make(rules)
+        except ValueError as error:
+            raise ConfigurationError(f"{len(rules)} limits for one request: {error}") from error
+
+
+def _warn(text: str) -> None:
+    logging.getLogger("slidegate").warning("%s; on_error decides about requests with new keys until there is", text)
+
+
+def _warn_full(on_full: OnFull, where: str, rule: tuple[Quota, bytes, bytes] | None, keys: int, places: int) -> None:
+    if rule is None:
+        limit = "a limit"
+    else:
+        quota, scope, name = rule
+        told = [text_of(name), limit_text(quota), scope_text(text_of(scope))]
+        limit = f"the limit '{shown(' '.join(filter(None, told)))}'"
+    logging.getLogger("slidegate").warning(
+        "%s: no place is free for a new key: %s holds %d of the %d places that there are for keys of its kind; %s; a"
+        " larger size has more places",
+        where or "the memory of this process",
+        limit,
+        keys,
+        places,
+        _WHEN_FULL[on_full],
+    )
+
+
+def open_storage(
+    uri: str | None,
+    *,
+    size: int | str | None,
+    on_full: OnFull,
+    clock: Clock | None,
+    on_damage: str | None = None,
+    mode: str | int | None = None,
+    group: str | int | None = None,
+    name: str | None = None,
+    is_beside: bool = False,
+    record_keys: bool = False,
+) -> MemoryStorage:
+    """The storage that `uri` names. When it is None, memory, of all workers of a server, which know it by `name`; it
+    may be `is_beside` another storage, and be used when that is out.
+
+    Raises ConfigurationError for what cannot be, and StorageError for what cannot be opened.
+    """
+    place = None if uri is None else storage_uri(str(uri))
+    try:
+        bytes_asked = _one_of("size", None if size is None else bytes_in(size), None if place is None else place.size)
+        if bytes_asked == 0:
+            raise ValueError("there is no storage of no size")
+        space = ""
+        if place is not None:
+            segment = _segment_of(
+                place._replace(
+                    size=bytes_asked,
+                    on_damage=_one_of("on_damage", on_damage, place.on_damage),
+                    mode=_one_of("mode", None if mode is None else mode_in(mode), place.mode),
+                    group=_one_of("group", None if group is None else group_in(group), place.group),
+                )
+            )
+        else:
+            is_apart = clock is not None
+            segment, space = common_segment(bytes_asked, name, is_beside=is_beside, is_apart=is_apart)
+        storage = MemoryStorage(
+            size=bytes_asked,
+            on_full=on_full,
+            clock=clock,
+            segment=segment,
+            record_keys=record_keys,
+            space=space,
+            is_alone=segment is None and not is_beside,
+        )
+    except SegmentError as error:
+        raise StorageError(str(error)) from error
+    except ConfigurationError:
+        raise
+    except (ValueError, TypeError, RuntimeError) as error:
+        where = f"storage_uri={shown_uri(str(uri))}, size={size!r}, on_full={on_full!r}"
+        raise ConfigurationError(f"{where}: {error}") from error
+    if place is not None and place.scheme == "memory":
+        warn_of_memory()
+    return storage
+
+
+def _segment_of(place: StorageUri) -> Segment | None:
+    options: dict[str, Any] = {
+        "size": place.size or 0,
+        "on_damage": place.on_damage or "error",
+        "mode": place.mode or (0o600 if place.group is None else 0o660),
+        "group": place.group,
+    }
+    if place.scheme == "shared":
+        return shared_segment(place.place, **options)
+    return Segment.file(place.place, **options) if place.scheme == "file" else None
+
+
+def _one_of(name: str, *given: _Value | None) -> _Value | None:
+    values = set(given) - {None}
+    if len(values) > 1:
+        raise ValueError(f"storage_uri says another {name}; say it once")
+    return values.pop() if values else None
+
+
+# Programs ask of what kind a storage is.
+limits.storage.MemoryStorage.register(MemoryStorage)

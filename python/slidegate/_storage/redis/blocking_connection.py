@@ -1,0 +1,216 @@
+"""A connection that blocks its thread, with the GIL released and a deadline on every wait."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..._core import RedisProtocolError, RedisReader, RedisReplyError, redis_command
+from ..._support.shown import shown
+from ...errors import StorageTimeout, StorageUnavailable
+from .deadline import ThreadDeadline
+from .replies import check_greetings, code_of, greetings_for, is_of_the_connection, storage_error
+from .script import Script
+from .uri import Address, RedisTarget
+
+_CHUNK = 65536
+_MOST_CHUNKS = 4096
+_RETRY_S = 0.005
+
+
+class SyncConnection:
+    """A connection to a server, open from the beginning. For one thread at a time.
+
+    Whatever goes wrong on the way closes it: what was sent but not answered is not sent again, and what is answered too
+    late is never taken for the answer to something else.
+    """
+
+    def __init__(self, target: RedisTarget, locate: Callable[[float], Address] | None = None) -> None:
+        """Connects to where `locate` says within some seconds, if that is given.
+
+        Raises StorageUnavailable or StorageTimeout. Resolving a name may take longer than the deadline.
+        """
+        self._target = target
+        self._reader = RedisReader()
+        self._deadline = ThreadDeadline(target.connect_timeout_s)
+        self.place = target.address if locate is None else self._located(locate)
+        self._socket = self._connect(self.place)
+        commands = greetings_for(target, is_master=locate is not None)
+        if commands:
+            replies = self._exchange(b"".join(redis_command(*command) for command in commands), len(commands))
+            try:
+                check_greetings(target.name, commands, replies)
+            except StorageUnavailable:
+                self.close()
+                raise
+
+    def _located(self, locate: Callable[[float], Address]) -> Address:
+        half_s = self._target.connect_timeout_s / 2
+        before_s = time.monotonic()
+        place = locate(half_s)
+        self._deadline.spend(min(time.monotonic() - before_s, half_s))
+        return place
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it is open and nothing came unasked, as when the server has closed it."""
+        if self._socket.fileno() < 0:
+            return False
+        return not self._readable.poll(0) or self._is_only_about_tls()
+
+    def _is_only_about_tls(self) -> bool:
+        if not isinstance(self._socket, ssl.SSLSocket):
+            return False
+        try:
+            self._socket.recv(1)
+        except ssl.SSLWantReadError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def evaluate(self, script: Script, tail: tuple[bytes, ...], *, is_asking: bool = False) -> Any:
+        """The script's answer. Raises StorageError.
+
+        With `is_asking` a node of a cluster answers for keys that are on their way to it.
+        """
+        if is_asking:
+            reply = self._execute_all((b"ASKING",), (b"EVAL", script.text, *tail))[1]
+        else:
+            reply = self.execute(b"EVALSHA", script.sha, *tail)
+        if isinstance(reply, RedisReplyError) and code_of(reply) == "NOSCRIPT":
+            reply = self.execute(b"EVAL", script.text, *tail)
+        if isinstance(reply, RedisReplyError):
+            if is_of_the_connection(reply):
+                self.close()
+            raise storage_error(self._target.name, reply)
+        return reply
+
+    def execute(self, *arguments: bytes) -> Any:
+        """The answer to one command; an error is a value. Raises StorageUnavailable or StorageTimeout."""
+        return self._execute_all(arguments)[0]
+
+    def _execute_all(self, *commands: tuple[bytes, ...]) -> list[Any]:
+        self._deadline = ThreadDeadline(self._target.command_timeout_s)
+        return self._exchange(b"".join(redis_command(*each) for each in commands), len(commands))
+
+    def close(self) -> None:
+        """Closes it. In a process that was forked, only this process's end."""
+        self._socket.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_socket"):
+            self._socket.close()
+
+    def _connect(self, address: Address) -> socket.socket:
+        target = self._target
+        try:
+            if isinstance(address, str):
+                return self._connect_to(socket.AF_UNIX, address)
+            failure: OSError | None = None
+            for family, _, _, _, place in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
+                try:
+                    plain = self._connect_to(family, place)
+                except TimeoutError:
+                    raise
+                except OSError as error:
+                    failure = failure or error
+                    continue
+                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return plain if target.tls is None else self._shake_hands(plain, target.tls)
+            raise failure or OSError("the name has no address")
+        except TimeoutError:
+            raise self._timeout() from None
+        except OSError as error:
+            raise StorageUnavailable(f"{target.name} cannot be reached: {error}") from error
+
+    def _connect_to(self, family: int, place: Any) -> socket.socket:
+        connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            self._readable, self._writable = select.poll(), select.poll()
+            self._readable.register(connection, select.POLLIN)
+            self._writable.register(connection, select.POLLOUT)
+            while (code := connection.connect_ex(place)) == errno.EAGAIN:
+                # So says a unix socket whose server has not taken up those before.
+                self._deadline.spend(_RETRY_S)
+                time.sleep(_RETRY_S)
+            if code == errno.EINPROGRESS:
+                self._deadline.wait(self._writable)
+                code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                raise OSError(code, os.strerror(code))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _shake_hands(self, plain: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
+        connection = tls.wrap_socket(plain, server_hostname=self._target.host, do_handshake_on_connect=False)
+        try:
+            while True:
+                try:
+                    connection.do_handshake()
+                except ssl.SSLWantReadError:
+                    self._deadline.wait(self._readable)
+                except ssl.SSLWantWriteError:
+                    self._deadline.wait(self._writable)
+                else:
+                    return connection
+        except BaseException:
+            connection.close()
+            raise
+
+    def _exchange(self, data: bytes, count: int) -> list[Any]:
+        replies: list[Any] = []
+        try:
+            self._send(data)
+            for _ in range(_MOST_CHUNKS):
+                chunk = self._receive()
+                if not chunk:
+                    raise StorageUnavailable(f"{self._target.name} has closed the connection")
+                replies += self._reader.feed(chunk)
+                if len(replies) > count:
+                    raise StorageUnavailable(f"{self._target.name} answers what was not asked")
+                if len(replies) == count:
+                    return replies
+            raise StorageUnavailable(f"{self._target.name} answers without end")
+        except BaseException as error:
+            # An interrupt leaves an answer behind, too.
+            self.close()
+            if isinstance(error, TimeoutError):
+                raise self._timeout() from None
+            if isinstance(error, RedisProtocolError):
+                raise StorageUnavailable(f"{self._target.name} does not speak Redis: {shown(error)}") from error
+            if isinstance(error, OSError):
+                raise StorageUnavailable(f"{self._target.name}: {error}") from error
+            raise
+
+    def _send(self, data: bytes) -> None:
+        while data:
+            try:
+                data = data[self._socket.send(data) :]
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                self._deadline.wait(self._writable)
+            except ssl.SSLWantReadError:
+                self._deadline.wait(self._readable)
+
+    def _receive(self) -> bytes:
+        # TLS may hold what the system does not see any more, so it is asked first.
+        if self._target.tls is None:
+            self._deadline.wait(self._readable)
+        while True:
+            try:
+                return self._socket.recv(_CHUNK)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                self._deadline.wait(self._readable)
+            except ssl.SSLWantWriteError:
+                self._deadline.wait(self._writable)
+
+    def _timeout(self) -> StorageTimeout:
+        return StorageTimeout(f"{self._target.name} has not answered within {self._deadline.limit_s * 1000:.0f} ms")

@@ -1,0 +1,206 @@
+"""Which connection asks: one for each event loop, and one for each thread that blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import suppress
+from typing import Any
+from weakref import ref
+
+from ...errors import StorageError, StorageTimeout, StorageUnavailable
+from .async_connection import AioConnection, Answer
+from .blocking_connection import SyncConnection
+from .breaker import CircuitBreaker
+from .replies import Redirected
+from .script import Question, Script
+from .sentinel import MasterWatch, connected, master_locator
+from .uri import RedisTarget
+
+
+class LoopConnections:
+    """One connection for each running event loop, made anew when it has ended, and dropped by a fork. Thread-safe.
+
+    It is closed when its loop ends, in the way of asyncio.run() and of all servers.
+    """
+
+    def __init__(
+        self, target: RedisTarget, script: Script, breaker: CircuitBreaker, watch: MasterWatch | None = None
+    ) -> None:
+        self._target = target
+        self._script = script
+        self._breaker = breaker
+        self._watch = watch
+        self._pid = os.getpid()
+        self._by_loop: dict[asyncio.AbstractEventLoop, AioConnection] = {}
+        self._ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
+
+    def evaluate(self, question: Question, *, is_asking: bool = False) -> Answer:
+        """The script's answer, to be awaited where it was asked for. Never blocks.
+
+        Raises, or fails with, StorageError; without an event loop it raises RuntimeError.
+        """
+        return self._connection().evaluate(question.tail, is_asking=is_asking)
+
+    def execute(self, *arguments: bytes) -> Answer:
+        """The answer to another command, in the same way; an error is raised as RedisReplyError."""
+        return self._connection().execute(*arguments)
+
+    def _connection(self) -> AioConnection:
+        loop = asyncio.get_running_loop()
+        self._breaker.admit()
+        if self._pid != os.getpid():
+            self._leave_to_parent()
+        connection = self._by_loop.get(loop)
+        if connection is not None and self._watch is not None and self._watch.has_moved(connection.place):
+            connection.end(StorageUnavailable(f"{self._target.name} is another now"))
+        if connection is None or not connection.can_ask():
+            self._forget_closed_loops()
+            locate = master_locator(self._target) if self._target.sentinels else None
+            connection = AioConnection(self._target, self._script, loop, self._breaker.failed, locate)
+            self._by_loop[loop] = connection
+            self._await_end_of(loop)
+        return connection
+
+    def distrust(self, error: StorageError) -> None:
+        """Closes the connection of this loop: the server answers, but nonsense."""
+        self._breaker.failed(error)
+        connection = self._by_loop.get(asyncio.get_running_loop())
+        if connection is not None:
+            connection.end(error)
+
+    def close(self) -> None:
+        """Closes all connections. To be called when nobody asks any more."""
+        for loop in list(self._by_loop):
+            connection = self._by_loop.pop(loop)
+            if self._pid != os.getpid() or loop.is_closed():
+                connection.abandon()
+                continue
+            error = StorageUnavailable(f"{self._target.name}: the storage is closed")
+            try:
+                is_own = asyncio.get_running_loop() is loop
+            except RuntimeError:
+                is_own = False
+            if is_own or not loop.is_running():
+                connection.end(error)
+            else:
+                loop.call_soon_threadsafe(connection.end, error)
+        self._forget_ends()
+
+    def __del__(self) -> None:
+        self._forget_ends()
+
+    def _leave_to_parent(self) -> None:
+        self._pid = os.getpid()
+        inherited, self._by_loop = self._by_loop, {}
+        self._forget_ends()
+        for connection in inherited.values():
+            connection.abandon()
+
+    def _forget_closed_loops(self) -> None:
+        for loop in list(self._by_loop):
+            if loop.is_closed():
+                self._by_loop.pop(loop).abandon()
+                if (end := self._ends.pop(loop, None)) is not None:
+                    _run(end.aclose())
+
+    def _await_end_of(self, loop: asyncio.AbstractEventLoop) -> None:
+        # What a loop that ends does for everybody is to close the asynchronous generators that were begun on it.
+        if loop not in self._ends:
+            end = self._ends[loop] = _until_end_of(loop, ref(self))
+            _run(end.__anext__())
+
+    def _forget_ends(self) -> None:
+        while self._ends:
+            _, end = self._ends.popitem()
+            _run(end.aclose())
+
+    def end_of(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Closes the connection of a loop. For its thread."""
+        self._ends.pop(loop, None)
+        connection = self._by_loop.pop(loop, None)
+        if connection is not None and self._pid == os.getpid():
+            connection.end(StorageUnavailable(f"{self._target.name}: the event loop has ended"))
+
+
+async def _until_end_of(
+    loop: asyncio.AbstractEventLoop, connections: ref[LoopConnections]
+) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        # Not those who forget this very end.
+        known = connections()
+        if known is not None and loop in known._ends:
+            known.end_of(loop)
+
+
+def _run(step: Coroutine[Any, Any, None]) -> None:
+    # None of these steps waits for anything, and who is forgotten may have no loop any more to run them.
+    with suppress(StopIteration):
+        step.send(None)
+
+
+class _OfThread(threading.local):
+    connection: SyncConnection | None = None
+    pid = 0
+
+
+class ThreadConnections:
+    """One blocking connection for each thread, made anew when it has ended, and dropped by a fork. Thread-safe."""
+
+    def __init__(
+        self, target: RedisTarget, script: Script, breaker: CircuitBreaker, watch: MasterWatch | None = None
+    ) -> None:
+        self._target = target
+        self._script = script
+        self._breaker = breaker
+        self._watch = watch
+        self._own = _OfThread()
+
+    def evaluate(self, question: Question, *, is_asking: bool = False) -> Any:
+        """The script's answer. Waits for it as long as the target's deadlines say; raises StorageError."""
+        self._breaker.admit()
+        try:
+            return self._connection().evaluate(self._script, question.tail, is_asking=is_asking)
+        except Redirected:
+            raise
+        except StorageError as error:
+            self._breaker.failed(error)
+            raise
+
+    def execute(self, *arguments: bytes) -> Any:
+        """The answer to another command; an error is a value. Raises StorageError."""
+        self._breaker.admit()
+        try:
+            return self._connection().execute(*arguments)
+        except (StorageUnavailable, StorageTimeout) as error:
+            self._breaker.failed(error)
+            raise
+
+    def distrust(self, error: StorageError) -> None:
+        """Closes the connection of this thread: the server answers, but nonsense."""
+        self._breaker.failed(error)
+        self._close_own()
+
+    def _close_own(self) -> None:
+        if self._own.connection is not None:
+            self._own.connection.close()
+
+    def close(self) -> None:
+        """Closes the connections of all threads. To be called when nobody asks any more."""
+        self._close_own()
+        self._own = _OfThread()
+
+    def _connection(self) -> SyncConnection:
+        own, pid = self._own, os.getpid()
+        if own.connection is not None and self._watch is not None and self._watch.has_moved(own.connection.place):
+            own.connection.close()
+        if own.connection is None or own.pid != pid or not own.connection.is_usable:
+            if own.connection is not None:
+                own.connection.close()
+            own.connection = None
+            own.connection, own.pid = connected(self._target), pid
+        return own.connection

@@ -1,0 +1,141 @@
+"""One server that counts: its connections, and whether it is asked now."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from ..._core import Quota, RedisReplyError
+from ...decision import NS_PER_S
+from ...errors import StorageUnavailable
+from ..health import Health
+from .breaker import CircuitBreaker
+from .connections import LoopConnections, ThreadConnections
+from .replies import Redirected, storage_error
+from .script import KEY_VERSION, Question, RedisRule, Script, ask, essentials_of, lead_of
+from .sentinel import MasterWatch, connected
+from .uri import RedisTarget
+
+_Meaning = TypeVar("_Meaning")
+_KEYS_AT_ONCE = b"1000"
+_PROBED = RedisRule.of(Quota(1, NS_PER_S), "probe")
+_PROBE = ask(b"hit", [_PROBED], [lead_of("", is_hashed=False) + _PROBED.suffix], [1])
+
+
+class RedisServer(Protocol):
+    """What answers questions: a node, or a cluster of them. Thread-safe.
+
+    `meaning` makes of an answer what it means, and raises ValueError for what means nothing. All but `health` raise
+    StorageError.
+    """
+
+    def evaluate(self, question: Question, meaning: Callable[[Any], _Meaning]) -> _Meaning:
+        """Blocks."""
+        ...
+
+    async def evaluate_async(self, question: Question, meaning: Callable[[Any], _Meaning]) -> _Meaning:
+        """For event loops."""
+        ...
+
+    def divided(self, keys: Sequence[bytes]) -> list[list[int]] | None:
+        """Which of these keys one question can be about; None when it can be about all of them."""
+        ...
+
+    def health(self) -> Health: ...
+    def check(self) -> None: ...
+    def forget(self, is_meant: Callable[[bytes], bool]) -> int: ...
+    def close(self) -> None: ...
+
+
+class RedisNode:
+    """A `RedisServer` of its own, or the master that sentinels name, or one node of a cluster."""
+
+    def __init__(self, target: RedisTarget, script: Script, logger: logging.Logger) -> None:
+        self.target = target
+        self._script = script
+        self._breaker = CircuitBreaker(target.name, self._probe, logger)
+        self._watch = MasterWatch(target) if target.sentinels else None
+        self._loops = LoopConnections(target, script, self._breaker, self._watch)
+        self._threads = ThreadConnections(target, script, self._breaker, self._watch)
+
+    def evaluate(self, question: Question, meaning: Callable[[Any], _Meaning], *, is_asking: bool = False) -> _Meaning:
+        try:
+            meant = meaning(self._threads.evaluate(question, is_asking=is_asking))
+        except ValueError as error:
+            nonsense = self._nonsense(error)
+            self._threads.distrust(nonsense)
+            raise nonsense from error
+        self._breaker.succeeded()
+        return meant
+
+    async def evaluate_async(
+        self, question: Question, meaning: Callable[[Any], _Meaning], *, is_asking: bool = False
+    ) -> _Meaning:
+        answer = await self._loops.evaluate(question, is_asking=is_asking)
+        try:
+            meant = meaning(answer)
+        except ValueError as error:
+            nonsense = self._nonsense(error)
+            self._loops.distrust(nonsense)
+            raise nonsense from error
+        self._breaker.succeeded()
+        return meant
+
+    def divided(self, keys: Sequence[bytes]) -> list[list[int]] | None:
+        return None
+
+    def health(self) -> Health:
+        return self._breaker.health()
+
+    def check(self) -> None:
+        if self.execute(b"PING") != b"PONG":
+            raise StorageUnavailable(f"{self.target.name} does not answer PING")
+
+    def forget(self, is_meant: Callable[[bytes], bool]) -> int:
+        """Forgets hits of all programs that count in this database, under such keys of the server; returns of how many.
+
+        Blocks as long as all its keys take.
+        """
+        cursor, count = b"0", 0
+        while True:
+            cursor, keys = self.execute(b"SCAN", cursor, b"MATCH", KEY_VERSION + b"*", b"COUNT", _KEYS_AT_ONCE)
+            for key in filter(is_meant, keys):
+                # One by one, as those of a node of a cluster are of many slots.
+                count += self.execute(b"UNLINK", key)
+            if cursor == b"0":
+                return count
+
+    def execute(self, *arguments: bytes) -> Any:
+        """The answer to another command. Blocks."""
+        answer = self._threads.execute(*arguments)
+        if isinstance(answer, RedisReplyError):
+            raise storage_error(self.target.name, answer)
+        return answer
+
+    async def execute_async(self, *arguments: bytes) -> Any:
+        try:
+            return await self._loops.execute(*arguments)
+        except RedisReplyError as error:
+            raise storage_error(self.target.name, error) from error
+
+    def close(self) -> None:
+        self._breaker.stop()
+        if self._watch is not None:
+            self._watch.stop()
+        self._loops.close()
+        self._threads.close()
+
+    def _nonsense(self, error: ValueError) -> StorageUnavailable:
+        return StorageUnavailable(f"{self.target.name}: {error}")
+
+    def _probe(self) -> None:
+        connection = connected(self.target)
+        try:
+            # No PING, which servers answer that cannot count.
+            essentials_of(connection.evaluate(self._script, _PROBE.tail), [_PROBED])
+        except Redirected:
+            # A node of a cluster that knows where the key is counts others.
+            pass
+        finally:
+            connection.close()

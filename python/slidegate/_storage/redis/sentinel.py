@@ -1,0 +1,162 @@
+"""Asks sentinels where the master is."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from ..._core import RedisReplyError
+from ..._support.fork import ForkableLock, begins_in_children
+from ..._support.shown import shown
+from ...errors import StorageError, StorageUnavailable
+from .async_connection import AioConnection
+from .blocking_connection import SyncConnection
+from .deadline import LoopDeadline
+from .script import Script
+from .uri import Address, RedisTarget
+
+_LOOKS_EVERY_S = 1.0
+_NO_SCRIPT = Script(b"", b"")
+
+
+def connected(target: RedisTarget) -> SyncConnection:
+    """A new connection to the server, or to the master that its sentinels name. Raises StorageError."""
+    return SyncConnection(target, (lambda within_s: find_master(target, within_s)) if target.sentinels else None)
+
+
+class Opinion(NamedTuple):
+    """What a sentinel says. It may be cut off, or not have heard of a failover yet."""
+
+    epoch: int
+    """Rises with every failover: whoever says the highest has heard of the latest."""
+    place: tuple[str, int]
+
+
+def find_master(target: RedisTarget, within_s: float) -> Address:
+    """The address of the master, of all that is said the latest. Blocks; raises StorageError.
+
+    Sentinels that do not answer have a share of the time each.
+    """
+    opinions: list[Opinion] = []
+    failure: StorageError | None = None
+    for sentinel in target.sentinels:
+        try:
+            opinions.append(_asked(target, sentinel, within_s / len(target.sentinels)))
+        except StorageError as error:
+            failure = failure or error
+    return _latest(target, opinions, failure)
+
+
+def master_locator(target: RedisTarget) -> Callable[[asyncio.AbstractEventLoop], Awaitable[Address]]:
+    """Finds the address of the master on an event loop: all sentinels are asked at once, and those that answer within
+    half of the time to connect decide. Raises StorageError.
+    """
+
+    async def ask(sentinel: RedisTarget, loop: asyncio.AbstractEventLoop) -> Opinion:
+        connection = AioConnection(sentinel, _NO_SCRIPT, loop, lambda error: None)
+        try:
+            return _opinion(target, sentinel, await connection.execute(*_question(target)))
+        except RedisReplyError as error:
+            return _opinion(target, sentinel, error)
+        finally:
+            connection.end(StorageUnavailable(f"{sentinel.name} has answered"))
+
+    async def locate(loop: asyncio.AbstractEventLoop) -> Address:
+        asked = [loop.create_task(ask(sentinel, loop)) for sentinel in target.sentinels]
+
+        def look() -> bool:
+            if not deadline.is_over(0):
+                return True
+            for task in asked:
+                task.cancel()
+            return False
+
+        deadline = LoopDeadline(loop, target.connect_timeout_s / 2, look)
+        deadline.start()
+        try:
+            await asyncio.wait(asked)
+        finally:
+            deadline.stop()
+            for task in asked:
+                task.cancel()
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+        opinions = [each for each in answers if isinstance(each, Opinion)]
+        return _latest(target, opinions, next((each for each in answers if isinstance(each, StorageError)), None))
+
+    return locate
+
+
+class MasterWatch:
+    """Asks the sentinels once a second, in a thread, who the master is.
+
+    A master that was told to go takes hits for seconds more, which are lost, and only the sentinels know. Thread-safe;
+    a fork begins its own.
+    """
+
+    def __init__(self, target: RedisTarget) -> None:
+        self._target = target
+        self._lock = ForkableLock()
+        self.begin_in_child()
+        begins_in_children(self)
+
+    def begin_in_child(self) -> None:
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._latest: Opinion | None = None
+
+    def has_moved(self, place: Address | None) -> bool:
+        """Whether the master is known to be elsewhere. The first call begins the watch."""
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None and not self._stopped.is_set():
+                    self._thread = threading.Thread(target=self._watch, name="slidegate-redis-watch", daemon=True)
+                    self._thread.start()
+        latest = self._latest
+        return latest is not None and place is not None and latest.place != place
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(_LOOKS_EVERY_S):
+            for sentinel in self._target.sentinels:
+                with suppress(StorageError):
+                    opinion = _asked(self._target, sentinel, _LOOKS_EVERY_S)
+                    if self._latest is None or opinion.epoch > self._latest.epoch:
+                        self._latest = opinion
+
+
+def _asked(target: RedisTarget, sentinel: RedisTarget, within_s: float) -> Opinion:
+    connection = SyncConnection(replace(sentinel, connect_timeout_s=within_s, command_timeout_s=within_s))
+    try:
+        return _opinion(target, sentinel, connection.execute(*_question(target)))
+    finally:
+        connection.close()
+
+
+def _question(target: RedisTarget) -> tuple[bytes, ...]:
+    return b"SENTINEL", b"MASTER", target.service.encode()
+
+
+def _opinion(target: RedisTarget, sentinel: RedisTarget, answer: Any) -> Opinion:
+    try:
+        fields = dict(zip(answer[::2], answer[1::2], strict=True))
+        return Opinion(int(fields[b"config-epoch"]), (fields[b"ip"].decode(), int(fields[b"port"])))
+    except (TypeError, ValueError, AttributeError, KeyError):
+        said = str(answer) if isinstance(answer, RedisReplyError) else type(answer).__name__
+    if "No such master" in said:
+        raise StorageUnavailable(f"{sentinel.name} knows no master {target.service!r}")
+    raise StorageUnavailable(
+        f"{sentinel.name} does not tell where {target.service!r} is: {shown(said.split(' ', 1)[0])}"
+    )
+
+
+def _latest(target: RedisTarget, opinions: list[Opinion], failure: StorageError | None) -> Address:
+    if not opinions:
+        why = failure or "none has answered"
+        raise StorageUnavailable(f"no sentinel knows where {target.name} is: {why}")
+    return max(opinions).place
