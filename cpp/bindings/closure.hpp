@@ -79,7 +79,7 @@ struct Names {
     PyObject* state = PyUnicode_InternFromString("state");
     PyObject* view = PyUnicode_InternFromString("view_rate_limit");
     PyObject* complete = PyUnicode_InternFromString("_rate_limiting_complete");
-    PyObject* essentials = PyUnicode_InternFromString("essentials");
+    PyObject* essentials = PyUnicode_InternFromString("raw_decision");
     PyObject* record = PyUnicode_InternFromString("_slidegate");
 };
 

@@ -18,7 +18,7 @@ def with_quota(
     headers: Iterable[tuple[bytes, bytes]],
     names: tuple[bytes, bytes, bytes],
     amount: int,
-    essentials: _Essentials,
+    raw_decision: _Essentials,
     now_s: float,
     /,
 ) -> list[tuple[bytes, bytes]]: ...

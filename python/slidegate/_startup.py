@@ -15,9 +15,9 @@ from ._fastapi.declaration_mistakes import mistakes_of
 from ._fastapi.decorator import limiters_behind
 from ._fastapi.dependency_tree import application_of, limiter_for, rate_limits_of
 from ._fastapi.framework import extend, insert, may_bring_a_limiter
-from ._fastapi.unreached_decorators import watch_reached
-from ._http.add_headers import Telling
-from ._limiter.planner import Way
+from ._fastapi.unreached_decorators import watch_for_unreached_decorators
+from ._http.add_headers import AddHeaders
+from ._limiter.planner import CheckedBy
 from ._routing.finder import RouteFinder
 from ._routing.layout import router_of
 from ._storage.server_listeners import look_for_others
@@ -128,8 +128,8 @@ def _looked_at(app: Any, outermost: ASGIApp, rest: ASGIApp) -> ASGIApp:
     """What is to serve behind the outermost middleware: the rest, perhaps in something more, or a refusal to start."""
     try:
         check_application(app)
-        watch_reached(app, limiters_of(app))
-        return Telling(rest, outermost) if _tells(app) else rest
+        watch_for_unreached_decorators(app, limiters_of(app))
+        return AddHeaders(rest, outermost) if _tells(app) else rest
     except ConfigurationError as error:
         return _Refusing(error)
     except Exception:
@@ -218,7 +218,7 @@ def limiters_of(app: Any) -> list[Limiter]:
 def _warnings_about(limiter: Limiter, app: Any, report: Report) -> Iterator[str]:
     if not limiter.enabled:
         return
-    missing = [each for each in report.unlimited if each.way == Way.MIDDLEWARE.value and not each.is_websocket]
+    missing = [each for each in report.unlimited if each.way == CheckedBy.MIDDLEWARE.value and not each.is_websocket]
     if missing and (limiter._default_limits or limiter._application_limits) and not has_middleware(app, limiter):
         yield (
             f"default_limits are not enforced on {_named(missing)}: routes without a decorator need"

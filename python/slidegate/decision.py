@@ -9,7 +9,7 @@ from limits import RateLimitItem
 
 NS_PER_S = 1_000_000_000
 
-Essentials: TypeAlias = tuple[bool, int, int, int, int]
+RawDecision: TypeAlias = tuple[bool, int, int, int, int]
 """What the engine answers: allowed, index of the rule, remaining, reset_after_ns, retry_after_ns (or -1)."""
 
 
@@ -36,9 +36,9 @@ class Decision:
     """Until it would admit the same cost: 0 when allowed, None when it never will."""
 
     @classmethod
-    def of(cls, essentials: Essentials, item: RateLimitItem, key: str, scope: str) -> Decision:
+    def of(cls, raw_decision: RawDecision, item: RateLimitItem, key: str, scope: str) -> Decision:
         """The engine's answer, with names."""
-        allowed, _, remaining, reset_after_ns, retry_ns = essentials
+        allowed, _, remaining, reset_after_ns, retry_ns = raw_decision
         return cls(allowed, item, key, scope, remaining, reset_after_ns, None if retry_ns < 0 else retry_ns)
 
     @property

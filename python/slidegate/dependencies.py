@@ -18,7 +18,7 @@ from ._limiter.backends.fallback import require_on_error
 from ._rules.notation import warn_of_amounts
 from ._startup import watch_start_up
 from ._storage.memory import OnError
-from ._support.callables import Settle, run_blocking, settle, settle_blocking
+from ._support.callables import Wait, run_blocking, wait_in_thread, wait_on_loop
 from ._support.copies import OneOfAKind
 from .decision import Decision
 from .errors import ConfigurationError, InvalidCost, RateLimitExceeded, StorageOut, as_of_websocket
@@ -96,7 +96,7 @@ class RateLimit(OneOfAKind):
         for what, flag in (("shadow", shadow), ("shared", shared), ("override_defaults", override_defaults)):
             if not isinstance(flag, bool):
                 raise ConfigurationError(f"{self.where}: {what}={flag!r} is neither True nor False")
-        if limiter is not None and not hasattr(limiter, "_deciding"):
+        if limiter is not None and not hasattr(limiter, "_dependency_checks"):
             raise ConfigurationError(f"{self.where}: limiter={limiter!r} is no Limiter")
         if limits is None and name is None:
             raise ConfigurationError(f'{self.where}: there is no limit; write RateLimit("10/minute"), or a name')
@@ -133,13 +133,13 @@ class RateLimit(OneOfAKind):
         self, connection: HTTPConnection, *, limits: str = _UNSET, key: object = _UNSET, cost: float = _UNSET
     ) -> Decision | None:
         """Counts a request, with these instead of what was declared; the decision, or None when nothing was limited."""
-        return await self._take(connection, _given(limits, key, cost), settle)
+        return await self._take(connection, _given(limits, key, cost), wait_on_loop)
 
     def take_sync(
         self, connection: HTTPConnection, *, limits: str = _UNSET, key: object = _UNSET, cost: float = _UNSET
     ) -> Decision | None:
         """The same in a worker thread; TypeError elsewhere if it has to wait for something asynchronous."""
-        decision: Decision | None = run_blocking(self._take(connection, _given(limits, key, cost), settle_blocking))
+        decision: Decision | None = run_blocking(self._take(connection, _given(limits, key, cost), wait_in_thread))
         return decision
 
     @property
@@ -186,15 +186,15 @@ class RateLimit(OneOfAKind):
         limiter._named.declare(made, self.where)
         if self._on_error is not None:
             limiter._watch_storage()
-        groups = tuple(limiter._plans.configured([made]))
+        groups = tuple(limiter._planner.configured([made]))
         self._groups[id(limiter), given] = (limiter, revision, groups)
         return groups
 
-    async def _take(self, connection: HTTPConnection, given: Mapping[str, Any], settle: Settle) -> Decision | None:
+    async def _take(self, connection: HTTPConnection, given: Mapping[str, Any], wait: Wait) -> Decision | None:
         self.inject(connection, given)
         limiter = self.limiter_of(connection)
         try:
-            return await limiter._deciding.decide(self, connection, settle, frozenset(given))
+            return await limiter._dependency_checks.decide(self, connection, wait, frozenset(given))
         except (RateLimitExceeded, StorageOut, InvalidCost) as error:
             if connection.scope["type"] == "websocket":
                 raise as_of_websocket(error) from error
@@ -267,7 +267,7 @@ class Gate:
         rate_limit.inject(websocket, given)
         limiter = rate_limit.limiter_of(websocket)
         try:
-            return await limiter._deciding.decide_again(rate_limit, websocket, frozenset(given))
+            return await limiter._dependency_checks.decide_again(rate_limit, websocket, frozenset(given))
         except (RateLimitExceeded, StorageOut, InvalidCost) as error:
             raise as_of_websocket(error) from error
 

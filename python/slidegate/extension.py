@@ -25,40 +25,40 @@ from starlette.responses import JSONResponse as JSONResponse
 from starlette.responses import Response
 
 from ._core import Clock
-from ._fastapi.base_limiter import ByHand
+from ._fastapi.base_limiter import BaseLimiter
 from ._fastapi.declaration_mistakes import UNUSED
 from ._fastapi.decorator import Endpoint
-from ._fastapi.dependency_checks import Deciding
+from ._fastapi.dependency_checks import DependencyChecks
 from ._http.headers import HEADERS
 from ._http.refusal_log import RefusalLog
-from ._http.request_doubles import standing
+from ._http.request_doubles import as_request
 from ._http.response import _rate_limit_exceeded_handler
 from ._http.view import CurrentLimit, CurrentLimitLike
 from ._limiter.backends.fallback import require_on_error, require_share
-from ._limiter.backends.limits_package import Bridge, is_strategy_of_limits
+from ._limiter.backends.limits_package import LimitsPackageBackend, is_strategy_of_limits
 from ._limiter.backends.memory import Counting
 from ._limiter.backends.opening import open_storages
 from ._limiter.checker import Checker
-from ._limiter.planner import Plans
-from ._rules.bucket import KeyStyle, counted_path, place_of
+from ._limiter.planner import Planner
+from ._rules.bucket import KeyStyle, bucket_of, counted_path
 from ._rules.environment import C, Environment, declared_limits, header_format, require
 from ._rules.named import NamedLimits
 from ._rules.notation import warn_of_amounts
-from ._rules.resolver import ChargeReader, OnMissingKey, Plan
+from ._rules.resolver import OnMissingKey, Plan, Resolver
 from ._rules.strategies import is_known
-from ._slowapi.attributes import Replaceable
+from ._slowapi.attributes import SlowapiAttributes
 from ._slowapi.counter import Counter, counter_kind
-from ._slowapi.route_limits import Declared
+from ._slowapi.route_limits import RouteLimits
 from ._startup import watch_start_up
 from ._storage.health import Health
 from ._storage.limits_package.outage import Outage
 from ._storage.memory import MemoryStorage as LocalStorage
 from ._storage.memory import OnError, OnFull, Storage
 from ._storage.uri import SUPPORTED
-from ._support.callables import qualified_name, run_blocking, settle_blocking
+from ._support.callables import qualified_name, run_blocking, wait_in_thread
 from ._support.clock import wall_time_s
 from ._support.copies import OfAModule
-from ._support.shown import SHOWN_TRACEBACKS, shown
+from ._support.escaping import ESCAPED_TRACEBACKS, escaped
 from .decision import NS_PER_S
 from .errors import ConfigurationError, StorageError
 from .errors import RateLimitExceeded as RateLimitExceeded
@@ -71,7 +71,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Limits: TypeAlias = StrOrCallableStr | Iterable[StrOrCallableStr]
 
 
-class Limiter(ByHand, Replaceable, OfAModule):
+class Limiter(BaseLimiter, SlowapiAttributes, OfAModule):
     """Limits the requests to endpoints that it decorates. The parameters up to `key_style` are those of slowapi.
 
     - `key_func`: says who sent a request. It, and every other callable, may be asynchronous, and may take the request
@@ -169,7 +169,7 @@ class Limiter(ByHand, Replaceable, OfAModule):
             raise ConfigurationError(f"name={name!r} is no name; it is text that is the same in all workers")
         require("on_missing_key", on_missing_key, ("shared", "refuse", "skip"))
         self.logger = logging.getLogger("slidegate")
-        self.logger.addFilter(SHOWN_TRACEBACKS)
+        self.logger.addFilter(ESCAPED_TRACEBACKS)
         environment = Environment(config_filename)
         self.app_config = environment.config
         self.enabled = environment.flag(C.ENABLED, enabled)
@@ -197,12 +197,12 @@ class Limiter(ByHand, Replaceable, OfAModule):
             or environment.flag(C.IN_MEMORY_FALLBACK_ENABLED, False)
         )
         self._on_error: OnError | None = on_error or ("local" if self._in_memory_fallback_enabled else None)
-        self._outage = Outage(self.logger, lambda: self._plans.renew()) if self._on_error is not None else None
+        self._outage = Outage(self.logger, lambda: self._planner.renew()) if self._on_error is not None else None
         self._is_told_dead = False
         asked = strategy or environment.text(C.STRATEGY)
         # One that a program has added to those of `limits`.
         own_strategy = None if asked is None or is_known(asked) else STRATEGIES.get(asked)
-        local, self._remote, self._bridge, self._strategy = open_storages(
+        local, self._remote, self._limits_package, self._strategy = open_storages(
             self._storage_uri,
             self._storage_options,
             strategy=asked if own_strategy is None else "fixed-window",
@@ -215,9 +215,9 @@ class Limiter(ByHand, Replaceable, OfAModule):
             record_keys=record_keys,
             logger=self.logger,
         )
-        self._bridge_by_hand: Bridge | None = None
+        self._limits_package_by_hand: LimitsPackageBackend | None = None
         self._local = local
-        self._storage: Any = self._bridge.storage if self._bridge is not None else self._remote or local
+        self._storage: Any = self._limits_package.storage if self._limits_package is not None else self._remote or local
 
         def declared(limits: _Limits, variable: str, what: str, scope: str | None = None) -> list[LimitGroup]:
             return declared_limits(environment, limits, variable, what, scope, key_func, self._strategy)
@@ -229,12 +229,12 @@ class Limiter(ByHand, Replaceable, OfAModule):
         self._marked: dict[str, list[Callable[..., Any]]] = {}
         self._exempt_routes: set[str] = set()
         self._exempt_functions: dict[str, list[Any]] = {}
-        self._plans = Plans(self)
-        self._deciding = Deciding(self)
+        self._planner = Planner(self)
+        self._dependency_checks = DependencyChecks(self)
         self._applications = WeakSet[Any]()
-        self._route_limits: Declared[Limit] = Declared({}, self._plans.renew)
-        self._dynamic_route_limits: Declared[LimitGroup] = Declared({}, self._plans.renew)
-        self._shared_places = {"global": place_of(self._key_prefix, "shared", "global", None)}
+        self._route_limits: RouteLimits[Limit] = RouteLimits({}, self._planner.renew)
+        self._dynamic_route_limits: RouteLimits[LimitGroup] = RouteLimits({}, self._planner.renew)
+        self._shared_places = {"global": bucket_of(self._key_prefix, "shared", "global", None)}
         self._unmatched_limited = unmatched_limited
         self._preflights_limited = preflights_limited
 
@@ -249,7 +249,7 @@ class Limiter(ByHand, Replaceable, OfAModule):
             owner=self,
             counting=Counting(
                 storage=local,
-                reader=ChargeReader(self._key_prefix, key_style, on_missing_key, self.logger, local.count_error),
+                reader=Resolver(self._key_prefix, key_style, on_missing_key, self.logger, local.count_error),
                 foreign_counter=self._foreign_counter,
                 count_error=local.count_error,
                 on_error=self._on_error or ("open" if self._swallow_errors else "closed"),
@@ -267,7 +267,7 @@ class Limiter(ByHand, Replaceable, OfAModule):
             headers_enabled=self._headers_enabled,
             swallows_errors=self._swallow_errors,
         )
-        counting: Any = self._native_counter if self._bridge is None else self._bridge.strategy
+        counting: Any = self._native_counter if self._limits_package is None else self._limits_package.strategy
         if storage_from_string is not limits.storage.storage_from_string:
             # Somebody's test has other storages made.
             counting.storage = self._storage = storage_from_string(
@@ -297,7 +297,7 @@ class Limiter(ByHand, Replaceable, OfAModule):
         Checks go through here when it is replaced, in a subclass or in the object. Blocks, and raises, as
         `_check_request_limit` does.
         """
-        request = standing(request)
+        request = as_request(request)
         is_usual = self._key_style == "endpoint" or endpoint == counted_path(request.scope)
         counted = [each.copied() for each in limits]
         for limit in counted:
@@ -306,7 +306,7 @@ class Limiter(ByHand, Replaceable, OfAModule):
         groups = tuple(LimitGroup.of(each, self._strategy, endpoint) for each in counted)
         checker = replace(self._checker, evaluate=None)
         plan = Plan(endpoint, groups, (), ())
-        run_blocking(checker.check(plan, request, settle_blocking, {}, is_marked=False))
+        run_blocking(checker.check(plan, request, wait_in_thread, {}, is_marked=False))
 
     @property
     def limiter(self) -> Any:
@@ -328,7 +328,7 @@ class Limiter(ByHand, Replaceable, OfAModule):
             self._is_told_dead = is_dead
         elif is_dead:
             self._outage.begin(StorageError("_storage_dead was set"))
-            self._plans.renew()
+            self._planner.renew()
         else:
             self._outage.end()
 
@@ -342,7 +342,11 @@ class Limiter(ByHand, Replaceable, OfAModule):
             return self._outage.health()
         if self._remote is not None:
             return self._remote.health()
-        return self._bridge.health() if self._bridge is not None else self._checker.counting.storage.health()
+        return (
+            self._limits_package.health()
+            if self._limits_package is not None
+            else self._checker.counting.storage.health()
+        )
 
     def close(self) -> None:
         """Closes the connections to a Redis server, as the end of an event loop or of a thread does with its own.
@@ -447,7 +451,7 @@ class Limiter(ByHand, Replaceable, OfAModule):
         name = qualified_name(obj)
         self._exempt_functions.setdefault(name, []).append(obj)
         self._exempt_routes.add(name)
-        self._plans.renew(name)
+        self._planner.renew(name)
         return obj
 
     def reset(self) -> None:
@@ -467,7 +471,7 @@ class Limiter(ByHand, Replaceable, OfAModule):
                     raise NotImplementedError("the storage is asynchronous; await limiter._storage.reset()")
                 storage.reset()
             except NotImplementedError as error:
-                self.logger.warning("This storage type does not support being reset %s", shown(error))
+                self.logger.warning("This storage type does not support being reset %s", escaped(error))
 
     def report(self, app: Any) -> Report:
         """Every route of an application with the limits that will be enforced on it, and why. `print` it."""
@@ -498,7 +502,7 @@ class Limiter(ByHand, Replaceable, OfAModule):
             endpoint = Endpoint.of(self, function)
             if on_error is not None:
                 self._watch_storage()
-            if deduct_when is not None and self._bridge is not None:
+            if deduct_when is not None and self._limits_package is not None:
                 raise ConfigurationError(
                     f"{endpoint.name}: deduct_when gives back what a request took, which the storages of `limits`"
                     f" cannot; it needs no storage_uri, or one of {', '.join(SUPPORTED)}"
@@ -525,8 +529,8 @@ class Limiter(ByHand, Replaceable, OfAModule):
             else:
                 self._route_limits.declare(endpoint.name, group.limits)
             if isinstance(scope, str):
-                self._shared_places[scope] = place_of(self._key_prefix, "shared", scope, None)
-            self._plans.add(endpoint)
+                self._shared_places[scope] = bucket_of(self._key_prefix, "shared", scope, None)
+            self._planner.add(endpoint)
             return endpoint.wrap(function)
 
         setattr(decorate, UNUSED, limit_value)
@@ -544,10 +548,10 @@ class Limiter(ByHand, Replaceable, OfAModule):
         Checks go through here when it is replaced.
         """
         if self.enabled and not any(each() for each in self._request_filters):
-            plan = self._plans.by_hand(endpoint_func, in_middleware)
-            run_blocking(self._checker.check(plan, standing(request), settle_blocking, {}, is_marked=False))
+            plan = self._planner.by_hand(endpoint_func, in_middleware)
+            run_blocking(self._checker.check(plan, as_request(request), wait_in_thread, {}, is_marked=False))
 
-    def _foreign_counter(self) -> Counter | Bridge | None:
+    def _foreign_counter(self) -> Counter | LimitsPackageBackend | None:
         counter = self._limiter
         if counter is self._native_counter and counter.is_stock:
             return None
@@ -558,11 +562,11 @@ class Limiter(ByHand, Replaceable, OfAModule):
             counter = counter.foreign
         if not is_strategy_of_limits(counter):
             return cast(Counter, counter)
-        for bridge in (self._bridge, self._bridge_by_hand):
+        for bridge in (self._limits_package, self._limits_package_by_hand):
             if bridge is not None and bridge.strategy is counter and bridge.storage is counter.storage:
                 return bridge
-        self._bridge_by_hand = Bridge(counter, self._key_prefix, self._outage)
-        return self._bridge_by_hand
+        self._limits_package_by_hand = LimitsPackageBackend(counter, self._key_prefix, self._outage)
+        return self._limits_package_by_hand
 
     def _is_out(self) -> bool:
         return self._outage is not None and self._outage.is_on
@@ -579,18 +583,18 @@ class Limiter(ByHand, Replaceable, OfAModule):
         if self.enabled and self._headers_enabled and isinstance(current_limit, (tuple, list)):
             item, identifiers = current_limit
             if isinstance(current_limit, CurrentLimit) and not self._is_told_by_hand:
-                essentials = current_limit.essentials
+                raw_decision = current_limit.raw_decision
             elif self._foreign_counter() is None and not self._is_told_by_hand:
                 try:
-                    essentials = self._native_counter.peek(item, *identifiers)
+                    raw_decision = self._native_counter.peek(item, *identifiers)
                 except StorageError:
                     return headers
             else:
                 reset_time_s, remaining = self._limiter.get_window_stats(item, *identifiers)
                 wait_ns = max(0, round((reset_time_s - wall_time_s()) * NS_PER_S))
-                essentials = (remaining > 0, 0, remaining, wait_ns, 0 if remaining > 0 else wait_ns)
+                raw_decision = (remaining > 0, 0, remaining, wait_ns, 0 if remaining > 0 else wait_ns)
             policies = current_limit.policies if isinstance(current_limit, CurrentLimit) else ()
-            headers.raw[:] = self._headers.written(headers.raw, item, essentials, policies)
+            headers.raw[:] = self._headers.written(headers.raw, item, raw_decision, policies)
         return headers
 
     # What tells whether somebody has replaced these methods, in the class or in the object.

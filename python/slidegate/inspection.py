@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from ._core import Limiter, Quota, Segment, SegmentError, Stats, shared_segments
 from ._rules.bucket import is_led, joined, parts_in
 from ._storage.uri_schemes import is_redis
-from ._support.shown import shown
+from ._support.escaping import escaped
 from .decision import NS_PER_S
 from .errors import StorageError
 
@@ -198,8 +198,8 @@ def rule_rows(engine: Limiter) -> list[RuleRow]:
     for index, quota, scope, is_whole, admitted, refused, name, *_ in engine.rules():
         # What is no UTF-8 is shown as Python would, as others want text.
         text = scope_text(text_of(scope)).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        place = shown(text, _MOST_OF_SCOPE) + ("" if is_whole else "...")
-        called = shown(name.decode("utf-8", "backslashreplace"))
+        place = escaped(text, _MOST_OF_SCOPE) + ("" if is_whole else "...")
+        called = escaped(name.decode("utf-8", "backslashreplace"))
         sums = counts.setdefault((limit_text(quota), place, called), [0, 0, 0])
         sums[0] += admitted
         sums[1] += refused

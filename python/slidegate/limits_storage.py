@@ -21,7 +21,7 @@ from ._core import Limiter, Policy, PythonClock, Quota, SegmentError
 from ._rules.notation import MOST_AMOUNT
 from ._rules.strategies import Strategy
 from ._storage.uri import bytes_in
-from ._storage.uri_secrets import shown_uri, telling_no_secret
+from ._storage.uri_secrets import hiding_secrets, shown_uri
 from ._support.clock import wall_time_s
 from ._support.fork import ForkableLock
 from .decision import NS_PER_S
@@ -408,7 +408,7 @@ def _open_engine(uri: str | None, keywords: Mapping[str, Any]) -> Limiter:
 
 
 def _options_in(uri: str | None) -> dict[str, str]:
-    with telling_no_secret(uri):
+    with hiding_secrets(uri):
         parts = urlsplit(uri or "")
     if parts.netloc or parts.path.strip("/") or parts.fragment:
         raise ConfigurationError(

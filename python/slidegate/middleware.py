@@ -14,10 +14,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ._fastapi.app_checks import Guard
-from ._fastapi.changed_paths import replaying, watch_arrivals
+from ._fastapi.app_checks import AppChecks
+from ._fastapi.changed_paths import check_changed_paths, replaying
 from ._fastapi.shortcut import Known, Memory, Shortcut
-from ._http.request_doubles import standing
+from ._http.request_doubles import as_request
 from ._http.response import _rate_limit_exceeded_handler
 from ._http.state import Record, close, done_of, enter, record_of
 from ._http.view import view_in, view_of
@@ -26,7 +26,7 @@ from ._limiter.compiled import Answer, Quick
 from ._routing.finder import endpoint_among
 from ._routing.layout import router_of
 from ._startup import watch_start_up
-from ._support.callables import is_async, qualified_name, settle
+from ._support.callables import is_async, qualified_name, wait_on_loop
 from .errors import ConfigurationError, RateLimitExceeded
 from .extension import Limiter
 
@@ -51,10 +51,10 @@ class SlowAPIMiddleware:
     ) -> None:
         self.app = app
         self._limiter = limiter
-        self._guard: Guard | None = None
+        self._app_checks: AppChecks | None = None
         self._alone = (self,)
         self._is_compared = False
-        self._guards: dict[int, Guard] = {}
+        self._apps_checks: dict[int, AppChecks] = {}
         self._shortcut = Shortcut()
         self._dispatching: ASGIApp | None = None
         if dispatch is not None:
@@ -67,7 +67,7 @@ class SlowAPIMiddleware:
         if not isinstance(known, Known):
             await self._serve(scope, receive, send, is_to_learn=known is False)
             return
-        guard, check, quick, tell = known
+        checks, check, quick, tell = known
         if quick is not None:
             answer = quick.take(scope)
             if type(answer) is Record:
@@ -79,9 +79,9 @@ class SlowAPIMiddleware:
                     if entered is None:
                         close(answer)
             else:
-                await self._checked(guard, _resumed(quick, answer), scope, receive, send)
+                await self._checked(checks, _resumed(quick, answer), scope, receive, send)
         elif check is not None:
-            await self._checked(guard, check, scope, receive, send)
+            await self._checked(checks, check, scope, receive, send)
         elif self._is_compared:
             # As `_checked` does, with less on the way: nothing is held where there is a short cut.
             record, is_own = enter(scope, self)
@@ -101,100 +101,102 @@ class SlowAPIMiddleware:
         if self._dispatching is not None:
             await self._dispatching(scope, receive, send)
             return
-        guard = self._guard
-        if guard is None or not guard.is_for(scope, self._limiter):
+        checks = self._app_checks
+        if checks is None or not checks.is_for(scope, self._limiter):
             if self._is_switched_off(scope):
                 await self.app(scope, receive, send)
                 return
-            guard = self._guard_for(scope)
+            checks = self._app_checks_for(scope)
         if is_to_learn:
-            guard.renew_shortcut(_STOCK)
-        memory = guard.shortcut.memory
-        check = _check_for(guard, scope, memory) if guard.limiter.enabled else None
-        await self._checked(guard, check, scope, receive, send)
+            checks.renew_shortcut(_STOCK)
+        memory = checks.shortcut.memory
+        check = _check_for(checks, scope, memory) if checks.limiter.enabled else None
+        await self._checked(checks, check, scope, receive, send)
 
-    async def _checked(self, guard: Guard, check: Check | None, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _checked(
+        self, checks: AppChecks, check: Check | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         record, is_own = enter(scope, self)
         try:
-            await self._decided(record, guard, check, scope, receive, send)
+            await self._decided(record, checks, check, scope, receive, send)
         finally:
             if is_own:
                 close(record)
 
     async def _decided(
-        self, record: Record, guard: Guard, check: Check | None, scope: Scope, receive: Receive, send: Send
+        self, record: Record, checks: AppChecks, check: Check | None, scope: Scope, receive: Receive, send: Send
     ) -> None:
         if check is not None:
             request = Request(scope, receive, send)
             try:
-                pending = check(request, settle)
+                pending = check(request, wait_on_loop)
                 if pending is not None:
                     receive = await replaying(pending, request, receive)
             except Exception as error:
-                response = await _response_to(error, request, guard.app)
+                response = await _response_to(error, request, checks.app)
                 await response(scope, receive, send)
                 return
-        if guard.limiter._plans.is_holding:
-            await self._held(record, guard, check is not None, scope, receive, send)
-        elif check is None or not guard.limiter._headers_enabled:
+        if checks.limiter._planner.is_holding:
+            await self._held(record, checks, check is not None, scope, receive, send)
+        elif check is None or not checks.limiter._headers_enabled:
             await self.app(scope, receive, send)
         else:
 
             def send_with_headers(message: Message) -> Awaitable[None]:
                 if message["type"] == "http.response.start":
-                    guard.add_headers(scope, message)
+                    checks.add_headers(scope, message)
                 return send(message)
 
             await self.app(scope, receive, send_with_headers)
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         """Checks a request and, if it passes, has the response made. Called where a subclass overrides it, only."""
-        guard = self._guard
-        if guard is None or not guard.is_for(request.scope, self._limiter):
+        checks = self._app_checks
+        if checks is None or not checks.is_for(request.scope, self._limiter):
             if self._is_switched_off(request.scope):
                 return await call_next(request)
-            guard = self._guard_for(request.scope)
+            checks = self._app_checks_for(request.scope)
         record, is_own = enter(request.scope, self)
         try:
-            return await self._dispatched(guard, request, call_next)
+            return await self._dispatched(checks, request, call_next)
         finally:
             if is_own:
                 close(record)
 
-    async def _dispatched(self, guard: Guard, request: Request, call_next: RequestResponseEndpoint) -> Response:
-        limiter = guard.limiter
-        check = _check_for(guard, request.scope) if limiter.enabled else None
+    async def _dispatched(self, checks: AppChecks, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        limiter = checks.limiter
+        check = _check_for(checks, request.scope) if limiter.enabled else None
         if check is None:
             return await call_next(request)
         try:
-            pending = check(request, settle)
+            pending = check(request, wait_on_loop)
             if pending is not None:
                 await pending
         except Exception as error:
-            return await _response_to(error, request, guard.app)
+            return await _response_to(error, request, checks.app)
         response = await call_next(request)
         return limiter._inject_headers(response, view_in(request.scope))
 
     async def _held(
-        self, record: Record, guard: Guard, is_told: bool, scope: Scope, receive: Receive, send: Send
+        self, record: Record, checks: AppChecks, is_told: bool, scope: Scope, receive: Receive, send: Send
     ) -> None:
         # What is held for the request, here or by a decorator, is settled when the response is known.
-        limiter = guard.limiter
+        limiter = checks.limiter
         record.is_held_by_middleware = True
 
         async def send_settled(message: Message) -> None:
             if message["type"] == "http.response.start":
                 response = Response(status_code=message["status"])
                 response.raw_headers = list(message.get("headers", ()))
-                await limiter._checker.settle(record, response, settle)
+                await limiter._checker.settle(record, response, wait_on_loop)
                 if is_told or view_of(record) is not None:
-                    guard.add_headers(scope, message)
+                    checks.add_headers(scope, message)
             await send(message)
 
         try:
             await self.app(scope, receive, send_settled)
         except Exception:
-            await limiter._checker.settle(record, Response(status_code=500), settle)
+            await limiter._checker.settle(record, Response(status_code=500), wait_on_loop)
             raise
 
     def _limiter_for(self, scope: Scope) -> Any:
@@ -205,7 +207,7 @@ class SlowAPIMiddleware:
         limiter = self._limiter_for(scope)
         return not isinstance(limiter, Limiter) and not getattr(limiter, "enabled", True)
 
-    def _guard_for(self, scope: Scope) -> Guard:
+    def _app_checks_for(self, scope: Scope) -> AppChecks:
         app = scope.get("app") or self.app
         limiter = self._limiter_for(scope)
         if not isinstance(limiter, Limiter):
@@ -220,22 +222,24 @@ class SlowAPIMiddleware:
         # What is mounted, and has routes, was found by the mount: it has its own still to find.
         is_of_route = router is None and endpoint is not None and router_of(endpoint)[0] is None
         options = {"is_limiter_of_app": self._limiter is None, "is_of_route": is_of_route}
-        self._guard = guard = Guard(app, limiter, routed, **options)
-        self._shortcut = guard.shortcut
+        self._app_checks = checks = AppChecks(app, limiter, routed, **options)
+        self._shortcut = checks.shortcut
         if not is_of_route:
-            self._is_compared = watch_arrivals(self, routed, guard.every_way(), self._guard_of, _check_for)
-        return guard
+            self._is_compared = check_changed_paths(self, routed, checks.every_way(), self._app_checks_of, _check_for)
+        return checks
 
-    def _guard_of(self, router: Any) -> Guard | None:
+    def _app_checks_of(self, router: Any) -> AppChecks | None:
         """What knows the routes of a router that is behind this middleware; None while nothing is to be checked."""
-        guard = self._guard
-        if guard is None or not guard.limiter.enabled:
+        checks = self._app_checks
+        if checks is None or not checks.limiter.enabled:
             return None
-        if router is router_of(guard.routed)[0]:
-            return guard
-        known = self._guards.get(id(router))
-        if known is None or known.limiter is not guard.limiter:
-            known = self._guards[id(router)] = Guard(guard.app, guard.limiter, router, is_limiter_of_app=False)
+        if router is router_of(checks.routed)[0]:
+            return checks
+        known = self._apps_checks.get(id(router))
+        if known is None or known.limiter is not checks.limiter:
+            known = self._apps_checks[id(router)] = AppChecks(
+                checks.app, checks.limiter, router, is_limiter_of_app=False
+            )
         return known
 
 
@@ -249,9 +253,9 @@ def _find_route_handler(routes: Iterable[BaseRoute], scope: Scope) -> Callable[.
 
 def _should_exempt(limiter: Limiter, handler: Callable[..., Any] | None) -> bool:
     """Whether the middleware leaves an endpoint alone: there is none, it is exempt, or its decorator decides."""
-    if handler is None or limiter._plans.exempt_name(qualified_name(handler), handler) in limiter._exempt_routes:
+    if handler is None or limiter._planner.exempt_name(qualified_name(handler), handler) in limiter._exempt_routes:
         return True
-    return limiter._plans.endpoint_of(handler) is not None
+    return limiter._planner.endpoint_of(handler) is not None
 
 
 def _get_route_name(handler: Callable[..., Any]) -> str:
@@ -284,7 +288,7 @@ async def async_check_limits(
 
 
 def _checked(limiter: Limiter, request: Request, handler: Callable[..., Any] | None) -> tuple[Exception | None, bool]:
-    if not limiter._auto_check or done_of(record_of(standing(request))):
+    if not limiter._auto_check or done_of(record_of(as_request(request))):
         return None, False
     try:
         limiter._check_request_limit(request, handler, True)
@@ -298,19 +302,19 @@ _STOCK = ((globals(), "_find_route_handler", _STOCK_FIND), (globals(), "_should_
 
 
 def _resumed(quick: Quick, answer: Answer) -> Check:
-    return lambda request, settle: quick.resume(request, settle, answer)
+    return lambda request, wait: quick.resume(request, wait, answer)
 
 
-def _check_for(guard: Guard, scope: Scope, memory: Memory | None = None) -> Check | None:
-    limiter = guard.limiter
+def _check_for(checks: AppChecks, scope: Scope, memory: Memory | None = None) -> Check | None:
+    limiter = checks.limiter
     if _find_route_handler is _STOCK_FIND and _should_exempt is _STOCK_EXEMPT and not limiter._is_replaced():
-        known = guard.check_for(scope)
+        known = checks.check_for(scope)
         if memory is not None:
-            guard.remember(memory, scope, known)
+            checks.remember(memory, scope, known)
         return known
     # Somebody has replaced a part: requests take the way of slowapi, through all of them.
     is_found_here = _find_route_handler is _STOCK_FIND
-    handler = guard.endpoint_for(scope) if is_found_here else _find_route_handler(guard.app.routes, scope)
+    handler = checks.endpoint_for(scope) if is_found_here else _find_route_handler(checks.app.routes, scope)
     if _should_exempt(limiter, handler):
         return None
 
@@ -321,7 +325,7 @@ def _check_for(guard: Guard, scope: Scope, memory: Memory | None = None) -> Chec
             if inspect.isawaitable(made):
                 await made
 
-    return lambda request, settle: check(request)
+    return lambda request, wait: check(request)
 
 
 async def _response_to(error: Exception, request: Request, app: Any) -> Response:

@@ -12,7 +12,7 @@ from starlette.staticfiles import StaticFiles
 from ._fastapi.decorator import wrapped_chain
 from ._fastapi.dependency_tree import application_of, is_overriding, limiter_for, rate_limits_of
 from ._fastapi.unreached_decorators import is_verified
-from ._limiter.planner import Way
+from ._limiter.planner import CheckedBy
 from ._routing.finder import Found, RouteFinder
 from ._routing.layout import router_of
 from ._rules.resolver import Plan
@@ -49,7 +49,7 @@ class RouteReport:
     reason: str
     """Where the limits come from, or why there are none."""
     way: str
-    """The value of the `Way` in which it is limited, or would be."""
+    """The value of the `CheckedBy` in which it is limited, or would be."""
     is_exempt: bool
     is_counted_by_path: bool
     """Whether every concrete path counts apart."""
@@ -123,7 +123,7 @@ def report_of(limiter: Limiter, app: Any) -> Report:
         is_covered = found.protocol != "websocket" and any(has_middleware(each, limiter) for each in apps)
         for methods, called in _parts_of(found):
             overridden = is_overriding(limiter, found.dependant)
-            way, plan = limiter._plans.treatment(called, found.endpoint, is_registered, overridden=overridden)
+            way, plan = limiter._planner.treatment(called, found.endpoint, is_registered, overridden=overridden)
             declared = [
                 each for each in rate_limits_of(found.dependant) if limiter_for(each, application_of(apps)) is limiter
             ]
@@ -177,13 +177,15 @@ def _route_report(
     found: Found,
     called: Any,
     methods: tuple[str, ...],
-    way: Way,
+    way: CheckedBy,
     plan: Plan,
     is_covered: bool,
     declared: Sequence[RateLimit],
 ) -> RouteReport:
     is_exempt = plan.exempt_name in limiter._exempt_routes
-    is_enforced = not is_exempt and (way is Way.DECORATOR or is_covered) and limiter._auto_check and limiter.enabled
+    is_enforced = (
+        not is_exempt and (way is CheckedBy.DECORATOR or is_covered) and limiter._auto_check and limiter.enabled
+    )
     groups = [group for group in plan.groups if group.methods is None or _names_any(group.methods, methods)]
     by_path = any(limiter._checker.counting.reader.is_by_path(plan, group.scope) for group in groups)
     is_varied = by_path and is_enforced and "{" in found.route
@@ -192,7 +194,7 @@ def _route_report(
     reason = _reason(limiter, way, plan, is_exempt=is_exempt, is_covered=is_covered, found=found)
     if added:
         reason = f"dependency and {reason}" if plan.groups else "dependency"
-    verified = way is not Way.DECORATOR or not is_enforced or is_verified(limiter, called)
+    verified = way is not CheckedBy.DECORATOR or not is_enforced or is_verified(limiter, called)
     if not verified:
         reason = f"{reason}, not verified: {qualified_name(called)} is wrapped by what may answer without it"
     if is_varied:
@@ -209,7 +211,7 @@ def _route_report(
         is_varied_by_path=is_varied,
         is_verified=verified,
         is_of_framework=_is_of_framework(found.endpoint),
-        is_inert=way is Way.INERT and not (is_exempt or (is_enforced and groups)),
+        is_inert=way is CheckedBy.INERT and not (is_exempt or (is_enforced and groups)),
         choices=tuple(dict.fromkeys(filter(None, (choice_of_client(group.key_function) for group in enforced)))),
     )
 
@@ -253,10 +255,10 @@ def _described(limiter: Limiter, group: LimitGroup) -> Iterator[str]:
     yield from (f"{text} ({', '.join(details)})" for text in texts)
 
 
-def _reason(limiter: Limiter, way: Way, plan: Plan, *, is_exempt: bool, is_covered: bool, found: Found) -> str:
+def _reason(limiter: Limiter, way: CheckedBy, plan: Plan, *, is_exempt: bool, is_covered: bool, found: Found) -> str:
     if is_exempt:
         return "exempt"
-    if way is Way.STATIC:
+    if way is CheckedBy.STATIC:
         return "static files are not limited"
     sources = ["decorator"] if plan.own else []
     if any(group in plan.common for group in limiter._application_limits):
@@ -266,9 +268,9 @@ def _reason(limiter: Limiter, way: Way, plan: Plan, *, is_exempt: bool, is_cover
     if not sources:
         return "no limit was declared for it"
     told = " and ".join(sources)
-    if way is Way.DECORATOR or (is_covered and way is Way.MIDDLEWARE):
+    if way is CheckedBy.DECORATOR or (is_covered and way is CheckedBy.MIDDLEWARE):
         return told
-    if way is Way.INERT:
+    if way is CheckedBy.INERT:
         above = "the decorator stands above that of the route"
         return f"{told}; {above}, the middleware checks it" if is_covered else f"{above}, so nothing checks it"
     if found.protocol == "websocket":

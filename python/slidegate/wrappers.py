@@ -21,7 +21,7 @@ from ._rules.watched_item import watched
 from ._storage.memory import OnError
 from ._support.callables import adapt, is_async, takes_nothing
 from ._support.copies import left_behind, sendable
-from ._support.shown import shown_value
+from ._support.escaping import escaped_value
 from .errors import ConfigurationError
 
 StrOrCallableStr: TypeAlias = str | Callable[..., Any]
@@ -438,4 +438,4 @@ def whole_cost(cost: Any) -> int:
     except ArithmeticError:
         # A Decimal that is not a number cannot be compared.
         pass
-    raise ValueError(f"a cost must be a finite number above 0, not {shown_value(cost)}")
+    raise ValueError(f"a cost must be a finite number above 0, not {escaped_value(cost)}")

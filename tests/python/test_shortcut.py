@@ -19,7 +19,7 @@ import slidegate.middleware
 from slidegate import Limiter
 from slidegate._core import Limiter as Engine
 from slidegate._core import Quota, Record, shortcut, taker, teller
-from slidegate._fastapi.app_checks import Guard
+from slidegate._fastapi.app_checks import AppChecks
 from slidegate.middleware import SlowAPIMiddleware
 
 
@@ -36,13 +36,13 @@ class Counted:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    counted, look_up = Counted(), Guard.check_for
+    counted, look_up = Counted(), AppChecks.check_for
 
-    def check_for(guard: Guard, scope: Any) -> Any:
+    def check_for(guard: AppChecks, scope: Any) -> Any:
         counted.looked_up += 1
         return look_up(guard, scope)
 
-    monkeypatch.setattr(Guard, "check_for", check_for)
+    monkeypatch.setattr(AppChecks, "check_for", check_for)
     return counted
 
 
@@ -222,12 +222,12 @@ def test_what_depends_on_responses_is_still_given_back(make: Any) -> None:
 def test_ever_new_paths_do_not_use_up_the_memory(make: Any) -> None:
     app, _ = make()
     client = Client(app)
-    guards = [each for each in gc.get_objects() if isinstance(each, Guard) and each.app is app]
+    guards = [each for each in gc.get_objects() if isinstance(each, AppChecks) and each.app is app]
     assert guards == []
     for number in range(4200):
         client.get(f"/items/{number}")
     client.get(f"/items/{'9' * 300}")
-    (guard,) = (each for each in gc.get_objects() if isinstance(each, Guard) and each.app is app)
+    (guard,) = (each for each in gc.get_objects() if isinstance(each, AppChecks) and each.app is app)
     kept = guard.shortcut.memory.by_method["GET"]
     assert 50 < len(kept) <= 4096
     assert max(map(len, kept)) < 300

@@ -9,9 +9,9 @@ import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slidegate._rules.bucket import place_of
-from slidegate._rules.resolver import Charge
-from slidegate._storage.limits_package.hits import Tally
+from slidegate._rules.bucket import bucket_of
+from slidegate._rules.resolver import Hit
+from slidegate._storage.limits_package.hits import LimitsPackageHits
 from slidegate.decision import NS_PER_S
 from slidegate.wrappers import LimitGroup
 
@@ -20,22 +20,22 @@ KNOWN = sorted({"fixed-window", "moving-window", "sliding-window-counter"} & lim
 SECONDS = st.floats(0, 70, allow_nan=False)
 
 
-def tally_of(strategy: str) -> Tally:
+def tally_of(strategy: str) -> LimitsPackageHits:
     storage = limits.storage.MemoryStorage()
     # What it does in a thread of its own to forget old counts can come between two steps of a hit.
     storage.timer.cancel()
     storage._MemoryStorage__schedule_expiry = lambda: None
-    return Tally(limits.strategies.STRATEGIES[strategy](storage), "")
+    return LimitsPackageHits(limits.strategies.STRATEGIES[strategy](storage), "")
 
 
-def charges(notation: str, cost: int = 1) -> list[Charge]:
+def charges(notation: str, cost: int = 1) -> list[Hit]:
     options = (None, False, None, None, None, cost, False)
     group = LimitGroup(notation, lambda: "ada", *options, strategy="moving-window", where="a test")
-    place = place_of("", "url", "/items", None)
-    return [Charge(limit, group, limit.quota, place, "ada", cost) for limit in group.limits or () if limit.quota]
+    place = bucket_of("", "url", "/items", None)
+    return [Hit(limit, group, limit.quota, place, "ada", cost) for limit in group.limits or () if limit.quota]
 
 
-def counted(tally: Tally, charge: Charge) -> int:
+def counted(tally: LimitsPackageHits, charge: Hit) -> int:
     stats = tally.strategy.get_window_stats(charge.limit.limit, "ada", "/items")
     return charge.limit.limit.amount - int(stats.remaining)
 
@@ -90,7 +90,7 @@ def test_so_it_is_after_hits_of_other_costs(strategy: str, hits: list[tuple[floa
     check_return(tally, [(wait_s, charges("7/minute", each)[0]) for wait_s, each in hits], charge)
 
 
-def check_return(tally: Tally, hits: list[tuple[float, Charge]], last: Charge) -> None:
+def check_return(tally: LimitsPackageHits, hits: list[tuple[float, Hit]], last: Hit) -> None:
     with time_machine.travel(START_S, tick=False) as traveller:
         for wait_s, charge in hits:
             traveller.shift(wait_s)

@@ -27,7 +27,7 @@ _UNKNOWN = object()
 _METHODS = ("_check_request_limit", "_inject_asgi_headers")
 
 
-class Guard:
+class AppChecks:
     """The checks of one application's routes by one limiter, each made when a request first needs it. Thread-safe.
 
     `routed` is what has the routes: the application, or what is mounted in it. Middleware `is_of_route` when the route
@@ -45,12 +45,12 @@ class Guard:
         # Where Starlette's State keeps its attributes; to ask the State itself takes ten times as long.
         self._state = getattr(app, "state", None)
         self._values: dict[str, Any] = getattr(self._state, "_state", {})
-        self._plans = limiter._plans
+        self._planner = limiter._planner
         self._finder = RouteFinder(routed)
         self._is_of_route = is_of_route
         self._served: dict[tuple[int, int], Found] = {}
         self._find = self._serving if is_of_route else self._finder.find
-        self._revision = self._plans.revision
+        self._revision = self._planner.revision
         self._checks: dict[Found | None, Check | None] = {}
         self._told = limiter._headers
         self._tell = teller(self._told.quota_names, CurrentLimit, self.add_headers)
@@ -65,7 +65,7 @@ class Guard:
     def check_for(self, scope: Scope) -> Check | None:
         """The check that a request has to pass before the application gets it; None when there is none."""
         found = self._find(scope)
-        if self._plans.revision == self._revision and found in self._checks:
+        if self._planner.revision == self._revision and found in self._checks:
             return self._checks[found]
         return self._made(found)
 
@@ -82,7 +82,7 @@ class Guard:
         """Has `shortcut` go on, or begin again, if it can, as long as these entries of dictionaries stay."""
         self._finder.compare()
         router, hot, uses = self._finder.state()
-        plans, limiter = self._plans, self.limiter
+        plans, limiter = self._planner, self.limiter
         lists = ((hot.routes, hot.length), *((each, len(each)) for each in hot.nested))
         if not self._is_usual() or any(type(each) is not list for each, _ in lists):
             self.shortcut.rest()
@@ -118,14 +118,14 @@ class Guard:
         """Adds what is to be told of a request's limits to the message that begins a response."""
         limiter, view, raw = self.limiter, view_in(scope), message.get("headers", ())
         if type(view) is CurrentLimit and limiter._is_inject_stock():
-            message["headers"] = limiter._headers.written(raw, view[0], view.essentials, view.policies)
+            message["headers"] = limiter._headers.written(raw, view[0], view.raw_decision, view.policies)
         else:
             # A copy: an application may send the same list again.
             message["headers"] = limiter._inject_asgi_headers(MutableHeaders(raw=list(raw)), view).raw
 
     def _is_usual(self) -> bool:
         limiter = self.limiter
-        is_stock = limiter._is_inject_stock() and not limiter._is_replaced() and not self._plans.is_holding
+        is_stock = limiter._is_inject_stock() and not limiter._is_replaced() and not self._planner.is_holding
         is_stock = is_stock and not self._is_of_route
         is_quick = limiter._headers.is_plain and not limiter._headers.is_retry_after_on_success
         is_stock = is_stock and Request.client is STOCK_CLIENT
@@ -140,10 +140,10 @@ class Guard:
         return found
 
     def _made(self, found: Found | None) -> Check | None:
-        revision = self._plans.revision
+        revision = self._planner.revision
         if revision != self._revision or len(self._checks) > _MOST_KEPT:
             self._checks = {}
-        check = self._plans.ahead(found, self._is_registered)
+        check = self._planner.ahead(found, self._is_registered)
         self._checks[found] = check
         self._revision = revision
         return check

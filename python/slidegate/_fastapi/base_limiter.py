@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.requests import HTTPConnection
 
-from .._http.request_doubles import standing
+from .._http.request_doubles import as_request
 from .._http.view import untouched
 from .._limiter.checker import Checker
 from .._rules.bucket import short_name
 from .._rules.named import Mode, NamedLimits
-from .._rules.resolver import Asked, Plan
-from .._support.callables import Settle, run_blocking, settle, settle_blocking
+from .._rules.resolver import Plan, RequestContext
+from .._support.callables import Wait, run_blocking, wait_in_thread, wait_on_loop
 from ..decision import Decision
 from ..errors import ConfigurationError, InvalidCost, RateLimitExceeded, StorageOut, as_of_websocket
 from ..keys.identity import nobody
@@ -20,13 +20,13 @@ from ..wrappers import whole_cost
 from .dependency_tree import Served
 
 if TYPE_CHECKING:
-    from .._limiter.planner import Plans
-    from .dependency_checks import Deciding
+    from .._limiter.planner import Planner
+    from .dependency_checks import DependencyChecks
 
 _MOST_SHOWN = 100
 
 
-class ByHand:
+class BaseLimiter:
     """The part of a limiter that is called by programs themselves. Thread-safe.
 
     What all of the checks have in common:
@@ -42,9 +42,9 @@ class ByHand:
     enabled: bool
     _key_func: Any
     _checker: Checker
-    _deciding: Deciding
+    _dependency_checks: DependencyChecks
     _named: NamedLimits
-    _plans: Plans
+    _planner: Planner
 
     async def check(
         self,
@@ -61,7 +61,7 @@ class ByHand:
         which is answered 422 and is a ValueError too, for a cost that is none; and ConfigurationError for limits that
         are none.
         """
-        return await self._checked(request, limits, key, cost, scope, settle)
+        return await self._checked(request, limits, key, cost, scope, wait_on_loop)
 
     def check_sync(
         self,
@@ -75,7 +75,7 @@ class ByHand:
         """The same for `def` endpoints and scripts. TypeError where it would have to wait for what is asynchronous and
         nobody else runs an event loop.
         """
-        decision: Decision = run_blocking(self._checked(request, limits, key, cost, scope, settle_blocking))
+        decision: Decision = run_blocking(self._checked(request, limits, key, cost, scope, wait_in_thread))
         return decision
 
     async def peek(
@@ -88,7 +88,7 @@ class ByHand:
         scope: str | None = None,
     ) -> Decision:
         """What `check` would say now. Counts nothing and refuses nothing."""
-        return await self._peeked(request, limits, key, cost, scope, settle)
+        return await self._peeked(request, limits, key, cost, scope, wait_on_loop)
 
     def peek_sync(
         self,
@@ -100,7 +100,7 @@ class ByHand:
         scope: str | None = None,
     ) -> Decision:
         """The same for `def` endpoints and scripts, as of `check_sync`."""
-        decision: Decision = run_blocking(self._peeked(request, limits, key, cost, scope, settle_blocking))
+        decision: Decision = run_blocking(self._peeked(request, limits, key, cost, scope, wait_in_thread))
         return decision
 
     def set_limit(self, name: str, limits: str | None = None, *, mode: Mode | None = None) -> None:
@@ -114,16 +114,16 @@ class ByHand:
         that no limit has, and for limits that cannot be.
         """
         self._named.set(name, limits, mode)
-        self._plans.renew()
+        self._planner.renew()
 
     async def _checked(
-        self, request: HTTPConnection | None, limits: str, key: object, cost: float, scope: str | None, settle: Settle
+        self, request: HTTPConnection | None, limits: str, key: object, cost: float, scope: str | None, wait: Wait
     ) -> Decision:
         connection, plan, keys = self._asked(request, limits, key, cost, scope)
         if not self.enabled:
             return _untouched(plan)
         try:
-            view = await self._checker.take(plan, connection, settle, is_once=False, known_keys=keys)
+            view = await self._checker.take(plan, connection, wait, is_once=False, known_keys=keys)
         except (RateLimitExceeded, StorageOut) as error:
             if connection.scope["type"] == "websocket":
                 raise as_of_websocket(error) from error
@@ -131,18 +131,18 @@ class ByHand:
         return _untouched(plan) if view is None else view.decision
 
     async def _peeked(
-        self, request: HTTPConnection | None, limits: str, key: object, cost: float, scope: str | None, settle: Settle
+        self, request: HTTPConnection | None, limits: str, key: object, cost: float, scope: str | None, wait: Wait
     ) -> Decision:
         connection, plan, keys = self._asked(request, limits, key, cost, scope)
-        asked = Asked(connection, settle, keys)
-        charges = await self._checker.counting.reader.charges(plan, plan.own, asked) if self.enabled else []
-        if not charges:
+        context = RequestContext(connection, wait, keys)
+        hits = await self._checker.counting.reader.hits(plan, plan.own, context) if self.enabled else []
+        if not hits:
             return _untouched(plan)
-        outcome = await self._checker.counting.peek(charges, asked)
+        outcome = await self._checker.counting.peek(hits, context)
         if outcome is None:
             return _untouched(plan)
-        charge, essentials = outcome
-        return self._checker.counting.view(essentials, charge).decision
+        hit, raw_decision = outcome
+        return self._checker.counting.view(raw_decision, hit).decision
 
     def _asked(
         self, request: HTTPConnection | None, limits: str, key: object, cost: float, scope: str | None
@@ -153,8 +153,8 @@ class ByHand:
             if key is None or scope is None:
                 raise ConfigurationError(f"{where}: without a request it needs a key and a scope")
             request = HTTPConnection({"type": "http", "method": "GET", "path": "", "headers": [], "client": None})
-        request = standing(request)
-        served = self._deciding.served(request.scope)
+        request = as_request(request)
+        served = self._dependency_checks.served(request.scope)
         if served is None:
             if scope is None:
                 raise ConfigurationError(f"{where}: the request was not dispatched to a route yet; give a scope")
@@ -162,7 +162,7 @@ class ByHand:
         function = key if callable(key) else nobody if key is not None else self._key_func
         if function is None:
             raise ConfigurationError(f"{where}: the limiter has no key_func; give a key")
-        group = self._deciding.group(limits, function, scope, where).costing(_whole_cost(cost, where, request))
+        group = self._dependency_checks.group(limits, function, scope, where).costing(_whole_cost(cost, where, request))
         plan = Plan(served.endpoint, (group,), (), (), route=served.route or scope or "")
         return request, plan, {id(nobody): key} if function is nobody else {}
 

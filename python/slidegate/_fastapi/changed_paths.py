@@ -22,19 +22,19 @@ from .._http.state import known_of, record_of
 from .._http.view import Ahead
 from .._limiter.checker import Check
 from .._routing.layout import router_of
-from .._support.callables import qualified_name, settle
+from .._support.callables import qualified_name, wait_on_loop
 
 if TYPE_CHECKING:
-    from .app_checks import Guard
+    from .app_checks import AppChecks
 
 _MOST_TOLD = 256
 _MOST_WRAPPERS = 32
 
 
-class Arrival:
+class ChangedPathCheck:
     """Stands before a router, in the place where the router's own middleware does. Thread-safe.
 
-    `middleware` is whose checks are compared, `guard` gives what knows the routes of this router, and None while
+    `middleware` is whose checks are compared, `checks` gives what knows the routes of this router, and None while
     nothing is to be checked; `check_of` finds a check with it.
     """
 
@@ -42,12 +42,12 @@ class Arrival:
         self,
         app: ASGIApp,
         middleware: object,
-        guard: Callable[[], Guard | None],
-        check_of: Callable[[Guard, Scope], Check | None],
+        checks: Callable[[], AppChecks | None],
+        check_of: Callable[[AppChecks, Scope], Check | None],
     ) -> None:
         self.app = app
         self.middleware = middleware
-        self._guard = guard
+        self._app_checks = checks
         self._check_of = check_of
         self._told: set[str] = set()
 
@@ -62,26 +62,26 @@ class Arrival:
         return self.app(scope, receive, send)
 
     async def _arrived(self, scope: Scope, receive: Receive, send: Send) -> None:
-        guard = self._guard()
-        check = self._check_of(guard, scope) if guard is not None else None
-        if guard is not None and check is not None:
+        checks = self._app_checks()
+        check = self._check_of(checks, scope) if checks is not None else None
+        if checks is not None and check is not None:
             request = Request(scope, receive, send)
             record = record_of(request)
-            if record.done is not None and record.path != scope["path"] and guard.limiter._key_style == "url":
+            if record.done is not None and record.path != scope["path"] and checks.limiter._key_style == "url":
                 # Also of the same endpoint, each path counts apart.
-                record.done = Ahead(((guard.limiter, None),))
-            self._tell(guard, scope)
-            pending = check(request, settle)
+                record.done = Ahead(((checks.limiter, None),))
+            self._tell(checks, scope)
+            pending = check(request, wait_on_loop)
             if pending is not None:
                 receive = await replaying(pending, request, receive)
         await self.app(scope, receive, send)
 
-    def _tell(self, guard: Guard, scope: Scope) -> None:
-        endpoint = guard.endpoint_for(scope)
+    def _tell(self, checks: AppChecks, scope: Scope) -> None:
+        endpoint = checks.endpoint_for(scope)
         name = qualified_name(endpoint) if endpoint is not None else "what no endpoint serves"
         if name not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(name)
-            guard.limiter.logger.warning(
+            checks.limiter.logger.warning(
                 "a request came to %s by another path or method than SlowAPIMiddleware had seen: middleware inside of"
                 " it has changed them, or a program calls the router. It is limited as what serves it, and was perhaps"
                 " counted for something else before; add SlowAPIMiddleware before what changes paths, to be inside",
@@ -89,17 +89,17 @@ class Arrival:
             )
 
 
-def watch_arrivals(
+def check_changed_paths(
     middleware: Any,
     routed: Any,
     apps: Iterable[tuple[Any, ...]],
-    guard: Callable[[Any], Guard | None],
-    check_of: Callable[[Guard, Scope], Check | None],
+    checks: Callable[[Any], AppChecks | None],
+    check_of: Callable[[AppChecks, Scope], Check | None],
 ) -> bool:
     """Has requests compared before the routers that stand behind middleware which may change paths; whether any do.
 
     `middleware` is ours, around what has the routes, `routed`; `apps` are the applications that requests pass through
-    on the way to each route. `guard` gives what knows the routes of a router.
+    on the way to each route. `checks` gives what knows the routes of a router.
     """
     before: dict[int, tuple[Any, list[Any]]] = {}
     for each in [middleware.app, *(each for passed in apps for each in passed if each is not routed)]:
@@ -113,7 +113,7 @@ def watch_arrivals(
         if stack is not None and any(map(_may_change_paths, kinds)):
             is_watching = True
             if not _is_watched(stack, middleware):
-                router.middleware_stack = Arrival(stack, middleware, partial(guard, router), check_of)
+                router.middleware_stack = ChangedPathCheck(stack, middleware, partial(checks, router), check_of)
     return is_watching
 
 
@@ -138,7 +138,7 @@ async def replaying(pending: Awaitable[None], request: Request, receive: Receive
 
 
 def _is_watched(stack: Any, middleware: object) -> bool:
-    while isinstance(stack, Arrival):
+    while isinstance(stack, ChangedPathCheck):
         if stack.middleware is middleware:
             return True
         stack = stack.app

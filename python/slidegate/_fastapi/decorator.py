@@ -13,20 +13,20 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from .._http.request_doubles import standing
+from .._http.request_doubles import as_request
 from .._http.state import VIEW, Mark, done_of, mark, record_of
 from .._http.view import view_in
 from .._limiter.checker import Check
 from .._limiter.reservations import response_of, response_to
 from .._support.callables import (
-    Settle,
+    Wait,
     innermost,
     is_async,
     is_generator,
     qualified_name,
     run_blocking,
-    settle,
-    settle_blocking,
+    wait_in_thread,
+    wait_on_loop,
 )
 from .signatures import ADDED_REQUEST, Slot, request_slot, resolved_signature, response_slot, with_parameter
 
@@ -87,7 +87,7 @@ class Endpoint:
     def wrap(self, previous: Callable[..., Any]) -> Callable[..., Any]:
         """The function to be called instead; `previous`, if that is one. Its signature asks for what checks need."""
         before = (self.is_waiting, self.is_holding)
-        plan = self.limiter._plans.plan_of(self)
+        plan = self.limiter._planner.plan_of(self)
         instead = (*plan.fallback, *self.limiter._groups_in(self.limiter._in_memory_fallback))
         # A check that waits for the event loop must not hold a thread that what it waits for may need.
         self.is_waiting = any(group.is_async for group in (*self.groups, *plan.groups, *instead))
@@ -134,7 +134,7 @@ class Endpoint:
                 if request is None:
                     self._no_request()
                 check = self.check if kind._check_request_limit is stock_check else self.replaced_check
-                pending = check(request, settle)
+                pending = check(request, wait_on_loop)
                 if pending is not None:
                     await pending
             if response_at is None:
@@ -144,7 +144,7 @@ class Endpoint:
                 return result
             response, args = response_at.take(args, kwargs)
             if is_holding and request is not None:
-                result = await self._held(request, settle, response, function, args, kwargs)
+                result = await self._held(request, wait_on_loop, response, function, args, kwargs)
             else:
                 result = await function(*args, **kwargs)
             self._write_headers(request, result, response)
@@ -170,7 +170,7 @@ class Endpoint:
                 if request is None:
                     self._no_request()
                 check = self.check if kind._check_request_limit is stock_check else self.replaced_check
-                pending = check(request, settle_blocking)
+                pending = check(request, wait_in_thread)
                 if pending is not None:
                     run_blocking(pending)
             if response_at is None:
@@ -180,7 +180,7 @@ class Endpoint:
                 return result
             response, args = response_at.take(args, kwargs)
             if is_holding and request is not None:
-                result = run_blocking(self._held(request, settle_blocking, response, function, args, kwargs))
+                result = run_blocking(self._held(request, wait_in_thread, response, function, args, kwargs))
             else:
                 result = function(*args, **kwargs)
             self._write_headers(request, result, response)
@@ -204,10 +204,10 @@ class Endpoint:
 
         async def gate(request: HTTPConnection, response: Response) -> HTTPConnection:
             if limiter.enabled:
-                pending = (self.replaced_check if limiter._is_replaced() else self.check)(request, settle)
+                pending = (self.replaced_check if limiter._is_replaced() else self.check)(request, wait_on_loop)
                 if pending is not None:
                     await pending
-                await self._settle(request, settle, response_of(request, None, response))
+                await self._settle(request, wait_on_loop, response_of(request, None, response))
                 self._write_headers(request, None, response)
             return request
 
@@ -220,9 +220,9 @@ class Endpoint:
 
         return self._dressed(wrapper, signature)
 
-    def replaced_check(self, request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None] | None:
+    def replaced_check(self, request: HTTPConnection, wait: Wait) -> Coroutine[Any, Any, None] | None:
         """The check of somebody who has replaced the limiter's own, as slowapi would call it."""
-        record = record_of(standing(request))
+        record = record_of(as_request(request))
         if not self.limiter._auto_check or done_of(record):
             return None
         check: Callable[..., Any] = self.limiter._check_request_limit
@@ -235,32 +235,32 @@ class Endpoint:
     async def _held(
         self,
         request: HTTPConnection,
-        settle: Settle,
+        wait: Wait,
         response: Response | None,
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
         """Calls the function, and settles what depends on the response that comes of it."""
-        request = standing(request)
+        request = as_request(request)
         try:
             result = function(*args, **kwargs)
             result = await result if inspect.iscoroutine(result) else result
         except Exception as error:
-            await self._settle(request, settle, response_to(request, error))
+            await self._settle(request, wait, response_to(request, error))
             raise
-        await self._settle(request, settle, response_of(request, result, response))
+        await self._settle(request, wait, response_of(request, result, response))
         return result
 
-    async def _settle(self, request: HTTPConnection, settle: Settle, response: Response | None) -> None:
-        record = record_of(standing(request))
+    async def _settle(self, request: HTTPConnection, wait: Wait, response: Response | None) -> None:
+        record = record_of(as_request(request))
         if not record.is_held_by_middleware:
-            await self.limiter._checker.settle(record, response, settle)
+            await self.limiter._checker.settle(record, response, wait)
 
     def _write_headers(self, request: HTTPConnection | None, result: Any, response: Response | None) -> None:
         response = result if isinstance(result, Response) else response
         if request is not None and response is not None:
-            self.limiter._inject_headers(response, view_in(standing(request).scope))
+            self.limiter._inject_headers(response, view_in(as_request(request).scope))
 
     def _no_request(self) -> NoReturn:
         raise TypeError(f"{self.name} is rate limited and was called without a request to count")

@@ -12,7 +12,7 @@ from starlette.types import Scope
 from .._http.state import record_of
 from .._http.view import CurrentLimit, untouched, view_of
 from .._rules.resolver import Plan
-from .._support.callables import Settle, settle
+from .._support.callables import Wait, wait_on_loop
 from ..decision import Decision
 from ..errors import ConfigurationError
 from ..wrappers import LimitGroup
@@ -34,7 +34,7 @@ class _Kept(NamedTuple):
     followers: tuple[RateLimit, ...]
 
 
-class Deciding:
+class DependencyChecks:
     """What comes of `RateLimit`s, and of checks by hand, for requests. Thread-safe."""
 
     def __init__(self, limiter: Limiter) -> None:
@@ -44,7 +44,7 @@ class Deciding:
         self._kept: dict[tuple[int, int, frozenset[str]], _Kept] = {}
 
     async def decide(
-        self, rate_limit: RateLimit, connection: HTTPConnection, settle: Settle, given: frozenset[str]
+        self, rate_limit: RateLimit, connection: HTTPConnection, wait: Wait, given: frozenset[str]
     ) -> Decision | None:
         """Counts a request once for a `RateLimit`, and for those that follow it; None when nothing was limited.
 
@@ -58,7 +58,7 @@ class Deciding:
         record.decided = decided
         if id(rate_limit) not in decided:
             plan, followers = self._plan(rate_limit, connection.scope, given)
-            view = await limiter._checker.take(plan, connection, settle, is_once=True)
+            view = await limiter._checker.take(plan, connection, wait, is_once=True)
             if view is None:
                 # Paid for already, or let through: what is known of the request, or that all is left.
                 told = view_of(record)
@@ -79,13 +79,13 @@ class Deciding:
         # Apart from the connections to the same route.
         served = served._replace(route=f"{served.route} messages")
         plan = self.plan_for(served, rate_limit.groups(limiter, given))
-        view = await limiter._checker.take(plan, connection, settle, is_once=False, headers=False)
+        view = await limiter._checker.take(plan, connection, wait_on_loop, is_once=False, headers=False)
         return None if view is None else view.decision
 
     def plan_for(self, served: Served, groups: tuple[LimitGroup, ...]) -> Plan:
         """The plan of these groups for what serves a request."""
         limiter = self._limiter
-        exempt_name = limiter._plans.exempt_name(served.endpoint, served.function)
+        exempt_name = limiter._planner.exempt_name(served.endpoint, served.function)
         is_exempt = exempt_name is not None and exempt_name in limiter._exempt_routes
         own, fallback = () if is_exempt else groups, tuple(limiter._groups_in(limiter._default_limits))
         return Plan(served.endpoint, own, (), fallback, route=served.route, exempt_name=exempt_name)
@@ -111,7 +111,7 @@ class Deciding:
     def _plan(self, rate_limit: RateLimit, scope: Scope, given: frozenset[str]) -> tuple[Plan, tuple[RateLimit, ...]]:
         limiter, route = self._limiter, route_in(scope)
         overrides: Mapping[Any, Any] = getattr(scope.get("app"), "dependency_overrides", None) or {}
-        revisions = (limiter._plans.revision, limiter._named.revision)
+        revisions = (limiter._planner.revision, limiter._named.revision)
         key = (id(route), id(rate_limit), given)
         known = self._kept.get(key)
         if known is not None and known[:3] == (route, rate_limit, revisions) and not overrides:

@@ -12,7 +12,7 @@ from .._limiter.checker import Check
 from .._limiter.compiled import Quick
 
 if TYPE_CHECKING:
-    from .app_checks import Guard
+    from .app_checks import AppChecks
 
 _MOST_PATHS = 4096
 _LONGEST_PATH = 256
@@ -25,7 +25,7 @@ class Known(NamedTuple):
     `tell` makes the `send` that adds the headers; None when there are none to be added, or in another way.
     """
 
-    guard: Guard
+    app_checks: AppChecks
     check: Check | None
     quick: Quick | None
     tell: Callable[[Send, Scope], Send] | None

@@ -16,7 +16,7 @@ from .state import close, enter, known_of
 from .view import view_in, view_of
 
 
-class Telling:
+class AddHeaders:
     """Goes around a whole application, as a dependency sees neither responses that endpoints return nor refusals.
 
     What `outermost`, which goes around this, answers to an unhandled error has the headers, too.

@@ -11,7 +11,7 @@ from typing import Any
 
 from limits import RateLimitItem
 
-from ..decision import Essentials, whole_seconds
+from ..decision import RawDecision, whole_seconds
 from ..errors import ConfigurationError
 from .view import Policy
 
@@ -30,22 +30,22 @@ def styles_named(headers: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys("ietf" if name == DRAFT else name for name in names))
 
 
-def ietf_fields(item: RateLimitItem, essentials: Essentials, policies: Sequence[Policy]) -> dict[str, str]:
+def ietf_fields(item: RateLimitItem, raw_decision: RawDecision, policies: Sequence[Policy]) -> dict[str, str]:
     """What is left of the limit that matters most, and all limits that there are."""
-    known = policies or (Policy(str(item), item, essentials),)
-    told = next((each for each in known if each.essentials is not None and each.item == item), known[0])
+    known = policies or (Policy(str(item), item, raw_decision),)
+    told = next((each for each in known if each.raw_decision is not None and each.item == item), known[0])
     listed = dict.fromkeys((each.name, each.item) for each in known)
     return {
-        "ratelimit": f"{_string(told.name)};r={essentials[2]};t={whole_seconds(essentials[3])}",
+        "ratelimit": f"{_string(told.name)};r={raw_decision[2]};t={whole_seconds(raw_decision[3])}",
         "ratelimit-policy": ", ".join(
             f"{_string(name)};q={each.amount};w={each.get_expiry()}" for name, each in listed
         ),
     }
 
 
-def openai_fields(item: RateLimitItem, essentials: Essentials) -> dict[str, str]:
+def openai_fields(item: RateLimitItem, raw_decision: RawDecision) -> dict[str, str]:
     """The limit, what is left, and how long until it is whole, as in "6m0s"."""
-    values = (str(item.amount), str(essentials[2]), duration(whole_seconds(essentials[3])))
+    values = (str(item.amount), str(raw_decision[2]), duration(whole_seconds(raw_decision[3])))
     return dict(zip(OPENAI_NAMES, values, strict=True))
 
 

@@ -11,7 +11,7 @@ from limits import RateLimitItem
 
 from .._core import with_quota
 from .._support.clock import wall_time_s
-from ..decision import NS_PER_S, Decision, Essentials
+from ..decision import NS_PER_S, Decision, RawDecision
 from .header_styles import ietf_fields, openai_fields
 from .view import Policy
 
@@ -75,7 +75,7 @@ class HeaderFormat:
         self,
         raw: Iterable[tuple[bytes, bytes]],
         item: RateLimitItem,
-        essentials: Essentials,
+        raw_decision: RawDecision,
         policies: Sequence[Policy] = (),
     ) -> list[tuple[bytes, bytes]]:
         """The raw headers of a response with those that the styles have, and Retry-After.
@@ -86,16 +86,16 @@ class HeaderFormat:
         now_s = wall_time_s()
         headers = list(raw)
         if "x-ratelimit" in self.styles:
-            headers = with_quota(headers, self.quota_names, item.amount, essentials, now_s)
+            headers = with_quota(headers, self.quota_names, item.amount, raw_decision, now_s)
         if not self.is_plain:
             others = {
-                _raw(name): value.encode("ascii") for name, value in self._others(item, essentials, policies).items()
+                _raw(name): value.encode("ascii") for name, value in self._others(item, raw_decision, policies).items()
             }
             headers = [*(each for each in headers if each[0].lower() not in others), *others.items()]
-        if not essentials[0] or self.is_retry_after_on_success:
+        if not raw_decision[0] or self.is_retry_after_on_success:
             name = _raw(self.retry_after)
             existing = next((value.decode("latin-1") for each, value in headers if each.lower() == name), None)
-            for value in self.retry_field(Decision.of(essentials, item, "", ""), now_s, existing).values():
+            for value in self.retry_field(Decision.of(raw_decision, item, "", ""), now_s, existing).values():
                 headers = [each for each in headers if each[0].lower() != name]
                 headers.append((name, value.encode("latin-1")))
         return headers
@@ -112,13 +112,13 @@ class HeaderFormat:
             self.remaining: str(decision.remaining),
             self.reset: str(_later(now_s, decision.reset_after_ns)),
         }
-        essentials = (decision.allowed, 0, decision.remaining, decision.reset_after_ns, 0)
-        others = {} if self.is_plain else self._others(decision.item, essentials, policies)
+        raw_decision = (decision.allowed, 0, decision.remaining, decision.reset_after_ns, 0)
+        others = {} if self.is_plain else self._others(decision.item, raw_decision, policies)
         return (quota if "x-ratelimit" in self.styles else {}) | others | self.retry_field(decision, now_s)
 
-    def _others(self, item: RateLimitItem, essentials: Essentials, policies: Sequence[Policy]) -> dict[str, str]:
-        ietf = ietf_fields(item, essentials, policies) if "ietf" in self.styles else {}
-        return ietf | (openai_fields(item, essentials) if "openai" in self.styles else {})
+    def _others(self, item: RateLimitItem, raw_decision: RawDecision, policies: Sequence[Policy]) -> dict[str, str]:
+        ietf = ietf_fields(item, raw_decision, policies) if "ietf" in self.styles else {}
+        return ietf | (openai_fields(item, raw_decision) if "openai" in self.styles else {})
 
 
 def _raw(name: str) -> bytes:

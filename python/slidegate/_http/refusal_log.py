@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from .._support.escaping import escaped
 from .._support.fork import ForkableLock
-from .._support.shown import shown
 from ..decision import Decision
 
 
@@ -49,8 +49,8 @@ class RefusalLog:
             "event": "rate_limit_shadow" if is_shadow else "rate_limit_refused",
             "limit": limit or "",
             "quota": str(decision.item),
-            "route": shown(route),
-            "scope": shown(decision.scope),
+            "route": escaped(route),
+            "scope": escaped(decision.scope),
             "key_hash": self.hashed(decision.key),
             "retry_after_s": decision.retry_after_s,
             "left_out": left_out,

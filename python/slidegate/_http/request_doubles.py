@@ -23,7 +23,7 @@ def is_stock(request: Any) -> bool:
     return getattr(type(request), "client", None) is STOCK_CLIENT
 
 
-def standing(request: Any) -> Any:
+def as_request(request: Any) -> Any:
     """The request, or where it has no ASGI scope, something that has one and is otherwise the same."""
     if type(getattr(request, "scope", None)) is dict or isinstance(request, StandIn):
         return request

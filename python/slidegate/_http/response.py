@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ..errors import RateLimitExceeded
-from .request_doubles import standing
+from .request_doubles import as_request
 from .state import known_of
 from .view import view_in
 
@@ -26,7 +26,7 @@ def _rate_limit_exceeded_handler(request: Request, exc: Exception) -> Response:
     """
     detail = exc.detail if isinstance(exc, RateLimitExceeded) else str(exc)
     response = JSONResponse({"error": f"Rate limit exceeded: {detail}"}, status_code=429)
-    scope = standing(request).scope
+    scope = as_request(request).scope
     record = known_of(scope)
     limiter = (record.told_by if record is not None else None) or getattr(request.app.state, "limiter", None)
     if getattr(limiter, "problem_details_enabled", False):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from limits import RateLimitItem
 
-from ..decision import Decision, Essentials
+from ..decision import Decision, RawDecision
 from ..wrappers import Limit
 from .state import VIEW, Mark, Record, known_of
 
@@ -21,27 +21,27 @@ class Policy(NamedTuple):
 
     name: str
     item: RateLimitItem
-    essentials: Essentials | None = None
+    raw_decision: RawDecision | None = None
 
 
 class CurrentLimit(tuple[RateLimitItem, list[str]]):
     """A limit, its key and its scope, with what the engine answered about them."""
 
-    essentials: Essentials
+    raw_decision: RawDecision
     policies: tuple[Policy, ...] = ()
     """All limits that were asked, where that is known."""
 
     @classmethod
-    def of(cls, essentials: Essentials, item: RateLimitItem, key: str, scope: str, key_prefix: str) -> CurrentLimit:
+    def of(cls, raw_decision: RawDecision, item: RateLimitItem, key: str, scope: str, key_prefix: str) -> CurrentLimit:
         current = cls((item, [key_prefix, key, scope] if key_prefix else [key, scope]))
-        current.essentials = essentials
+        current.raw_decision = raw_decision
         return current
 
     @property
     def decision(self) -> Decision:
         """The answer, with names."""
         item, (*_, key, scope) = self
-        return Decision.of(self.essentials, item, key, scope)
+        return Decision.of(self.raw_decision, item, key, scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,11 @@ def told_of(record: Record, owner: object, view: CurrentLimit) -> CurrentLimit:
     before = view_of(record)
     if record.told_by is not owner or not isinstance(before, CurrentLimit):
         return view
-    is_scarcer = not view.essentials[0] or view.essentials[2] <= before.essentials[2]
+    is_scarcer = not view.raw_decision[0] or view.raw_decision[2] <= before.raw_decision[2]
     chosen, other = (view, before) if is_scarcer else (before, view)
     known = {(each.name, each.item) for each in chosen.policies}
     told = CurrentLimit(chosen)
-    told.essentials = chosen.essentials
+    told.raw_decision = chosen.raw_decision
     told.policies = (*chosen.policies, *(each for each in other.policies if (each.name, each.item) not in known))
     return told
 

@@ -18,18 +18,18 @@ from .._http.refusal_log import RefusalLog
 from .._http.state import COMPLETE, VIEW, Mark, Record, done_of, mark, record_of, see
 from .._http.view import Ahead, CurrentLimit, Policy, told_of
 from .._rules.bucket import counted_path
-from .._rules.resolver import Asked, Charge, Plan
+from .._rules.resolver import Hit, Plan, RequestContext
 from .._slowapi.counter import Counter
-from .._support.callables import Settle, qualified_name
-from .._support.shown import shown
-from ..decision import Decision, Essentials
+from .._support.callables import Wait, qualified_name
+from .._support.escaping import escaped
+from ..decision import Decision, RawDecision
 from ..errors import ConfigurationError, RateLimitExceeded, StorageOut
 from ..wrappers import Limit, LimitGroup
-from .backends.limits_package import Bridge
+from .backends.limits_package import LimitsPackageBackend
 from .backends.memory import Counting
-from .reservations import settle_holds
+from .reservations import settle_reservations
 
-Check: TypeAlias = Callable[[HTTPConnection, Settle], Coroutine[Any, Any, None] | None]
+Check: TypeAlias = Callable[[HTTPConnection, Wait], Coroutine[Any, Any, None] | None]
 """Decides a request at once, or returns what has to be awaited to decide it. Raises RateLimitExceeded."""
 
 _NEVER_FITS = "the request costs more than that, so that it never fits"
@@ -50,9 +50,9 @@ class Checked(Mark):
 class _Outcome(NamedTuple):
     """A decision about all of the charges, by the one that matters most; `is_known` says whether by exact counts."""
 
-    charge: Charge
-    essentials: Essentials
-    charges: Sequence[Charge]
+    hit: Hit
+    raw_decision: RawDecision
+    hits: Sequence[Hit]
     is_known: bool
 
 
@@ -84,7 +84,7 @@ class Checker:
         self,
         plan: Plan,
         request: HTTPConnection,
-        settle: Settle,
+        wait: Wait,
         known_keys: Mapping[int, Any],
         *,
         is_marked: bool = True,
@@ -93,7 +93,7 @@ class Checker:
 
         Leaves what came of it in `request.state.view_rate_limit` and, where it `is_marked`, that there is nothing more
         to check. `known_keys` holds what key functions, by their id, have returned already. Raises RateLimitExceeded,
-        and whatever `ChargeReader.charges` does.
+        and whatever `Resolver.charges` does.
         """
         record = record_of(request)
         record.state.setdefault(VIEW, None)
@@ -102,22 +102,22 @@ class Checker:
             record.reached = True
         if self._is_settled(plan, request.scope, done):
             return
-        asked = Asked(request, settle, dict(known_keys))
+        context = RequestContext(request, wait, dict(known_keys))
         groups = self._left_of(plan, done)
         try:
-            outcome = await self._decided(plan, groups, asked, record, (record.taken or {}).get(id(self.owner)))
+            outcome = await self._decided(plan, groups, context, record, (record.taken or {}).get(id(self.owner)))
         except _Swallowed:
             return
         if is_marked:
             mark(record, self.mark_of(plan, done_of(record)))
         if outcome is not None:
-            await self._tell(plan, outcome, asked, record)
+            await self._tell(plan, outcome, context, record)
 
     async def take(
         self,
         plan: Plan,
         request: HTTPConnection,
-        settle: Settle,
+        wait: Wait,
         *,
         is_once: bool,
         headers: bool = True,
@@ -130,7 +130,7 @@ class Checker:
         """
         record = record_of(request)
         record.reached = True
-        asked = Asked(request, settle, dict(known_keys))
+        context = RequestContext(request, wait, dict(known_keys))
         taken: dict[object, int] | None = None
         if is_once:
             record.taken = record.taken or {}
@@ -139,20 +139,20 @@ class Checker:
         record.state.setdefault(COMPLETE, Ahead(()))
         record.state.setdefault(VIEW, None)
         try:
-            outcome = await self._decided(plan, plan.own, asked, record, taken)
+            outcome = await self._decided(plan, plan.own, context, record, taken)
         except _Swallowed:
             return None
         if outcome is None:
             return None
         if headers:
             record.told_by = self.owner
-        return await self._tell(plan, outcome, asked, record, is_told=headers)
+        return await self._tell(plan, outcome, context, record, is_told=headers)
 
     async def _decided(
         self,
         plan: Plan,
         groups: Sequence[LimitGroup],
-        asked: Asked,
+        context: RequestContext,
         record: Record,
         taken: dict[object, int] | None,
     ) -> _Outcome | None:
@@ -162,19 +162,19 @@ class Checker:
         """
         foreign = self.counting.foreign_counter()
         try:
-            charges = await self.counting.reader.charges(plan, groups, asked)
+            hits = await self.counting.reader.hits(plan, groups, context)
             if taken:
-                charges = [charge for charge in (each.beyond(taken.get(each.same, 0)) for each in charges) if charge]
-            enforced = [charge for charge in charges if not charge.group.is_shadow]
+                hits = [hit for hit in (each.beyond(taken.get(each.same, 0)) for each in hits) if hit]
+            enforced = [hit for hit in hits if not hit.group.is_shadow]
             if self.evaluate is not None and enforced:
                 by_path = self.counting.reader.key_style == "url"
-                endpoint = counted_path(asked.request.scope) if by_path else plan.endpoint
-                await asked.answer(self.evaluate(asked.request, endpoint, [charge.limit for charge in enforced]))
+                endpoint = counted_path(context.request.scope) if by_path else plan.endpoint
+                await context.answer(self.evaluate(context.request, endpoint, [hit.limit for hit in enforced]))
                 return None
-            outcome = await self.counting.decide(plan, enforced, asked, record, foreign) if enforced else None
+            outcome = await self.counting.decide(plan, enforced, context, record, foreign) if enforced else None
             paid = list(enforced)
             if outcome is None or outcome[1][0]:
-                paid += await self._shadow(plan, charges, asked, record, foreign)
+                paid += await self._shadow(plan, hits, context, record, foreign)
         except HTTPException as error:
             if isinstance(error, StorageOut):
                 self.counting.count_error("raised")
@@ -191,49 +191,49 @@ class Checker:
                 taken[each.same] = taken.get(each.same, 0) + each.cost
         if outcome is None:
             return None
-        charge, essentials = outcome
-        return _Outcome(charge, essentials, enforced, foreign is None or isinstance(foreign, Bridge))
+        hit, raw_decision = outcome
+        return _Outcome(hit, raw_decision, enforced, foreign is None or isinstance(foreign, LimitsPackageBackend))
 
     async def _shadow(
         self,
         plan: Plan,
-        charges: Sequence[Charge],
-        asked: Asked,
+        hits: Sequence[Hit],
+        context: RequestContext,
         record: Record,
-        foreign: Counter | Bridge | None,
-    ) -> list[Charge]:
+        foreign: Counter | LimitsPackageBackend | None,
+    ) -> list[Hit]:
         """Those that were taken: one that would have been refused leaves it to others to refuse."""
-        paid: list[Charge] = []
+        paid: list[Hit] = []
         # Each for itself, as none of them has a say about the others; nor about requests while the storage is out.
-        for charge in charges:
-            if charge.group.is_shadow:
+        for hit in hits:
+            if hit.group.is_shadow:
                 outcome = None
                 with suppress(StorageOut):
-                    outcome = await self.counting.decide(plan, [charge], asked, record, foreign)
+                    outcome = await self.counting.decide(plan, [hit], context, record, foreign)
                 if outcome is not None and outcome[1][0]:
-                    paid.append(charge)
+                    paid.append(hit)
                 elif outcome is not None:
-                    decision = self.counting.view(outcome[1], charge).decision
+                    decision = self.counting.view(outcome[1], hit).decision
                     route = plan.route or plan.endpoint
-                    self.refusal_log.tell(decision, limit=charge.limit.name, route=route, is_shadow=True)
+                    self.refusal_log.tell(decision, limit=hit.limit.name, route=route, is_shadow=True)
         return paid
 
     async def _tell(
-        self, plan: Plan, outcome: _Outcome, asked: Asked, record: Record, *, is_told: bool = True
+        self, plan: Plan, outcome: _Outcome, context: RequestContext, record: Record, *, is_told: bool = True
     ) -> CurrentLimit:
-        charge, essentials = outcome.charge, outcome.essentials
-        view = self.counting.view(essentials, charge)
+        hit, raw_decision = outcome.hit, outcome.raw_decision
+        view = self.counting.view(raw_decision, hit)
         view.policies = tuple(
-            Policy(each.limit.name or str(each.limit.limit), each.limit.limit, essentials if each is charge else None)
-            for each in outcome.charges
+            Policy(each.limit.name or str(each.limit.limit), each.limit.limit, raw_decision if each is hit else None)
+            for each in outcome.hits
         )
         if is_told:
             see(record, told_of(record, self.owner, view) if outcome.is_known else tuple(view))
-        if not essentials[0]:
+        if not raw_decision[0]:
             detail = None
-            if charge.group.read_message is not None:
-                detail = str(await asked.answer(charge.group.read_message(asked.request)))
-            raise self.refusal(charge.limit, view.decision, detail, plan=plan, policies=view.policies)
+            if hit.group.read_message is not None:
+                detail = str(await context.answer(hit.group.read_message(context.request)))
+            raise self.refusal(hit.limit, view.decision, detail, plan=plan, policies=view.policies)
         return view
 
     def _is_settled(self, plan: Plan, scope: Mapping[str, Any], done: object) -> bool:
@@ -283,17 +283,17 @@ class Checker:
             self.refusal_log.tell(decision, limit=limit.name, route=route, is_shadow=False)
         else:
             text = "ratelimit %s (%s) exceeded at endpoint: %s"
-            self.refusals.warning(text, decision.item, shown(decision.key), shown(decision.scope))
+            self.refusals.warning(text, decision.item, escaped(decision.key), escaped(decision.scope))
         headers = self.headers.of_refusal(decision, policies, is_retry_only=not self.headers_enabled)
         error = RateLimitExceeded(limit, detail=detail, decision=decision, headers=headers)
         if decision.retry_after_ns is None:
             error.detail = f"{error.detail}; {_NEVER_FITS}"
         return error
 
-    async def settle(self, record: Record, response: Response | None, settle: Settle) -> None:
+    async def settle(self, record: Record, response: Response | None, wait: Wait) -> None:
         """Keeps what the response says is to be kept of the limits that depend on it, and gives back the rest."""
         if record.holds:
-            await settle_holds(record, response, settle, self.logger)
+            await settle_reservations(record, response, wait, self.logger)
 
 
 def _is_served_by(scope: Mapping[str, Any], plan: Plan) -> bool:

@@ -9,18 +9,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 
 from .._core import taker
-from .._http.request_doubles import STOCK_CLIENT, standing
+from .._http.request_doubles import STOCK_CLIENT, as_request
 from .._http.state import COMPLETE, mark, record_of, see
 from .._http.view import CurrentLimit
-from .._rules.resolver import Charge, Plan
-from .._support.callables import Settle
-from ..decision import Essentials
+from .._rules.resolver import Hit, Plan
+from .._support.callables import Wait
+from ..decision import RawDecision
 from ..errors import StorageFull
 from ..util import get_remote_address
 from ..wrappers import LimitGroup
 from .checker import Check, Checker
 
-Answer: TypeAlias = tuple[Essentials, str, str] | tuple[()]
+Answer: TypeAlias = tuple[RawDecision, str, str] | tuple[()]
 """About a request that was not admitted: what the engine said of which key and scope; empty when it was not asked."""
 
 _QUICK = "__slidegate_quick__"
@@ -34,7 +34,7 @@ class Quick(NamedTuple):
     """
 
     take: Callable[..., Any]
-    resume: Callable[[HTTPConnection, Settle, Answer], Coroutine[Any, Any, None]]
+    resume: Callable[[HTTPConnection, Wait, Answer], Coroutine[Any, Any, None]]
 
 
 def quick_of(check: Check | None) -> Quick | None:
@@ -45,8 +45,8 @@ def quick_of(check: Check | None) -> Quick | None:
 def compile_check(checker: Checker, plan: Plan) -> Check:
     """The quickest check that decides requests as `Checker.check` does for this plan."""
 
-    def check_in_general(request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None]:
-        return checker.check(plan, standing(request), settle, {})
+    def check_in_general(request: HTTPConnection, wait: Wait) -> Coroutine[Any, Any, None]:
+        return checker.check(plan, as_request(request), wait, {})
 
     # Other headers tell all limits of a request, also those that matter less.
     is_plain = not checker.swallows_errors and (not checker.headers_enabled or checker.headers.is_plain)
@@ -57,18 +57,18 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
     if any(by_path != checker.counting.reader.is_by_path(plan, group.scope) for group in plan.groups):
         return check_in_general
 
-    charges = _fixed_charges(checker, plan)
-    policy = checker.counting.storage.policy(tuple(each.rule for each in charges))
-    costs = tuple(each.cost for each in charges)
+    hits = _fixed_charges(checker, plan)
+    policy = checker.counting.storage.policy(tuple(each.rule for each in hits))
+    costs = tuple(each.cost for each in hits)
     key_function = plan.groups[0].key_function
     key_prefix = checker.counting.reader.key_prefix
     is_bare = not checker.headers_enabled and not key_prefix
-    items = tuple(each.limit.limit for each in charges)
+    items = tuple(each.limit.limit for each in hits)
     take: Callable[..., Any] = taker(
         policy.hit,
         costs[0] if len(set(costs)) == 1 else costs,
         items,
-        None if by_path else tuple(each.place.label for each in charges),
+        None if by_path else tuple(each.place.label for each in hits),
         None if is_bare else CurrentLimit,
         checker.mark_of(plan),
         key_prefix or None,
@@ -78,35 +78,35 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
         STOCK_CLIENT,
     )
 
-    def resume(request: HTTPConnection, settle: Settle, answer: Answer) -> Coroutine[Any, Any, None]:
+    def resume(request: HTTPConnection, wait: Wait, answer: Answer) -> Coroutine[Any, Any, None]:
         if not answer:
-            return check_in_general(request, settle)
-        essentials, key, label = answer
-        rule = essentials[1]
-        record, view = record_of(request), CurrentLimit.of(essentials, items[rule], key, label, key_prefix)
+            return check_in_general(request, wait)
+        raw_decision, key, label = answer
+        rule = raw_decision[1]
+        record, view = record_of(request), CurrentLimit.of(raw_decision, items[rule], key, label, key_prefix)
         see(record, view)
         mark(record, checker.mark_of(plan))
         record.reached = not plan.is_ahead
-        raise checker.refusal(charges[rule].limit, view.decision)
+        raise checker.refusal(hits[rule].limit, view.decision)
 
     if key_function is get_remote_address:
         # The peer's address takes less time to read than a call.
-        def check(request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None] | None:
+        def check(request: HTTPConnection, wait: Wait) -> Coroutine[Any, Any, None] | None:
             answer = take(request)
-            return None if answer is None else resume(request, settle, answer)
+            return None if answer is None else resume(request, wait, answer)
 
         setattr(check, _QUICK, Quick(take, resume))
         return check
 
     read_key, exempt_name, exempt_routes = plan.groups[0].read_key, plan.exempt_name, checker.exempt_routes
 
-    def check_key(request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None] | None:
+    def check_key(request: HTTPConnection, wait: Wait) -> Coroutine[Any, Any, None] | None:
         scope = getattr(request, "scope", None)
         if type(scope) is not dict:
-            return check_in_general(request, settle)
+            return check_in_general(request, wait)
         state = scope.get("state")
         if (exempt_routes and exempt_name in exempt_routes) or (state is not None and COMPLETE in state):
-            return check_in_general(request, settle)
+            return check_in_general(request, wait)
         try:
             key = read_key(request)
         except HTTPException:
@@ -116,8 +116,8 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
             raise
         answer = take(request, key)
         if answer == ():
-            return checker.check(plan, request, settle, {id(key_function): key})
-        return None if answer is None else resume(request, settle, answer)
+            return checker.check(plan, request, wait, {id(key_function): key})
+        return None if answer is None else resume(request, wait, answer)
 
     return check_key
 
@@ -138,14 +138,14 @@ def _is_plain(group: LimitGroup) -> bool:
     )
 
 
-def _fixed_charges(checker: Checker, plan: Plan) -> list[Charge]:
-    charges: dict[object, Charge] = {}
+def _fixed_charges(checker: Checker, plan: Plan) -> list[Hit]:
+    hits: dict[object, Hit] = {}
     for group in plan.groups:
         place = checker.counting.reader.place(plan, "", group.scope)
         for limit in group.limits or ():
             assert limit.quota is not None
-            charge = Charge(limit, group, limit.quota, place, "", group.fixed_cost)
-            same = charges.setdefault((limit.quota, place), charge)
-            if same.cost < charge.cost:
-                charges[limit.quota, place] = charge
-    return list(charges.values())
+            hit = Hit(limit, group, limit.quota, place, "", group.fixed_cost)
+            same = hits.setdefault((limit.quota, place), hit)
+            if same.cost < hit.cost:
+                hits[limit.quota, place] = hit
+    return list(hits.values())

@@ -13,10 +13,10 @@ from starlette.staticfiles import StaticFiles
 
 from .._fastapi.decorator import Endpoint, endpoint_behind, endpoints_over, wrapped_chain
 from .._fastapi.dependency_tree import is_overriding
-from .._http.request_doubles import standing
+from .._http.request_doubles import as_request
 from .._routing.candidate import Found, Kind
 from .._rules.resolver import Plan
-from .._support.callables import Settle, qualified_name
+from .._support.callables import Wait, qualified_name
 from ..wrappers import LimitGroup
 from .checker import Check
 from .compiled import compile_check
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 UNMATCHED = "unmatched requests"
 
 
-class Way(Enum):
+class CheckedBy(Enum):
     """Who checks the requests for an endpoint: its decorator, or the middleware.
 
     An inert decorator stands above the one of the route, which so has the bare function: the middleware checks its
@@ -40,7 +40,7 @@ class Way(Enum):
     STATIC = "static files"
 
 
-class Plans:
+class Planner:
     """Makes the checks of one limiter, and makes them again when what they depend on is replaced.
 
     `revision` rises whenever checks that were handed out are out of date. Thread-safe.
@@ -118,15 +118,15 @@ class Plans:
 
     def _filtered(self, check: Check) -> Check:
         filters = tuple(self._limiter._request_filters)
-        return lambda request, settle: None if any(each() for each in filters) else check(request, settle)
+        return lambda request, wait: None if any(each() for each in filters) else check(request, wait)
 
     def _unfiltered(self, plan: Plan) -> Check:
         limiter = self._limiter
         if not limiter._auto_check:
-            return lambda request, settle: None
+            return lambda request, wait: None
         is_elsewhere = limiter._foreign_counter() is not None or limiter._remote is not None or limiter._is_out()
         if is_elsewhere or limiter._checker.evaluate is not None:
-            return lambda request, settle: limiter._checker.check(plan, standing(request), settle, {})
+            return lambda request, wait: limiter._checker.check(plan, as_request(request), wait, {})
         return compile_check(limiter._checker, plan)
 
     def by_hand(self, function: Callable[..., Any] | None, in_middleware: bool) -> Plan:
@@ -169,27 +169,27 @@ class Plans:
 
     def treatment(
         self, called: Any, named: Any, is_registered: Callable[[object], bool], *, overridden: bool = False
-    ) -> tuple[Way, Plan]:
+    ) -> tuple[CheckedBy, Plan]:
         """How requests for what is `called`, a part of the endpoint that is `named`, are limited, and by what.
 
         Default limits do not apply where they are `overridden` by dependencies.
         """
         known = endpoint_behind(self._limiter, called)
         if known is not None:
-            return Way.DECORATOR, self.plan_of(known)
+            return CheckedBy.DECORATOR, self.plan_of(known)
         inert = self._over(called)
         if inert is not None and not any(map(is_registered, inert.wrappers)):
-            return Way.INERT, self.plan_of(inert)
+            return CheckedBy.INERT, self.plan_of(inert)
         if isinstance(named, StaticFiles):
             name = qualified_name(named)
-            return Way.STATIC, Plan(name, (), (), (), exempt_name=self.exempt_name(name, named))
-        return Way.MIDDLEWARE, self._plan_ahead(named, overridden=overridden)
+            return CheckedBy.STATIC, Plan(name, (), (), (), exempt_name=self.exempt_name(name, named))
+        return CheckedBy.MIDDLEWARE, self._plan_ahead(named, overridden=overridden)
 
     def _ahead_of(
         self, called: Any, named: Any, is_registered: Callable[[object], bool], *, overridden: bool = False
     ) -> Check | None:
         way, plan = self.treatment(called, named, is_registered, overridden=overridden)
-        return None if way is Way.DECORATOR else self._checked(plan)
+        return None if way is CheckedBy.DECORATOR else self._checked(plan)
 
     def _plan_ahead(self, endpoint: Any, *, overridden: bool = False) -> Plan:
         return self.plan(qualified_name(endpoint), (), endpoint, overridden=overridden, is_ahead=True)
@@ -198,7 +198,7 @@ class Plans:
         # A class has a function for each method, with or without a decorator.
         checks: dict[str, Check | None] = {}
 
-        def check(request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None] | None:
+        def check(request: HTTPConnection, wait: Wait) -> Coroutine[Any, Any, None] | None:
             method: str = request.scope["method"]
             name = "get" if method == "HEAD" and not hasattr(endpoint, "head") else method.lower()
             function = getattr(endpoint, name, None)
@@ -208,10 +208,10 @@ class Plans:
                 else:
                     ahead = self._checked(self._plan_ahead(endpoint)) if _serves_any_method(endpoint) else None
                 if len(checks) > len(vars(endpoint)):
-                    return ahead(request, settle) if ahead is not None else None
+                    return ahead(request, wait) if ahead is not None else None
                 checks[name] = ahead
             found = checks[name]
-            return None if found is None else found(request, settle)
+            return None if found is None else found(request, wait)
 
         return check
 
@@ -253,8 +253,8 @@ def _either(of_preflight: Check | None, of_others: Check | None) -> Check | None
     if of_preflight is None and of_others is None:
         return None
 
-    def check(request: HTTPConnection, settle: Settle) -> Coroutine[Any, Any, None] | None:
+    def check(request: HTTPConnection, wait: Wait) -> Coroutine[Any, Any, None] | None:
         chosen = of_preflight if is_preflight(request) else of_others
-        return None if chosen is None else chosen(request, settle)
+        return None if chosen is None else chosen(request, wait)
 
     return check

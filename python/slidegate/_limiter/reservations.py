@@ -12,55 +12,55 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from .._http.state import Record
-from .._rules.resolver import Charge
+from .._rules.resolver import Hit
 from .._storage.redis.storage import RedisPolicy
-from .._support.callables import Settle, settle_blocking
-from .._support.shown import shown
+from .._support.callables import Wait, wait_in_thread
+from .._support.escaping import escaped
 from ..errors import StorageError
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class Reservation:
     """What the limits of one declaration have taken for a request, until its response is known."""
 
     policy: Any
     ticket: Any
-    charges: tuple[Charge, ...]
+    hits: tuple[Hit, ...]
     keys: tuple[str, ...]
-    refresh: Callable[[Record, Hold, Settle], Awaitable[None]]
+    refresh: Callable[[Record, Reservation, Wait], Awaitable[None]]
     """Brings what is told of the request up to date after a release."""
 
-    async def release(self, settle: Settle) -> None:
+    async def release(self, wait: Wait) -> None:
         """Gives everything back, but for what has left the window by itself. Raises StorageError."""
-        if isinstance(self.policy, RedisPolicy) and settle is not settle_blocking:
+        if isinstance(self.policy, RedisPolicy) and wait is not wait_in_thread:
             await self.policy.refund_async(self.ticket)
         else:
             self.policy.refund(self.ticket)
 
 
-async def settle_holds(record: Record, response: Response | None, settle: Settle, logger: logging.Logger) -> None:
+async def settle_reservations(record: Record, response: Response | None, wait: Wait, logger: logging.Logger) -> None:
     """Asks about the response what is to be kept, once for every hold of the request, and releases the others.
 
     What nobody can answer is kept: there was no response, or the callable failed.
     """
-    holds: list[Hold] = record.holds or []
+    reservations: list[Reservation] = record.holds or []
     record.holds = None
-    for hold in holds if response is not None else []:
-        group = hold.charges[0].group
+    for reservation in reservations if response is not None else []:
+        group = reservation.hits[0].group
         assert group.read_deduct is not None
         try:
             is_kept = group.read_deduct(response)
-            is_kept = await settle(is_kept) if hasattr(is_kept, "__await__") else is_kept
+            is_kept = await wait(is_kept) if hasattr(is_kept, "__await__") else is_kept
         except Exception:
             logger.exception("deduct_when failed for a response; its limits stay deducted")
             continue
         if is_kept:
             continue
         try:
-            await hold.release(settle)
-            await hold.refresh(record, hold, settle)
+            await reservation.release(wait)
+            await reservation.refresh(record, reservation, wait)
         except StorageError as error:
-            logger.warning("what a response gives back stays deducted: %s", shown(error))
+            logger.warning("what a response gives back stays deducted: %s", escaped(error))
 
 
 def response_of(connection: HTTPConnection, result: Any, filled: Response | None) -> Response:

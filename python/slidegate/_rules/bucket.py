@@ -16,7 +16,7 @@ _KEPT_OF_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Bucket:
     """A bucket but for its key.
 
     `label` is what people see. The engine counts under `rule_scope` and the key `lead + key`; what requests can vary
@@ -70,7 +70,7 @@ def counted_path(scope: Mapping[str, Any]) -> str:
     return path if is_below else root + path
 
 
-def place_of(prefix: str, kind: Kind, name: str, method: str | None) -> Place:
+def bucket_of(prefix: str, kind: Kind, name: str, method: str | None) -> Bucket:
     """The place of a path, an endpoint or a shared limit, apart for each method when one is given."""
     if kind == "shared":
         # Requests may have made it.
@@ -79,14 +79,14 @@ def place_of(prefix: str, kind: Kind, name: str, method: str | None) -> Place:
     label = ":".join((name, *by_method))
     counted = f"{kind}/method" if by_method else kind
     if kind == "url":
-        return Place(label, joined(prefix, counted), joined(name, *by_method))
-    return Place(label, joined(prefix, counted, name), joined(*by_method))
+        return Bucket(label, joined(prefix, counted), joined(name, *by_method))
+    return Bucket(label, joined(prefix, counted, name), joined(*by_method))
 
 
-def route_place(prefix: str, route: str, endpoint: str) -> Place:
+def route_bucket(prefix: str, route: str, endpoint: str) -> Bucket:
     """The place of a route, by its methods and the template of its path, and by what serves it: applications that are
     mounted have templates of their own."""
-    return Place(route, joined(prefix, "route", route, endpoint))
+    return Bucket(route, joined(prefix, "route", route, endpoint))
 
 
 def parts_in(text: str) -> tuple[list[str], str]:

@@ -13,12 +13,12 @@ from starlette.requests import HTTPConnection
 
 from .._core import Quota
 from .._storage.memory import Rule
-from .._support.callables import Settle, qualified_name
-from .._support.shown import shown_error
-from ..decision import Essentials
+from .._support.callables import Wait, qualified_name
+from .._support.escaping import escaped_error
+from ..decision import RawDecision
 from ..errors import ConfigurationError, InvalidCost
 from ..wrappers import Limit, LimitGroup, whole_cost
-from .bucket import KeyStyle, Place, counted_path, place_of, route_place
+from .bucket import Bucket, KeyStyle, bucket_of, counted_path, route_bucket
 
 OnMissingKey: TypeAlias = Literal["shared", "refuse", "skip"]
 
@@ -56,16 +56,16 @@ class Failure(NamedTuple):
     last: tuple[Limit, ...]
 
 
-Same: TypeAlias = tuple[Quota | None, Place, str]
+Same: TypeAlias = tuple[Quota | None, Bucket, str]
 
 
-class Charge(NamedTuple):
+class Hit(NamedTuple):
     """What one limit takes for one request. The key is empty when nobody knows who sent it."""
 
     limit: Limit
     group: LimitGroup
     quota: Quota
-    place: Place
+    place: Bucket
     key: str
     cost: int
 
@@ -79,21 +79,21 @@ class Charge(NamedTuple):
         """Under which key."""
         return self.place.lead + self.key
 
-    def told(self, essentials: Essentials) -> Essentials:
+    def told(self, raw_decision: RawDecision) -> RawDecision:
         """An answer about it, in which a cost above the limit, and no other, is never to be asked for again.
 
         A share of the limit, and what others count by, may be too small only for now.
         """
-        allowed, at, remaining, reset_after_ns, retry_after_ns = essentials
+        allowed, at, remaining, reset_after_ns, retry_after_ns = raw_decision
         if allowed:
-            return essentials
+            return raw_decision
         if self.cost > self.limit.limit.amount and not self.limit.refuses_all:
             retry_after_ns = -1
         elif retry_after_ns < 0:
             retry_after_ns = self.quota.window_ns
         return allowed, at, remaining, reset_after_ns, retry_after_ns
 
-    def beyond(self, paid: int) -> Charge | None:
+    def beyond(self, paid: int) -> Hit | None:
         """What is left of it when so much was paid; None when nothing is."""
         if paid == 0:
             return self
@@ -105,22 +105,22 @@ class Charge(NamedTuple):
         return None if self.limit.refuses_all else self.quota, self.place, self.key
 
 
-def keys_of(charges: Sequence[Charge]) -> tuple[str, ...]:
+def keys_of(hits: Sequence[Hit]) -> tuple[str, ...]:
     """What to count them under."""
-    return tuple(each.counted_key for each in charges)
+    return tuple(each.counted_key for each in hits)
 
 
-def costs_of(charges: Sequence[Charge]) -> tuple[int, ...]:
+def costs_of(hits: Sequence[Hit]) -> tuple[int, ...]:
     """What they take."""
-    return tuple(each.cost for each in charges)
+    return tuple(each.cost for each in hits)
 
 
-def held_parts(charges: Sequence[Charge]) -> list[list[int]]:
+def held_parts(hits: Sequence[Hit]) -> list[list[int]]:
     """Where those stand that depend on the response: together for each declaration, which has a say of its own."""
     by_group: dict[int, list[int]] = {}
-    for at, charge in enumerate(charges):
-        if charge.group.read_deduct is not None:
-            by_group.setdefault(id(charge.group), []).append(at)
+    for at, hit in enumerate(hits):
+        if hit.group.read_deduct is not None:
+            by_group.setdefault(id(hit.group), []).append(at)
     return list(by_group.values())
 
 
@@ -135,34 +135,34 @@ def _is_one_of(method: str, methods: Sequence[str]) -> bool:
     return method in methods or (method == "head" and "get" in methods)
 
 
-def _kind(charge: Charge) -> tuple[bool, bool]:
-    return not charge.group.is_shadow, charge.group.read_deduct is None
+def _kind(hit: Hit) -> tuple[bool, bool]:
+    return not hit.group.is_shadow, hit.group.read_deduct is None
 
 
-def _weight(charge: Charge) -> tuple[bool, bool, int]:
+def _weight(hit: Hit) -> tuple[bool, bool, int]:
     # Of two about one bucket, one that is enforced, and sure to be kept, and strictest, is the one to take.
-    return *_kind(charge), {"closed": 2, "open": 0}.get(charge.group.on_error or "", 1)
+    return *_kind(hit), {"closed": 2, "open": 0}.get(hit.group.on_error or "", 1)
 
 
-def _merged(one: Charge, other: Charge) -> Charge:
+def _merged(one: Hit, other: Hit) -> Hit:
     """What two declarations about one bucket come to: one hit, at the higher cost."""
     chosen = max(one, other, key=_weight)
     return chosen._replace(cost=max(one.cost, other.cost)) if _kind(one) == _kind(other) else chosen
 
 
-class Asked(NamedTuple):
+class RequestContext(NamedTuple):
     """A request, how to wait for answers about it, and the answers of key functions so far, by their id."""
 
     request: HTTPConnection
-    settle: Settle
+    wait: Wait
     keys: dict[int, Any]
 
     async def answer(self, value: Any) -> Any:
-        return await self.settle(value) if inspect.isawaitable(value) else value
+        return await self.wait(value) if inspect.isawaitable(value) else value
 
 
 @dataclass(frozen=True)
-class ChargeReader:
+class Resolver:
     """Finds out what requests cost, whom, and where. Thread-safe; `warned_of` is its only memory."""
 
     key_prefix: str
@@ -172,7 +172,7 @@ class ChargeReader:
     count_error: Callable[[str], object]
     warned_of: set[str] = field(default_factory=set)
 
-    async def charges(self, plan: Plan, groups: Iterable[LimitGroup], asked: Asked) -> list[Charge]:
+    async def hits(self, plan: Plan, groups: Iterable[LimitGroup], context: RequestContext) -> list[Hit]:
         """Every limit of these groups of the plan that applies to the request, once, however often it was declared.
 
         A dynamic limit that fails is what it last was for this key, and the fallback of the plan applies beside it.
@@ -182,58 +182,58 @@ class ChargeReader:
         fails where nothing else limits the request, and whatever the callables raise beyond that.
         """
         groups = tuple(groups)
-        charges: dict[Same, Charge] = {}
-        lifted, failed = await self._add(charges, plan, groups, asked)
+        hits: dict[Same, Hit] = {}
+        lifted, failed = await self._add(hits, plan, groups, context)
         if not (lifted or failed):
-            return list(charges.values())
+            return list(hits.values())
         is_overridden = any(group.override_defaults for group in plan.own if group not in lifted)
         if failed or (lifted and not is_overridden):
             instead = [group for group in plan.fallback if group not in groups]
-            failed += (await self._add(charges, plan, instead, asked))[1]
+            failed += (await self._add(hits, plan, instead, context))[1]
         if failed:
-            self._tell_of(plan, failed, charges.values())
-        return list(charges.values())
+            self._tell_of(plan, failed, hits.values())
+        return list(hits.values())
 
-    def place(self, plan: Plan, path: str, scope: object, method: str | None = None) -> Place:
+    def place(self, plan: Plan, path: str, scope: object, method: str | None = None) -> Bucket:
         """Where a limit counts: `scope` when it is shared, else the endpoint or the path, as configured."""
         if isinstance(scope, str) and scope:
-            return place_of(self.key_prefix, "shared", scope, method)
+            return bucket_of(self.key_prefix, "shared", scope, method)
         if plan.route:
-            return route_place(self.key_prefix, plan.route, plan.endpoint)
+            return route_bucket(self.key_prefix, plan.route, plan.endpoint)
         if self.is_by_path(plan, scope):
-            return place_of(self.key_prefix, "url", path, method)
-        return place_of(self.key_prefix, "endpoint", plan.endpoint, method)
+            return bucket_of(self.key_prefix, "url", path, method)
+        return bucket_of(self.key_prefix, "endpoint", plan.endpoint, method)
 
     def is_by_path(self, plan: Plan, scope: object) -> bool:
         """Whether a limit with this scope counts every path apart."""
         return self.key_style == "url" and not (plan.is_pooled or plan.route or scope)
 
     async def _add(
-        self, charges: dict[Same, Charge], plan: Plan, groups: Sequence[LimitGroup], asked: Asked
+        self, hits: dict[Same, Hit], plan: Plan, groups: Sequence[LimitGroup], context: RequestContext
     ) -> tuple[list[LimitGroup], list[Failure]]:
         """Adds what these groups charge. The groups that are no limit now, and those whose limits cannot be had."""
         lifted: list[LimitGroup] = []
         failed: list[Failure] = []
-        method: str = asked.request.scope.get("method", "WEBSOCKET")
+        method: str = context.request.scope.get("method", "WEBSOCKET")
         for group in groups:
             if group.is_iterated:
                 try:
-                    made = list(group.with_request(asked.request))
+                    made = list(group.with_request(context.request))
                     parts = [LimitGroup.of(each, group.strategy, plan.endpoint, group) for each in made]
                 except Exception as error:
                     failed.append(Failure(group, error, ()))
                     continue
-                failed += (await self._add(charges, plan, parts, asked))[1]
+                failed += (await self._add(hits, plan, parts, context))[1]
                 if not parts:
                     lifted.append(group)
                 continue
             if group.methods is not None and not _is_one_of(method.lower(), group.methods):
                 continue
-            if group.read_exempt is not None and await asked.answer(group.read_exempt(asked.request)):
+            if group.read_exempt is not None and await context.answer(group.read_exempt(context.request)):
                 continue
-            key = await self._key(plan, group, asked)
+            key = await self._key(plan, group, context)
             try:
-                limits = await self._limits(group, asked, key)
+                limits = await self._limits(group, context, key)
             except Exception as error:
                 limits = group.last_limits(key)
                 failed.append(Failure(group, error, limits))
@@ -243,19 +243,19 @@ class ChargeReader:
                     self._tell_of_none(plan, group)
             if not limits or (not key and self.on_missing_key == "skip"):
                 continue
-            place = await self._place(plan, group, asked, method if group.per_method else None)
-            cost = await self._cost(plan, group, asked)
+            place = await self._place(plan, group, context, method if group.per_method else None)
+            cost = await self._cost(plan, group, context)
             for limit in limits:
                 assert limit.quota is not None
-                charge = Charge(limit, group, limit.quota, place, key, cost)
-                same = charge.same
-                charges[same] = charge if same not in charges else _merged(charges[same], charge)
+                hit = Hit(limit, group, limit.quota, place, key, cost)
+                same = hit.same
+                hits[same] = hit if same not in hits else _merged(hits[same], hit)
         return lifted, failed
 
-    async def _key(self, plan: Plan, group: LimitGroup, asked: Asked) -> str:
+    async def _key(self, plan: Plan, group: LimitGroup, context: RequestContext) -> str:
         identity = id(group.key_function)
-        key = asked.keys[identity] if identity in asked.keys else group.read_key(asked.request)
-        key = asked.keys[identity] = await asked.answer(key)
+        key = context.keys[identity] if identity in context.keys else group.read_key(context.request)
+        key = context.keys[identity] = await context.answer(key)
         if isinstance(key, bytes):
             key = key.decode("utf-8", "surrogateescape")
         elif key is not None and not isinstance(key, str):
@@ -275,17 +275,17 @@ class ChargeReader:
             )
         return key or ""
 
-    async def _limits(self, group: LimitGroup, asked: Asked, key: str) -> tuple[Limit, ...]:
+    async def _limits(self, group: LimitGroup, context: RequestContext, key: str) -> tuple[Limit, ...]:
         if group.read_limits is None:
             return group.limits or ()
-        limits = group.limits_named(await asked.answer(group.read_limits(asked.request, key)))
+        limits = group.limits_named(await context.answer(group.read_limits(context.request, key)))
         group.remember(key, limits)
         return limits
 
-    def _tell_of(self, plan: Plan, failed: Sequence[Failure], charges: Iterable[Charge]) -> None:
+    def _tell_of(self, plan: Plan, failed: Sequence[Failure], hits: Iterable[Hit]) -> None:
         """Logs that limits could not be had. Raises ConfigurationError when nothing limits the request instead."""
-        enforced = [charge for charge in charges if not charge.group.is_shadow]
-        defaults = any(charge.group in plan.fallback for charge in enforced)
+        enforced = [hit for hit in hits if not hit.group.is_shadow]
+        defaults = any(hit.group in plan.fallback for hit in enforced)
         instead = "default_limits apply" if defaults else "the last limits that it gave, and others, apply"
         for each in failed:
             self.logger.error(
@@ -313,17 +313,17 @@ class ChargeReader:
                 qualified_name(group.provider) if callable(group.provider) else "a dynamic limit",
             )
 
-    async def _place(self, plan: Plan, group: LimitGroup, asked: Asked, method: str | None) -> Place:
+    async def _place(self, plan: Plan, group: LimitGroup, context: RequestContext, method: str | None) -> Bucket:
         scope: object = group.scope
         if group.read_scope is not None:
-            scope = str(await asked.answer(group.read_scope(asked.request, plan.endpoint)))
-        return self.place(plan, counted_path(asked.request.scope), scope, method)
+            scope = str(await context.answer(group.read_scope(context.request, plan.endpoint)))
+        return self.place(plan, counted_path(context.request.scope), scope, method)
 
-    async def _cost(self, plan: Plan, group: LimitGroup, asked: Asked) -> int:
+    async def _cost(self, plan: Plan, group: LimitGroup, context: RequestContext) -> int:
         if group.read_cost is None:
             return group.fixed_cost
         try:
-            cost = await asked.answer(group.read_cost(asked.request))
+            cost = await context.answer(group.read_cost(context.request))
         except (ValueError, ArithmeticError) as error:
             # What `int` makes of a text that somebody has sent, say.
             return self._refuse_cost(plan, "what it costs cannot be told", error)
@@ -338,6 +338,6 @@ class ChargeReader:
             self.logger.warning(
                 "%s: a callable cost failed, and the request was answered 422, as it is now and later: %s",
                 plan.endpoint,
-                shown_error(error),
+                escaped_error(error),
             )
         raise InvalidCost(plan.endpoint, detail) from error

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from .._http.headers import HEADERS, HeaderFormat
 from .._limiter.checker import Checker
-from .._limiter.planner import Plans
-from .._rules.bucket import KeyStyle, Place, place_of
+from .._limiter.planner import Planner
+from .._rules.bucket import Bucket, KeyStyle, bucket_of
 from .._rules.environment import require
 from .._rules.strategies import Strategy
 from .._storage.limits_package.outage import Outage
 from .._storage.memory import OnError
 from ..errors import ConfigurationError
 from ..wrappers import LimitGroup, Yielding
-from .route_limits import Declared, Told, ToldNames
+from .route_limits import ObservedList, ObservedNames, RouteLimits
 
 if TYPE_CHECKING:
-    from .._limiter.backends.limits_package import Bridge
+    from .._limiter.backends.limits_package import LimitsPackageBackend
     from .counter import Counter
 
 _LISTS = ("_default_limits", "_application_limits", "_in_memory_fallback", "_request_filters")
@@ -46,7 +46,7 @@ _HEADER_FIELDS = {
 _ONLY_AT_FIRST = ("_storage_uri", "_storage_options", "app_config")
 
 
-class Replaceable:
+class SlowapiAttributes:
     """Has a replaced name take effect with the next request, as it would if each request looked it up.
 
     Lists and dictionaries that are set are copied, and their copies may be changed in place. Raises ConfigurationError
@@ -54,7 +54,7 @@ class Replaceable:
     """
 
     _checker: Checker
-    _plans: Plans
+    _planner: Planner
     _headers: HeaderFormat
     _header_mapping: dict[int, str]
     _headers_enabled: bool
@@ -70,11 +70,11 @@ class Replaceable:
     _strategy: Strategy
     _on_error: OnError | None
     _outage: Outage | None
-    _bridge: Bridge | None
-    _bridge_by_hand: Bridge | None
+    _limits_package: LimitsPackageBackend | None
+    _limits_package_by_hand: LimitsPackageBackend | None
     _local_counter: Counter
     _native_counter: Counter
-    _shared_places: dict[str, Place]
+    _shared_places: dict[str, Bucket]
     logger: logging.Logger
     _stock_check: ClassVar[Any]
     _stock_inject: ClassVar[Any]
@@ -91,14 +91,14 @@ class Replaceable:
         if is_made and name in _ONLY_AT_FIRST:
             self.logger.warning("%s is read when a Limiter is made, and no more: nothing comes of setting it", name)
         previous = own.get(name)
-        if isinstance(previous, Declared):
+        if isinstance(previous, RouteLimits):
             value = previous.replaced_by(value)
         elif name in _LISTS:
             value = self._told_list(name, value)
         elif name == "_exempt_routes" and not isinstance(value, set):
             value = set(value)
         elif name == "_header_mapping":
-            value = ToldNames(value, self._rename_headers)
+            value = ObservedNames(value, self._rename_headers)
         super().__setattr__(name, value)
         try:
             self._note_replaced(name)
@@ -110,7 +110,7 @@ class Replaceable:
         super().__delattr__(name)
         self._note_replaced(name)
 
-    def _told_list(self, name: str, values: Iterable[Any]) -> Told[Any]:
+    def _told_list(self, name: str, values: Iterable[Any]) -> ObservedList[Any]:
         def changed() -> None:
             for each in list(told):
                 if not is_right(each):
@@ -124,21 +124,21 @@ class Replaceable:
         for each in values:
             if not is_right(each):
                 raise ConfigurationError(f"{name}: {each!r} is no {what}")
-        told: Told[Any] = Told(values, changed)
+        told: ObservedList[Any] = ObservedList(values, changed)
         return told
 
     def _rename_headers(self) -> None:
         try:
             self._note_replaced("_header_mapping")
         except ConfigurationError:
-            vars(self)["_header_mapping"] = ToldNames(self._headers.names, self._rename_headers)
+            vars(self)["_header_mapping"] = ObservedNames(self._headers.names, self._rename_headers)
             raise
 
     def _watch_storage(self) -> None:
         """Has `on_error` decide about requests while a storage of `limits` is out of reach."""
-        if self._bridge is not None:
-            self._outage = self._outage or Outage(self.logger, lambda: self._plans.renew())
-            self._bridge.watch(self._outage)
+        if self._limits_package is not None:
+            self._outage = self._outage or Outage(self.logger, lambda: self._planner.renew())
+            self._limits_package.watch(self._outage)
 
     def _note_replaced(self, name: str) -> None:
         own = vars(self)
@@ -173,12 +173,12 @@ class Replaceable:
                 outage=self._outage,
             ),
         )
-        self._plans.renew()
+        self._planner.renew()
 
     def _note_counter(self) -> None:
         """Takes up what was replaced in a counter."""
         self._note_told()
-        self._plans.renew()
+        self._planner.renew()
 
     def _note_told(self) -> None:
         own = vars(self)
@@ -206,12 +206,12 @@ class Replaceable:
         if not isinstance(self._key_prefix, str):
             raise ConfigurationError(f"_key_prefix={self._key_prefix!r} is no text")
         for scope in self._shared_places:
-            self._shared_places[scope] = place_of(self._key_prefix, "shared", scope, None)
+            self._shared_places[scope] = bucket_of(self._key_prefix, "shared", scope, None)
         for counter in {id(each): each for each in (self._local_counter, self._native_counter)}.values():
             counter.place_by(self._key_prefix, self._key_style)
-        if self._bridge is not None:
-            vars(self)["_bridge"] = self._bridge.with_prefix(self._key_prefix)
-        vars(self)["_bridge_by_hand"] = None
+        if self._limits_package is not None:
+            vars(self)["_limits_package"] = self._limits_package.with_prefix(self._key_prefix)
+        vars(self)["_limits_package_by_hand"] = None
 
     def _fall_back_anew(self, name: str) -> None:
         own = vars(self)
@@ -219,9 +219,9 @@ class Replaceable:
             own["_in_memory_fallback_enabled"] = True
         if self._in_memory_fallback_enabled and self._on_error is None:
             own["_on_error"] = "local"
-            own["_outage"] = self._outage or Outage(self.logger, lambda: self._plans.renew())
+            own["_outage"] = self._outage or Outage(self.logger, lambda: self._planner.renew())
             self._watch_storage()
-            own["_bridge_by_hand"] = None
+            own["_limits_package_by_hand"] = None
 
     def _evaluating(self) -> Callable[..., Any] | None:
         kind: Any = type(self)

@@ -11,12 +11,12 @@ from limits import RateLimitItem, WindowStats
 
 from .._core import Quota
 from .._limiter.backends.limits_package import strategy_on
-from .._rules.bucket import KeyStyle, Place, joined, place_of
+from .._rules.bucket import Bucket, KeyStyle, bucket_of, joined
 from .._rules.notation import countable, quota_of
 from .._rules.strategies import Strategy
-from .._storage.memory import Bucket, Policy, Rule, Storage
+from .._storage.memory import Policy, Rule, Storage, StoredBucket
 from .._support.clock import wall_time_s
-from ..decision import NS_PER_S, Essentials
+from ..decision import NS_PER_S, RawDecision
 from ..errors import ConfigurationError
 from .flat_keys import readings
 from .storage_view import Located
@@ -47,7 +47,7 @@ class Counter:
         strategy: Strategy,
         key_prefix: str,
         key_style: KeyStyle,
-        shared: Mapping[str, Place],
+        shared: Mapping[str, Bucket],
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._own_storage = storage
@@ -124,7 +124,7 @@ class Counter:
         _, _, remaining, reset_after_ns, _ = self.peek(item, *identifiers)
         return WindowStats(wall_time_s() + reset_after_ns / NS_PER_S, remaining)
 
-    def peek(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> Essentials:
+    def peek(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> RawDecision:
         """What a hit would come to. Changes nothing."""
         if item.amount < 1:
             window_ns = item.get_expiry() * NS_PER_S
@@ -140,12 +140,12 @@ class Counter:
         policy, key = self._locate(item, identifiers)
         policy.reset(key)
 
-    def find(self, flat_key: str) -> Bucket | None:
+    def find(self, flat_key: str) -> StoredBucket | None:
         """The bucket that `limits` would keep under a key such as "LIMITER/192.0.2.1//items/10/1/minute", if used."""
         for at in self._read(flat_key):
             _, _, remaining, reset_after_ns, _ = at.policy.peek(at.key)
             if remaining < at.amount:
-                return Bucket(at.policy, at.key, at.amount - remaining, reset_after_ns)
+                return StoredBucket(at.policy, at.key, at.amount - remaining, reset_after_ns)
         return None
 
     def located(self, flat_key: str) -> Located | None:
@@ -176,21 +176,21 @@ class Counter:
         quota = quota_of(item, self._strategy, "a limit")
         own = identifiers[1:] if self._key_prefix and identifiers[:1] == (self._key_prefix,) else identifiers
         if len(own) != 2:
-            place = place_of(self._key_prefix, "custom", "", None)
+            place = bucket_of(self._key_prefix, "custom", "", None)
             return self._at(made, quota, place, joined(*map(str, identifiers)))
         key, scope = own
         if (shared := self._shared.get(scope)) is not None:
             return self._at(made, quota, shared, key)
-        plain = self._at(made, quota, place_of(self._key_prefix, self._key_style, scope, None), key)
+        plain = self._at(made, quota, bucket_of(self._key_prefix, self._key_style, scope, None), key)
         name, _, method = scope.rpartition(":")
         if not name or method not in _METHODS:
             return plain
         # A limit that counts methods apart tells its scope as "/items:GET". A path can be that, too.
-        apart = self._at(made, quota, place_of(self._key_prefix, self._key_style, name, method), key)
+        apart = self._at(made, quota, bucket_of(self._key_prefix, self._key_style, name, method), key)
         return plain if _is_used(plain, item) and not _is_used(apart, item) else apart
 
     def _at(
-        self, made: Callable[[tuple[Rule, ...]], Policy], quota: Quota, place: Place, key: str
+        self, made: Callable[[tuple[Rule, ...]], Policy], quota: Quota, place: Bucket, key: str
     ) -> tuple[Policy, str]:
         return made(((quota, place.rule_scope),)), place.lead + key
 

@@ -33,7 +33,7 @@ def _telling(*methods: str) -> Callable[[_Kind], _Kind]:
     *("__setitem__", "__delitem__", "__iadd__", "__imul__"),
     *("append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse"),
 )
-class Told(list[_Limit]):
+class ObservedList(list[_Limit]):
     """A list that calls `changed` when somebody changes it, or what is in it."""
 
     def __init__(self, limits: Iterable[_Limit], changed: Callable[[], None]) -> None:
@@ -47,7 +47,7 @@ class Told(list[_Limit]):
 
 
 @_telling("__setitem__", "__delitem__", "__ior__", "pop", "popitem", "setdefault", "update", "clear")
-class ToldNames(dict[int, str]):
+class ObservedNames(dict[int, str]):
     """A dictionary that calls `changed` when somebody changes it."""
 
     def __init__(self, names: Mapping[int, str], changed: Callable[[], None]) -> None:
@@ -56,7 +56,7 @@ class ToldNames(dict[int, str]):
 
 
 @_telling("__setitem__", "__delitem__", "__ior__", "pop", "popitem", "setdefault", "update", "clear")
-class Declared(dict[str, list[_Limit]]):
+class RouteLimits(dict[str, list[_Limit]]):
     """Lists of limits by the qualified names of endpoints. Calls `on_change` when somebody changes them, or one of the
     lists, and knows what it was before. Not thread-safe while it is changed."""
 
@@ -71,14 +71,14 @@ class Declared(dict[str, list[_Limit]]):
         limits = list(limits)
         self._original.setdefault(name, []).extend(limits)
         # Methods of the bases, which tell nobody.
-        list.extend(dict.setdefault(self, name, Told([], self.changed)), limits)
+        list.extend(dict.setdefault(self, name, ObservedList([], self.changed)), limits)
         _watch(limits, self.changed)
 
-    def replaced_by(self, limits: Mapping[str, list[_Limit]]) -> Declared[_Limit]:
+    def replaced_by(self, limits: Mapping[str, list[_Limit]]) -> RouteLimits[_Limit]:
         """What is to be used when somebody wants other ones from now on."""
-        if isinstance(limits, Declared):
+        if isinstance(limits, RouteLimits):
             return limits
-        other: Declared[_Limit] = Declared(limits, self._on_change)
+        other: RouteLimits[_Limit] = RouteLimits(limits, self._on_change)
         other._original = self._original
         return other
 
@@ -107,8 +107,8 @@ class Declared(dict[str, list[_Limit]]):
 
     def _own_lists(self) -> None:
         for name, limits in self.items():
-            if not isinstance(limits, Told) or limits.changed != self.changed:
-                dict.__setitem__(self, name, Told(limits, self.changed))
+            if not isinstance(limits, ObservedList) or limits.changed != self.changed:
+                dict.__setitem__(self, name, ObservedList(limits, self.changed))
             _watch(limits, self.changed)
 
 

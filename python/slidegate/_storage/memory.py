@@ -13,9 +13,9 @@ import limits.storage
 from .._core import Clock, Limiter, Quota, Segment, SegmentError
 from .._slowapi.storage_view import Entry, FlatStorage, Locate, Stored, flat_keys
 from .._support.clock import wall_time_s
+from .._support.escaping import escaped
 from .._support.fork import ForkableLock
-from .._support.shown import shown
-from ..decision import NS_PER_S, Essentials
+from ..decision import NS_PER_S, RawDecision
 from ..errors import ConfigurationError, StorageError, StorageFull
 from ..inspection import limit_text, scope_text, text_of
 from .health import Health
@@ -45,17 +45,17 @@ _WHEN_FULL: dict[OnFull, str] = {
 class Policy(Protocol):
     """Rules that are hit together: one key for all or one for each, costs likewise. All of them take, or none."""
 
-    def hit(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials: ...
-    def peek(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials: ...
+    def hit(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> RawDecision: ...
+    def peek(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> RawDecision: ...
     def reset(self, keys: Key | tuple[Key, ...], /) -> None: ...
-    def reserve(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> tuple[Essentials, Any]:
+    def reserve(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> tuple[RawDecision, Any]:
         """The ticket is None for what was refused."""
         ...
 
     def refund(self, ticket: Any, /) -> bool: ...
 
 
-class Bucket(NamedTuple):
+class StoredBucket(NamedTuple):
     """Where one limit counts one key, and what it has counted."""
 
     policy: Policy
@@ -64,7 +64,7 @@ class Bucket(NamedTuple):
     reset_after_ns: int
 
 
-FindBucket: TypeAlias = Callable[[str], Bucket | None]
+FindBucket: TypeAlias = Callable[[str], StoredBucket | None]
 """The bucket that the `limits` package would keep under a key; None when nothing is counted there."""
 
 
@@ -113,12 +113,12 @@ class FlatReads(FlatStorage, ABC):
         elif (bucket := self._bucket(key)) is not None:
             bucket.policy.reset(bucket.key)
 
-    def _bucket(self, key: str) -> Bucket | None:
+    def _bucket(self, key: str) -> StoredBucket | None:
         at = None if self._free is None else self._free.get(key)
         if at is None:
             return self._find(key)
         _, _, remaining, reset_after_ns, _ = at.policy.peek(at.key)
-        return Bucket(at.policy, at.key, at.amount - remaining, reset_after_ns) if remaining < at.amount else None
+        return StoredBucket(at.policy, at.key, at.amount - remaining, reset_after_ns) if remaining < at.amount else None
 
     @property
     def storage(self) -> Any:
@@ -242,7 +242,7 @@ def _warn_full(on_full: OnFull, where: str, rule: tuple[Quota, bytes, bytes] | N
     else:
         quota, scope, name = rule
         told = [text_of(name), limit_text(quota), scope_text(text_of(scope))]
-        limit = f"the limit '{shown(' '.join(filter(None, told)))}'"
+        limit = f"the limit '{escaped(' '.join(filter(None, told)))}'"
     logging.getLogger("slidegate").warning(
         "%s: no place is free for a new key: %s holds %d of the %d places that there are for keys of its kind; %s; a"
         " larger size has more places",

@@ -32,7 +32,7 @@ def shown_uri(uri: str) -> str:
 
 
 @contextmanager
-def telling_no_secret(uri: str | None) -> Iterator[None]:
+def hiding_secrets(uri: str | None) -> Iterator[None]:
     """Has errors about a URI say no more than that it is wrong, where they would repeat what may be a password.
 
     Libraries that read URIs quote them, too. Raises ConfigurationError instead.

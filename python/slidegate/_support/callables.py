@@ -13,8 +13,8 @@ import anyio.from_thread
 from ..errors import ConfigurationError
 from .lent_threads import settled_for_thread
 
-Settle: TypeAlias = Callable[[Awaitable[Any]], Awaitable[Any]]
-"""Waits for what a user's callable returned: `settle` or `settle_blocking`."""
+Wait: TypeAlias = Callable[[Awaitable[Any]], Awaitable[Any]]
+"""Waits for what a user's callable returned: `wait_on_loop` or `wait_in_thread`."""
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -119,12 +119,12 @@ def _fill(
     return filled
 
 
-async def settle(value: Awaitable[Any]) -> Any:
+async def wait_on_loop(value: Awaitable[Any]) -> Any:
     """Waits on the running event loop."""
     return await value
 
 
-async def settle_blocking(value: Awaitable[Any]) -> Any:
+async def wait_in_thread(value: Awaitable[Any]) -> Any:
     """Lets the event loop that owns this worker thread do the waiting, and blocks the thread; never suspends itself.
 
     Raises TypeError in a thread that belongs to no event loop, and StorageOut when all threads wait for each other.
@@ -139,7 +139,7 @@ async def settle_blocking(value: Awaitable[Any]) -> Any:
 
 
 def run_blocking(steps: Coroutine[Any, Any, Any]) -> Any:
-    """Runs to its end a coroutine that only ever waits through `settle_blocking`, without an event loop."""
+    """Runs to its end a coroutine that only ever waits through `wait_in_thread`, without an event loop."""
     try:
         steps.send(None)
     except StopIteration as end:

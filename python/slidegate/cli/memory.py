@@ -12,7 +12,7 @@ from typing import Any
 from .._storage.redis.storage import RedisStorage
 from .._storage.redis.uri import parse_redis_uri
 from .._storage.uri_schemes import is_redis
-from .._support.shown import shown
+from .._support.escaping import escaped
 from .._support.table import aligned
 from ..inspection import Inspection, KeyRow, segment_named, segments
 from .errors import FAILED, Unusable
@@ -112,7 +112,7 @@ def _reset(options: argparse.Namespace) -> int:
     if elsewhere:
         told = ", ".join(elsewhere[:_MOST_TOLD]) + (" and others" if len(elsewhere) > _MOST_TOLD else "")
         raise Unusable(
-            f"{shown(options.name)} only tells of {told}: they are counted by what the storage_uri of their limiter"
+            f"{escaped(options.name)} only tells of {told}: they are counted by what the storage_uri of their limiter"
             " names, and nothing was forgotten there; for Redis: slidegate reset redis://HOST [KEY]"
         )
     if options.key is not None and not count:
@@ -166,7 +166,7 @@ def _top(options: argparse.Namespace) -> int:
         print(json.dumps({"keys": rows, "limits": [asdict(row) for row in inspection.rules()], **memory}, indent=2))
     elif options.once:
         keys = [_cells(row) for row in inspection.keys(options.most)]
-        limits = [(row.told, shown(row.scope), str(row.admitted), str(row.refused)) for row in inspection.rules()]
+        limits = [(row.told, escaped(row.scope), str(row.admitted), str(row.refused)) for row in inspection.rules()]
         print(*aligned([("KEY", "LIMIT", "SCOPE", "USED"), *keys]), "", sep="\n")
         print(*aligned([("LIMIT", "SCOPE", "ADMITTED", "REFUSED"), *limits]), "", sep="\n")
         print(memory_text(inspection))
@@ -191,7 +191,7 @@ def _only_name() -> str:
 
 def _cells(row: KeyRow) -> tuple[str, ...]:
     used = f"{row.used} of {row.amount}" + (", refused" if row.is_used_up else "")
-    return shown(row.key), row.limit, shown(row.scope) or "?", used
+    return escaped(row.key), row.limit, escaped(row.scope) or "?", used
 
 
 def memory_text(inspection: Inspection) -> str:

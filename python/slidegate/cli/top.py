@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from .._support.shown import shown
+from .._support.escaping import escaped
 from ..inspection import Inspection, RuleRow
 from .memory import memory_text
 
@@ -96,4 +96,4 @@ def _limit(text: str) -> Text:
 
 def _text(text: str, style: str = "") -> Text:
     # A mere string would be read as markup, with links and styles of whoever has chosen a key.
-    return Text(shown(text), style=style)
+    return Text(escaped(text), style=style)

@@ -13,8 +13,8 @@ from typing import Any
 import anyio.to_thread
 from starlette.requests import HTTPConnection
 
+from .._support.escaping import escaped_error
 from .._support.fork import ForkableLock, begins_in_children
-from .._support.shown import shown_error
 from .._support.threads import ThreadsOfLoops
 from ..errors import ConfigurationError
 from .composed import with_fallback
@@ -211,7 +211,7 @@ class _BySomebody(_LookedUp):
         is_first = monotonic() >= self._quiet_until_s
         self._quiet_until_s = monotonic() + _PAUSE_S
         if is_first:
-            logging.getLogger("slidegate").warning(text, _PAUSE_S, shown_error(error))
+            logging.getLogger("slidegate").warning(text, _PAUSE_S, escaped_error(error))
 
 
 def _is_key_set(jwt: Any, key: Any) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from .._support.escaping import escaped_error
 from .._support.fork import ForkableLock, begins_in_children
-from .._support.shown import shown_error
 
 LEAST_BETWEEN_FETCHES_S = 10.0
 _GRACE_S = 30.0
@@ -70,5 +70,5 @@ class KeySet:
             logging.getLogger("slidegate").warning(
                 "keys to verify tokens with cannot be fetched, and are not for %d s: %s",
                 LEAST_BETWEEN_FETCHES_S,
-                shown_error(error),
+                escaped_error(error),
             )

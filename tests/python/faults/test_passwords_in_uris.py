@@ -9,7 +9,7 @@ import pytest
 import slidegate.limits_storage
 from slidegate import ConfigurationError, Limiter
 from slidegate._storage.redis.uri import parse_redis_uri
-from slidegate._storage.uri_secrets import shown_uri, telling_no_secret
+from slidegate._storage.uri_secrets import hiding_secrets, shown_uri
 from slidegate.errors import StorageError
 from slidegate.util import get_remote_address
 
@@ -123,7 +123,7 @@ def test_fault_15_what_a_library_quotes_of_a_uri_is_not_told(uri: str) -> None:
 
 
 def quoted(uri: str) -> None:
-    with telling_no_secret(uri):
+    with hiding_secrets(uri):
         try:
             raise KeyError(uri)
         except KeyError as error:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from slidegate import Limiter, RateLimit
 from slidegate._storage.limits_package.outage import Outage
-from slidegate._support.shown import shown, shown_error, shown_traceback
+from slidegate._support.escaping import escaped, escaped_error, escaped_traceback
 from slidegate._support.table import aligned
 from slidegate.cli.top import View
 from slidegate.inspection import Inspection, segment_named, segments
@@ -47,11 +47,11 @@ def log(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 
 @pytest.mark.parametrize("text", EVIL)
 def test_fault_14_what_is_shown_is_one_short_line_of_what_can_be_printed(text: str) -> None:
-    assert is_harmless(shown(text))
-    assert is_harmless(shown_error(ValueError(text)))
+    assert is_harmless(escaped(text))
+    assert is_harmless(escaped_error(ValueError(text)))
     assert is_harmless(aligned([["NAME"], [text]])[1], 12_000)
-    assert shown("Zoë 測試 [bold]") == "Zoë 測試 [bold]"
-    assert shown("x" * 201) == "x" * 200 + "..."
+    assert escaped("Zoë 測試 [bold]") == "Zoë 測試 [bold]"
+    assert escaped("x" * 201) == "x" * 200 + "..."
 
 
 class _Mute(Exception):
@@ -60,8 +60,8 @@ class _Mute(Exception):
 
 
 def test_fault_14_an_error_that_cannot_tell_why_is_shown_by_its_type() -> None:
-    assert shown_error(_Mute()) == "_Mute"
-    assert shown_error(ValueError()) == "ValueError"
+    assert escaped_error(_Mute()) == "_Mute"
+    assert escaped_error(ValueError()) == "ValueError"
 
 
 @pytest.mark.parametrize("per_method", [True, False])
@@ -122,7 +122,7 @@ def test_fault_14_errors_of_callables_repeat_nothing_that_breaks_a_line(
 def test_fault_14_a_trace_ends_although_its_causes_do_not() -> None:
     one, other = ValueError("one"), ValueError("other")
     one.__cause__, other.__cause__ = other, one
-    assert shown_traceback(one).count("ValueError") == 5
+    assert escaped_traceback(one).count("ValueError") == 5
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import get_args
 
 from ..._core import Quota
 from ..._rules.environment import require
-from ..._rules.resolver import Charge
+from ..._rules.resolver import Hit
 from ..._storage.memory import OnError
 from ...errors import ConfigurationError, StorageOut
 
@@ -24,19 +24,19 @@ def require_share(share: object) -> None:
         raise ConfigurationError(f"local_share={share!r} is no part of a limit; write for example 0.25 for four hosts")
 
 
-def left_to_count(charges: Sequence[Charge], otherwise: OnError, share: float) -> list[Charge]:
+def left_to_count(hits: Sequence[Hit], otherwise: OnError, share: float) -> list[Hit]:
     """The charges that are to be counted here, each against its share of the limit. Those that are open are none.
 
     `otherwise` is for limits that say nothing. Raises StorageOut when one is closed.
     """
-    policies = [charge.group.on_error or otherwise for charge in charges]
+    policies = [hit.group.on_error or otherwise for hit in hits]
     if "closed" in policies:
         raise StorageOut
-    return [_shared(charge, share) for charge, policy in zip(charges, policies, strict=True) if policy == "local"]
+    return [_shared(hit, share) for hit, policy in zip(hits, policies, strict=True) if policy == "local"]
 
 
-def _shared(charge: Charge, share: float) -> Charge:
-    quota = charge.quota
+def _shared(hit: Hit, share: float) -> Hit:
+    quota = hit.quota
     if share == 1:
-        return charge
-    return charge._replace(quota=Quota(math.ceil(quota.amount * share), quota.window_ns, quota.strategy))
+        return hit
+    return hit._replace(quota=Quota(math.ceil(quota.amount * share), quota.window_ns, quota.strategy))

@@ -15,30 +15,30 @@ import limits.aio.strategies
 import limits.storage
 import limits.strategies
 
-from ..._rules.resolver import Asked, Charge
+from ..._rules.resolver import Hit, RequestContext
 from ..._rules.strategies import ELASTIC
 from ..._storage.health import Health
-from ..._storage.limits_package.hits import Outcome, Tally
+from ..._storage.limits_package.hits import LimitsPackageHits, Outcome
 from ..._storage.limits_package.outage import Outage
-from ..._support.callables import settle_blocking
+from ..._support.callables import wait_in_thread
 from ..._support.threads import ThreadsOfLoops
 from ...errors import ConfigurationError, StorageError
 
 _MOST_THREADS = 40
 
 
-class Bridge:
+class LimitsPackageBackend:
     """Counts charges by a strategy of `limits`; with an `outage`, elsewhere while its storage cannot be reached.
 
     `storage` and `strategy` are the objects of `limits`. What is synchronous runs in a worker thread where an event
     loop would have to wait for it: in threads of its own, so that a storage that does not answer holds up nobody
-    else's. `Tally` says how several limits are counted. Thread-safe.
+    else's. `LimitsPackageHits` says how several limits are counted. Thread-safe.
     """
 
     def __init__(self, strategy: Any, key_prefix: str, outage: Outage | None = None) -> None:
         self.strategy = strategy
         self.storage = strategy.storage
-        self._tally = Tally(strategy, key_prefix)
+        self._tally = LimitsPackageHits(strategy, key_prefix)
         self._outage = outage
         self._threads = ThreadsOfLoops(_MOST_THREADS)
         self._probes: set[object] = set()
@@ -51,12 +51,12 @@ class Bridge:
         """Has requests counted elsewhere, from now on, while the storage cannot be reached."""
         self._outage = self._outage or outage
 
-    def with_prefix(self, key_prefix: str) -> Bridge:
+    def with_prefix(self, key_prefix: str) -> LimitsPackageBackend:
         """The same, under other keys."""
-        return Bridge(self.strategy, key_prefix, self._outage)
+        return LimitsPackageBackend(self.strategy, key_prefix, self._outage)
 
     async def count(
-        self, charges: Sequence[Charge], asked: Asked, count_elsewhere: Callable[[], Awaitable[Outcome | None]]
+        self, hits: Sequence[Hit], context: RequestContext, count_elsewhere: Callable[[], Awaitable[Outcome | None]]
     ) -> Outcome | None:
         """Takes all of the charges, if there is enough left of each, and says about which there is least.
 
@@ -64,37 +64,37 @@ class Bridge:
         """
         outage = self._outage
         if outage is None:
-            return await self._count(charges, asked)
+            return await self._count(hits, context)
         if outage.is_on:
             if outage.is_to_be_probed():
-                await self._probe(asked, outage)
+                await self._probe(context, outage)
             return await count_elsewhere()
         try:
-            return await self._count(charges, asked)
+            return await self._count(hits, context)
         except Exception as error:
             outage.begin(error)
             return await count_elsewhere()
 
-    async def peek(self, charges: Sequence[Charge], asked: Asked) -> Outcome:
+    async def peek(self, hits: Sequence[Hit], context: RequestContext) -> Outcome:
         """What would be said about the charges, which are not taken. Raises what the storage does."""
         if self._tally.is_async:
-            outcome: Outcome = await asked.settle(self._tally.peek_all_async(charges))
+            outcome: Outcome = await context.wait(self._tally.peek_all_async(hits))
             return outcome
-        if asked.settle is settle_blocking:
-            return self._tally.peek_all(charges)
-        return await anyio.to_thread.run_sync(self._tally.peek_all, charges, limiter=self._threads.own())
+        if context.wait is wait_in_thread:
+            return self._tally.peek_all(hits)
+        return await anyio.to_thread.run_sync(self._tally.peek_all, hits, limiter=self._threads.own())
 
-    async def _count(self, charges: Sequence[Charge], asked: Asked) -> Outcome:
+    async def _count(self, hits: Sequence[Hit], context: RequestContext) -> Outcome:
         if self._tally.is_async:
-            counted: Outcome = await asked.settle(self._tally.hit_all_async(charges))
+            counted: Outcome = await context.wait(self._tally.hit_all_async(hits))
             return counted
-        if asked.settle is settle_blocking:
-            return self._tally.hit_all(charges)
-        return await anyio.to_thread.run_sync(self._tally.hit_all, charges, limiter=self._threads.own())
+        if context.wait is wait_in_thread:
+            return self._tally.hit_all(hits)
+        return await anyio.to_thread.run_sync(self._tally.hit_all, hits, limiter=self._threads.own())
 
-    async def _probe(self, asked: Asked, outage: Outage) -> None:
+    async def _probe(self, context: RequestContext, outage: Outage) -> None:
         if self._tally.is_async:
-            await asked.settle(self._probe_later(outage))
+            await context.wait(self._probe_later(outage))
             return
         outage.probe_apart(self.storage.check)
 
@@ -123,7 +123,7 @@ def strategy_on(storage: Any, name: str, logger: logging.Logger) -> Any:
 
 
 def is_strategy_of_limits(counter: object) -> bool:
-    """Whether a `Bridge` can count by it, and nobody has replaced what hits."""
+    """Whether a `LimitsPackageBackend` can count by it, and nobody has replaced what hits."""
     known = (limits.strategies.RateLimiter, limits.aio.strategies.RateLimiter)
     return isinstance(counter, known) and "hit" not in vars(counter)
 

@@ -12,23 +12,23 @@ from starlette.exceptions import HTTPException
 from ..._core import Quota
 from ..._http.state import Record, see
 from ..._http.view import CurrentLimit, view_of
-from ..._rules.resolver import Asked, Charge, ChargeReader, Plan, costs_of, held_parts, keys_of
+from ..._rules.resolver import Hit, Plan, RequestContext, Resolver, costs_of, held_parts, keys_of
 from ..._slowapi.counter import Counter
 from ..._storage.limits_package.outage import Outage
 from ..._storage.memory import MemoryStorage, OnError
 from ..._storage.redis.storage import RedisPolicy, RedisStorage
-from ..._support.callables import Settle
+from ..._support.callables import Wait
 from ..._support.fork import ForkableLock
-from ...decision import NS_PER_S, Essentials
+from ...decision import NS_PER_S, RawDecision
 from ...errors import StorageError, StorageFull, StorageOut
 from ...wrappers import LimitGroup
 from ..carry_over import beside_carried, is_carrying
-from ..reservations import Hold
+from ..reservations import Reservation
 from .fallback import left_to_count
-from .limits_package import Bridge
+from .limits_package import LimitsPackageBackend
 from .redis import peek_remotely, take_remotely
 
-Outcome: TypeAlias = tuple[Charge, Essentials]
+Outcome: TypeAlias = tuple[Hit, RawDecision]
 """What was said about the charge that matters most."""
 
 
@@ -48,8 +48,8 @@ class Counting:
     """
 
     storage: MemoryStorage
-    reader: ChargeReader
-    foreign_counter: Callable[[], Counter | Bridge | None]
+    reader: Resolver
+    foreign_counter: Callable[[], Counter | LimitsPackageBackend | None]
     count_error: Callable[[str], object]
     on_error: OnError
     fallback: tuple[LimitGroup, ...] = ()
@@ -61,52 +61,50 @@ class Counting:
     async def decide(
         self,
         plan: Plan,
-        charges: list[Charge],
-        asked: Asked,
+        hits: list[Hit],
+        context: RequestContext,
         record: Record,
-        foreign: Counter | Bridge | None,
+        foreign: Counter | LimitsPackageBackend | None,
     ) -> Outcome | None:
         """Takes all of the charges or none, and says about which there is least, or too little; None when they pass
         uncounted.
 
         What depends on the response is held in the record. Raises StorageOut, and whatever the storage does.
         """
-        refused = self._refused_beforehand(charges)
+        refused = self._refused_beforehand(hits)
         if refused is not None:
             return refused
-        if isinstance(foreign, Bridge):
-            there = list(charges)
+        if isinstance(foreign, LimitsPackageBackend):
+            there = list(hits)
 
             async def count_here() -> Outcome | None:
                 there.clear()
-                return await self._fall_back(plan, charges, asked, record)
+                return await self._fall_back(plan, hits, context, record)
 
-            outcome = await foreign.count(charges, asked, count_here)
+            outcome = await foreign.count(hits, context, count_here)
             if there and outcome is not None:
                 self._tally(there, *outcome)
             return outcome
         if self._is_out():
-            return await self._fall_back(plan, charges, asked, record)
+            return await self._fall_back(plan, hits, context, record)
         if foreign is not None:
             try:
-                return await self._count_by(foreign, charges, asked)
+                return await self._count_by(foreign, hits, context)
             except Exception as error:
                 if self.outage is None or isinstance(error, HTTPException):
                     raise
                 self.outage.begin(error)
-                return await self._fall_back(plan, charges, asked, record)
+                return await self._fall_back(plan, hits, context, record)
         try:
             if self.remote is None:
-                return self._take(self.storage, charges, record)
-            decided = await take_remotely(
-                self.remote, charges, asked.settle, record, partial(self._refresh, self.storage)
-            )
+                return self._take(self.storage, hits, record)
+            decided = await take_remotely(self.remote, hits, context.wait, record, partial(self._refresh, self.storage))
         except StorageError as error:
             try:
-                return await self._fall_back(plan, charges, asked, record)
+                return await self._fall_back(plan, hits, context, record)
             except StorageOut as out:
                 raise out from error
-        self._tally(charges, *decided)
+        self._tally(hits, *decided)
         return decided
 
     def _is_out(self) -> bool:
@@ -120,17 +118,17 @@ class Counting:
                 outage.probe_apart(self.remote.check)
         return outage.is_on
 
-    def _tally(self, charges: Sequence[Charge], decisive: Charge, essentials: Essentials) -> None:
+    def _tally(self, hits: Sequence[Hit], decisive: Hit, raw_decision: RawDecision) -> None:
         # What others have decided is told by metrics as what the engine has.
-        at = next((at for at, each in enumerate(charges) if each is decisive), 0)
-        self._policy(charges).tally(essentials[0], at)
+        at = next((at for at, each in enumerate(hits) if each is decisive), 0)
+        self._policy(hits).tally(raw_decision[0], at)
 
-    async def _fall_back(self, plan: Plan, charges: list[Charge], asked: Asked, record: Record) -> Outcome | None:
+    async def _fall_back(self, plan: Plan, hits: list[Hit], context: RequestContext, record: Record) -> Outcome | None:
         """What is done about a request while the storage cannot be asked. Raises StorageOut."""
-        local = left_to_count(charges, self.on_error, self.local_share)
+        local = left_to_count(hits, self.on_error, self.local_share)
         self.count_error("fallback" if local else "passed")
         if local and self.fallback:
-            local = await self.reader.charges(plan, self.fallback, asked)
+            local = await self.reader.hits(plan, self.fallback, context)
             refused = self._refused_beforehand(local)
             if refused is not None:
                 return refused
@@ -141,122 +139,120 @@ class Counting:
         except StorageFull:
             return self._take(self.storage.spare, local, record)
 
-    async def peek(self, charges: list[Charge], asked: Asked) -> Outcome | None:
+    async def peek(self, hits: list[Hit], context: RequestContext) -> Outcome | None:
         """What would be decided about these charges, of which none is taken; None when they would not be looked at."""
-        refused = self._refused_beforehand(charges)
+        refused = self._refused_beforehand(hits)
         if refused is not None:
             return refused
         foreign = self.foreign_counter()
         try:
-            if isinstance(foreign, Bridge) and foreign.health().is_available:
-                return await foreign.peek(charges, asked)
+            if isinstance(foreign, LimitsPackageBackend) and foreign.health().is_available:
+                return await foreign.peek(hits, context)
             if foreign is None and self.remote is not None and not (self.outage is not None and self.outage.is_on):
-                return await peek_remotely(self.remote, charges, asked.settle)
+                return await peek_remotely(self.remote, hits, context.wait)
         except StorageError as error:
             try:
-                charges = left_to_count(charges, self.on_error, self.local_share)
+                hits = left_to_count(hits, self.on_error, self.local_share)
             except StorageOut as out:
                 raise out from error
-        return self._peek_here(charges) if charges else None
+        return self._peek_here(hits) if hits else None
 
-    def _peek_here(self, charges: list[Charge]) -> Outcome:
+    def _peek_here(self, hits: list[Hit]) -> Outcome:
         def answer() -> Outcome:
-            reader = self.storage.reader(tuple(each.rule for each in charges))
-            essentials = reader.peek(keys_of(charges), costs_of(charges))
-            return charges[essentials[1]], essentials
+            reader = self.storage.reader(tuple(each.rule for each in hits))
+            raw_decision = reader.peek(keys_of(hits), costs_of(hits))
+            return hits[raw_decision[1]], raw_decision
 
-        return beside_carried(charges, self._policy_of, answer) if is_carrying(charges) else answer()
+        return beside_carried(hits, self._policy_of, answer) if is_carrying(hits) else answer()
 
-    def _refused_beforehand(self, charges: Sequence[Charge]) -> Outcome | None:
+    def _refused_beforehand(self, hits: Sequence[Hit]) -> Outcome | None:
         needs_key = self.reader.on_missing_key == "refuse"
-        charge = next((each for each in charges if each.limit.refuses_all or (needs_key and not each.key)), None)
-        if charge is None:
+        hit = next((each for each in hits if each.limit.refuses_all or (needs_key and not each.key)), None)
+        if hit is None:
             return None
-        window_ns = charge.limit.limit.get_expiry() * NS_PER_S
-        return charge, (False, 0, 0, window_ns, window_ns)
+        window_ns = hit.limit.limit.get_expiry() * NS_PER_S
+        return hit, (False, 0, 0, window_ns, window_ns)
 
-    def _take(self, storage: MemoryStorage, charges: list[Charge], record: Record) -> Outcome:
-        if not is_carrying(charges):
-            return self._take_now(storage, charges, record)
+    def _take(self, storage: MemoryStorage, hits: list[Hit], record: Record) -> Outcome:
+        if not is_carrying(hits):
+            return self._take_now(storage, hits, record)
         with self.carrying:
-            return beside_carried(charges, self._policy_of, lambda: self._take_now(storage, charges, record))
+            return beside_carried(hits, self._policy_of, lambda: self._take_now(storage, hits, record))
 
-    def _policy_of(self, quota: Quota, charge: Charge) -> Any:
-        return self.storage.policy(((quota, *charge.rule[1:]),))
+    def _policy_of(self, quota: Quota, hit: Hit) -> Any:
+        return self.storage.policy(((quota, *hit.rule[1:]),))
 
-    def _take_now(self, storage: MemoryStorage, charges: list[Charge], record: Record) -> Outcome:
-        certain = [charge for charge in charges if charge.group.read_deduct is None]
-        if len(certain) == len(charges):
-            essentials = policy_in(storage, charges).hit(keys_of(charges), costs_of(charges))
-            return charges[essentials[1]], essentials
-        return self._decide_on_hold(storage, certain, charges, record)
+    def _take_now(self, storage: MemoryStorage, hits: list[Hit], record: Record) -> Outcome:
+        certain = [hit for hit in hits if hit.group.read_deduct is None]
+        if len(certain) == len(hits):
+            raw_decision = policy_in(storage, hits).hit(keys_of(hits), costs_of(hits))
+            return hits[raw_decision[1]], raw_decision
+        return self._decide_on_hold(storage, certain, hits, record)
 
-    def _decide_on_hold(
-        self, storage: MemoryStorage, certain: list[Charge], charges: list[Charge], record: Record
-    ) -> Outcome:
-        held = [[charges[at] for at in part] for part in held_parts(charges)]
+    def _decide_on_hold(self, storage: MemoryStorage, certain: list[Hit], hits: list[Hit], record: Record) -> Outcome:
+        held = [[hits[at] for at in part] for part in held_parts(hits)]
         refresh = partial(self._refresh, storage)
-        holds: list[Hold] = []
+        reservations: list[Reservation] = []
         outcomes: list[Outcome] = []
         for batch in [*held, *([certain] if certain else [])]:
             policy, keys, costs = policy_in(storage, batch), keys_of(batch), costs_of(batch)
             try:
-                essentials, ticket = (
+                raw_decision, ticket = (
                     (policy.hit(keys, costs), None) if batch is certain else policy.reserve(keys, costs)
                 )
             except StorageFull:
-                _give_back(holds)
+                _give_back(reservations)
                 raise
             if ticket is not None:
-                holds.append(Hold(policy, ticket, tuple(batch), keys, refresh))
-            outcomes.append((batch[essentials[1]], essentials))
-            if not essentials[0]:
-                _give_back(holds)
+                reservations.append(Reservation(policy, ticket, tuple(batch), keys, refresh))
+            outcomes.append((batch[raw_decision[1]], raw_decision))
+            if not raw_decision[0]:
+                _give_back(reservations)
                 return outcomes[-1]
-        record.holds = [*(record.holds or ()), *holds]
+        record.holds = [*(record.holds or ()), *reservations]
         return min(outcomes, key=lambda outcome: outcome[1][2])
 
-    async def _count_by(self, counter: Counter, charges: list[Charge], asked: Asked) -> Outcome:
+    async def _count_by(self, counter: Counter, hits: list[Hit], context: RequestContext) -> Outcome:
         # In the way of slowapi, as it is its interface: one after the other, until one refuses.
-        least: Charge | None = None
-        for charge in charges:
-            item, identifiers = charge.limit.limit, [charge.key, charge.place.label]
+        least: Hit | None = None
+        for hit in hits:
+            item, identifiers = hit.limit.limit, [hit.key, hit.place.label]
             if self.reader.key_prefix:
                 identifiers.insert(0, self.reader.key_prefix)
-            if not await asked.answer(counter.hit(item, *identifiers, cost=charge.cost)):
+            if not await context.answer(counter.hit(item, *identifiers, cost=hit.cost)):
                 window_ns = item.get_expiry() * NS_PER_S
-                return charge, (False, 0, 0, window_ns, window_ns)
-            least = charge if least is None or item < least.limit.limit else least
+                return hit, (False, 0, 0, window_ns, window_ns)
+            least = hit if least is None or item < least.limit.limit else least
         assert least is not None
         return least, (True, 0, least.limit.limit.amount, 0, 0)
 
-    def _policy(self, charges: Sequence[Charge]) -> Any:
-        return policy_in(self.storage, charges)
+    def _policy(self, hits: Sequence[Hit]) -> Any:
+        return policy_in(self.storage, hits)
 
-    async def _refresh(self, storage: MemoryStorage, record: Record, hold: Hold, settle: Settle) -> None:
+    async def _refresh(self, storage: MemoryStorage, record: Record, reservation: Reservation, wait: Wait) -> None:
         view = view_of(record)
-        if not isinstance(view, CurrentLimit) or not view.essentials[0]:
+        if not isinstance(view, CurrentLimit) or not view.raw_decision[0]:
             return
-        for charge, key in zip(hold.charges, hold.keys, strict=True):
-            if self.view(view.essentials, charge) != view:
+        for hit, key in zip(reservation.hits, reservation.keys, strict=True):
+            if self.view(view.raw_decision, hit) != view:
                 continue
-            if self.remote is not None and isinstance(hold.policy, RedisPolicy):
-                _, (_, _, remaining, reset_after_ns, _) = await peek_remotely(self.remote, [charge], settle)
+            if self.remote is not None and isinstance(reservation.policy, RedisPolicy):
+                _, (_, _, remaining, reset_after_ns, _) = await peek_remotely(self.remote, [hit], wait)
             else:
-                _, _, remaining, reset_after_ns, _ = policy_in(storage, [charge]).peek(key)
-            see(record, self.view((True, 0, remaining, reset_after_ns, 0), charge))
+                _, _, remaining, reset_after_ns, _ = policy_in(storage, [hit]).peek(key)
+            see(record, self.view((True, 0, remaining, reset_after_ns, 0), hit))
 
-    def view(self, essentials: Essentials, charge: Charge) -> CurrentLimit:
+    def view(self, raw_decision: RawDecision, hit: Hit) -> CurrentLimit:
         """What a request's state keeps of an answer."""
-        essentials = charge.told(essentials)
-        return CurrentLimit.of(essentials, charge.limit.limit, charge.key, charge.place.label, self.reader.key_prefix)
+        raw_decision = hit.told(raw_decision)
+        return CurrentLimit.of(raw_decision, hit.limit.limit, hit.key, hit.place.label, self.reader.key_prefix)
 
 
-def _give_back(holds: Sequence[Hold]) -> None:
-    for hold in reversed(holds):
-        hold.policy.refund(hold.ticket)
+def _give_back(reservations: Sequence[Reservation]) -> None:
+    for reservation in reversed(reservations):
+        reservation.policy.refund(reservation.ticket)
 
 
-def policy_in(storage: MemoryStorage, charges: Sequence[Charge]) -> Any:
+def policy_in(storage: MemoryStorage, hits: Sequence[Hit]) -> Any:
     """What counts these charges together in that storage."""
-    return storage.policy(tuple(each.rule for each in charges))
+    return storage.policy(tuple(each.rule for each in hits))

@@ -14,8 +14,8 @@ from ..._storage.redis.storage import RedisStorage
 from ..._storage.redis.uri import parse_redis_uri
 from ..._storage.uri import OF_FILES
 from ..._storage.uri_schemes import is_bridged, is_redis
-from ..._storage.uri_secrets import telling_no_secret
-from .limits_package import Bridge, opened_strategy
+from ..._storage.uri_secrets import hiding_secrets
+from .limits_package import LimitsPackageBackend, opened_strategy
 
 
 class Opened(NamedTuple):
@@ -23,7 +23,7 @@ class Opened(NamedTuple):
 
     local: MemoryStorage
     remote: RedisStorage | None
-    bridge: Bridge | None
+    bridge: LimitsPackageBackend | None
     strategy: Strategy
 
 
@@ -54,11 +54,11 @@ def open_storages(
     if uri is not None and is_redis(uri):
         remote = RedisStorage(parse_redis_uri(uri, options, logger), logger=logger)
     elif uri is not None and is_bridged(uri):
-        with telling_no_secret(uri):
+        with hiding_secrets(uri):
             counted_by, counting = opened_strategy(uri, options, strategy, logger)
         chosen = strategy_named(counted_by)
         is_counted_so = counted_by == ELASTIC
-        bridge = Bridge(counting, key_prefix, outage)
+        bridge = LimitsPackageBackend(counting, key_prefix, outage)
     if strategy == ELASTIC and not is_counted_so:
         logger.warning("strategy=%r is counted as a fixed window, which hits do not prolong", strategy)
     is_elsewhere = remote is not None or bridge is not None
@@ -71,7 +71,7 @@ def open_storages(
             ", ".join(OF_FILES),
         )
     # A name with an @ is one that somebody took for that of a server.
-    with telling_no_secret(uri if "@" in str(uri) else None):
+    with hiding_secrets(uri if "@" in str(uri) else None):
         local = open_storage(
             None if is_elsewhere else uri,
             size=size if size is not None else options.get("size"),

@@ -13,11 +13,11 @@ import limits.storage
 import limits.strategies
 from limits import RateLimitItem
 
-from ..._rules.resolver import Charge
+from ..._rules.resolver import Hit
 from ..._support.clock import wall_time_s
-from ...decision import NS_PER_S, Essentials
+from ...decision import NS_PER_S, RawDecision
 
-Outcome: TypeAlias = tuple[Charge, Essentials]
+Outcome: TypeAlias = tuple[Hit, RawDecision]
 Steps: TypeAlias = Generator[Any, Any, Outcome]
 """Yields what the strategy returned, and is sent what that came to: the same thing, or what it was awaited for."""
 
@@ -39,7 +39,7 @@ _ROUNDED_OFF_NS = NS_PER_S // 2
 _CUT_OFF_NS = NS_PER_S
 
 
-class Tally:
+class LimitsPackageHits:
     """What a strategy of `limits` has counted for the charges of requests. As thread-safe as the strategy is.
 
     Several limits are tested before any of them is hit, so that a refusal takes nothing of the others; requests at the
@@ -54,47 +54,47 @@ class Tally:
         self._counts_refusals = isinstance(strategy, _FIXED)
         self._is_rounded = isinstance(strategy, _FIXED) and isinstance(strategy.storage, _REDIS)
 
-    def hit_all(self, charges: Sequence[Charge]) -> Outcome:
+    def hit_all(self, hits: Sequence[Hit]) -> Outcome:
         """Takes all of the charges, if there is enough left of each; says about which there is least, or too little."""
-        return _run(self._hit_all(charges))
+        return _run(self._hit_all(hits))
 
-    async def hit_all_async(self, charges: Sequence[Charge]) -> Outcome:
+    async def hit_all_async(self, hits: Sequence[Hit]) -> Outcome:
         """The same by an asynchronous strategy."""
-        return await _run_async(self._hit_all(charges))
+        return await _run_async(self._hit_all(hits))
 
-    def peek_all(self, charges: Sequence[Charge]) -> Outcome:
+    def peek_all(self, hits: Sequence[Hit]) -> Outcome:
         """What `hit_all` would say, which changes nothing."""
-        return _run(self._peek_all(charges))
+        return _run(self._peek_all(hits))
 
-    async def peek_all_async(self, charges: Sequence[Charge]) -> Outcome:
+    async def peek_all_async(self, hits: Sequence[Hit]) -> Outcome:
         """The same by an asynchronous strategy."""
-        return await _run_async(self._peek_all(charges))
+        return await _run_async(self._peek_all(hits))
 
-    def _peek_all(self, charges: Sequence[Charge]) -> Steps:
+    def _peek_all(self, hits: Sequence[Hit]) -> Steps:
         outcomes: list[Outcome] = []
-        for charge in charges:
-            if not (yield self.strategy.test(*self._bucket(charge), cost=charge.cost)):
-                return (yield from self._refusal(charge))
-            reset_after_ns, remaining = _left((yield self.strategy.get_window_stats(*self._bucket(charge))))
-            outcomes.append((charge, (True, 0, remaining, reset_after_ns, 0)))
+        for hit in hits:
+            if not (yield self.strategy.test(*self._bucket(hit), cost=hit.cost)):
+                return (yield from self._refusal(hit))
+            reset_after_ns, remaining = _left((yield self.strategy.get_window_stats(*self._bucket(hit))))
+            outcomes.append((hit, (True, 0, remaining, reset_after_ns, 0)))
         return min(outcomes, key=lambda outcome: outcome[1][2])
 
-    def _hit_all(self, charges: Sequence[Charge]) -> Steps:
+    def _hit_all(self, hits: Sequence[Hit]) -> Steps:
         strategy, outcomes = self.strategy, []
-        for charge in charges:
+        for hit in hits:
             # A single hit tests itself, but what a fixed window refuses it has counted: of large ones it would be felt.
-            is_tested = len(charges) > 1 or (self._counts_refusals and charge.cost > 1)
-            if is_tested and not (yield strategy.test(*self._bucket(charge), cost=charge.cost)):
-                return (yield from self._refusal(charge))
-        for charge in charges:
-            if not (yield strategy.hit(*self._bucket(charge), cost=charge.cost)):
-                return (yield from self._refusal(charge))
-            reset_after_ns, remaining = _left((yield strategy.get_window_stats(*self._bucket(charge))))
-            outcomes.append((charge, (True, 0, remaining, reset_after_ns, 0)))
+            is_tested = len(hits) > 1 or (self._counts_refusals and hit.cost > 1)
+            if is_tested and not (yield strategy.test(*self._bucket(hit), cost=hit.cost)):
+                return (yield from self._refusal(hit))
+        for hit in hits:
+            if not (yield strategy.hit(*self._bucket(hit), cost=hit.cost)):
+                return (yield from self._refusal(hit))
+            reset_after_ns, remaining = _left((yield strategy.get_window_stats(*self._bucket(hit))))
+            outcomes.append((hit, (True, 0, remaining, reset_after_ns, 0)))
         return min(outcomes, key=lambda outcome: outcome[1][2])
 
-    def _refusal(self, charge: Charge) -> Steps:
-        item, *names = self._bucket(charge)
+    def _refusal(self, hit: Hit) -> Steps:
+        item, *names = self._bucket(hit)
         stats = yield self.strategy.get_window_stats(item, *names)
         reset_after_ns, remaining = _left(stats)
         rounded_off_ns = _CUT_OFF_NS if isinstance(stats[0], int) else 0
@@ -102,16 +102,16 @@ class Tally:
         retry_after_ns = min(reset_after_ns + rounded_off_ns, item.get_expiry() * NS_PER_S)
         if isinstance(self.strategy, _SLIDING):
             window = yield self.strategy.storage.get_sliding_window(item.key_for(*names), item.get_expiry())
-            retry_after_ns = round(_sliding_wait_s(item, charge.cost, *window) * NS_PER_S)
-        return charge, (False, 0, remaining, reset_after_ns, max(1, retry_after_ns))
+            retry_after_ns = round(_sliding_wait_s(item, hit.cost, *window) * NS_PER_S)
+        return hit, (False, 0, remaining, reset_after_ns, max(1, retry_after_ns))
 
-    def _bucket(self, charge: Charge) -> tuple[Any, ...]:
+    def _bucket(self, hit: Hit) -> tuple[Any, ...]:
         # The identifiers of slowapi, so that what it has counted goes on to count.
-        names = (*self._prefix, charge.key, charge.place.label)
+        names = (*self._prefix, hit.key, hit.place.label)
         if self._is_memcached:
             names = _memcached_names(names)
         # A lone surrogate, as of bytes that are no UTF-8, cannot be sent.
-        return (charge.limit.limit, *(name.encode("utf-8", "backslashreplace").decode() for name in names))
+        return (hit.limit.limit, *(name.encode("utf-8", "backslashreplace").decode() for name in names))
 
 
 def _run(steps: Steps) -> Outcome:

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
+from ..._support.escaping import escaped, escaped_error
 from ..._support.fork import ForkableLock, begins_in_children
-from ..._support.shown import shown, shown_error
 from ..health import Health
 
 _LONGEST_REST_S = 32
@@ -44,7 +44,7 @@ class Outage:
         """The storage was not to be reached."""
         with self._lock:
             is_new, self.is_on = not self.is_on, True
-            self._last_error = shown_error(error)
+            self._last_error = escaped_error(error)
             if is_new:
                 self._outages += 1
                 self._since_s = monotonic()
@@ -52,7 +52,7 @@ class Outage:
                 self._asks_at_s = monotonic() + 1
         if is_new:
             self._logger.warning(
-                "Rate limit storage unreachable - falling back to in-memory storage: %s", shown(repr(error))
+                "Rate limit storage unreachable - falling back to in-memory storage: %s", escaped(repr(error))
             )
 
     def is_to_be_probed(self) -> bool:

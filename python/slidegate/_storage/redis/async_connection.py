@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 from ..._core import RedisProtocolError, RedisReader, RedisReplyError, redis_command
-from ..._support.shown import shown
+from ..._support.escaping import escaped
 from ...errors import StorageError, StorageTimeout, StorageUnavailable
 from .deadline import LoopDeadline
 from .replies import (
@@ -339,7 +339,7 @@ class AioConnection:
             try:
                 replies = self._reader.feed(data)
             except RedisProtocolError as error:
-                self.end(StorageUnavailable(f"{self._target.name} does not speak Redis: {shown(error)}"))
+                self.end(StorageUnavailable(f"{self._target.name} does not speak Redis: {escaped(error)}"))
                 return
             for reply in replies:
                 if not self._asked:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..._core import RedisProtocolError, RedisReader, RedisReplyError, redis_command
-from ..._support.shown import shown
+from ..._support.escaping import escaped
 from ...errors import StorageTimeout, StorageUnavailable
 from .deadline import ThreadDeadline
 from .replies import check_greetings, code_of, greetings_for, is_of_the_connection, storage_error
@@ -186,7 +186,7 @@ class SyncConnection:
             if isinstance(error, TimeoutError):
                 raise self._timeout() from None
             if isinstance(error, RedisProtocolError):
-                raise StorageUnavailable(f"{self._target.name} does not speak Redis: {shown(error)}") from error
+                raise StorageUnavailable(f"{self._target.name} does not speak Redis: {escaped(error)}") from error
             if isinstance(error, OSError):
                 raise StorageUnavailable(f"{self._target.name}: {error}") from error
             raise

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
+from ..._support.escaping import escaped
 from ..._support.fork import ForkableLock, begins_in_children
-from ..._support.shown import shown
 from ...errors import StorageError, StorageTimeout, StorageUnavailable
 from ..health import Health
 
@@ -61,7 +61,7 @@ class CircuitBreaker:
     def failed(self, error: StorageError) -> None:
         """The server has not, or only that it cannot, or nonsense. What is about one question only opens nothing."""
         with self._lock:
-            self._last_error = shown(error)
+            self._last_error = escaped(error)
             self._failures += isinstance(error, (StorageUnavailable, StorageTimeout))
             is_opening = not (self._is_open or self._failures < _FAILURES_TO_OPEN or self._stopped.is_set())
             is_to_tell = not self._is_told and (is_opening or monotonic() >= self._quiet_until_s)
@@ -73,7 +73,7 @@ class CircuitBreaker:
                 self._outages += 1
                 self._since_s = monotonic()
         if is_to_tell:
-            self._logger.warning("%s", shown(error))
+            self._logger.warning("%s", escaped(error))
         if is_opening:
             threading.Thread(target=self._probe_until_it_answers, name="slidegate-redis-probe", daemon=True).start()
 
@@ -93,7 +93,7 @@ class CircuitBreaker:
             except Exception as error:
                 # Whatever it is: were this thread to end, nobody would ever ask again.
                 with self._lock:
-                    self._last_error = shown(error)
+                    self._last_error = escaped(error)
                 pause_s = min(2 * pause_s, _LAST_PROBE_S)
                 continue
             with self._lock:

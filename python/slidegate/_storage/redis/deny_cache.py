@@ -7,7 +7,7 @@ from time import monotonic_ns
 from typing import NamedTuple
 
 from ..._support.fork import ForkableLock
-from ...decision import NS_PER_S, Essentials
+from ...decision import NS_PER_S, RawDecision
 
 _MOST_KEPT = 16_384
 
@@ -16,10 +16,10 @@ class _Denial(NamedTuple):
     since_ns: int
     until_ns: int
     cost: int
-    essentials: Essentials
+    raw_decision: RawDecision
 
 
-class Denials:
+class DenyCache:
     """Refusals by the server's keys, each until its retry time, but never longer than `longest_s`: others may reset or
     refund meanwhile. Thread-safe.
 
@@ -32,7 +32,7 @@ class Denials:
         self._by_key: dict[bytes, _Denial] = {}
         self._lock = ForkableLock()
 
-    def find(self, keys: Sequence[bytes], costs: Sequence[int]) -> Essentials | None:
+    def find(self, keys: Sequence[bytes], costs: Sequence[int]) -> RawDecision | None:
         """The refusal of such a hit that keeps the caller waiting longest, as of now; None when there is none."""
         if not self._by_key:
             return None
@@ -49,14 +49,14 @@ class Denials:
         if found is None:
             return None
         _, at, denial = found
-        _, _, remaining, reset_after_ns, retry_after_ns = denial.essentials
+        _, _, remaining, reset_after_ns, retry_after_ns = denial.raw_decision
         passed_ns = now_ns - denial.since_ns
         retry_after_ns = max(1, retry_after_ns - passed_ns) if retry_after_ns > 0 else retry_after_ns
         return False, at, remaining, max(0, reset_after_ns - passed_ns), retry_after_ns
 
-    def put(self, keys: Sequence[bytes], costs: Sequence[int], essentials: Essentials, age: int) -> None:
+    def put(self, keys: Sequence[bytes], costs: Sequence[int], raw_decision: RawDecision, age: int) -> None:
         """Keeps what was asked for at that age, if it was refused."""
-        allowed, at, _, _, retry_after_ns = essentials
+        allowed, at, _, _, retry_after_ns = raw_decision
         if allowed or not self._longest_ns:
             return
         now_ns = monotonic_ns()
@@ -65,7 +65,7 @@ class Denials:
             if age == self.age:
                 if len(self._by_key) >= _MOST_KEPT:
                     self._by_key.clear()
-                self._by_key[keys[at]] = _Denial(now_ns, now_ns + kept_ns, costs[at], essentials)
+                self._by_key[keys[at]] = _Denial(now_ns, now_ns + kept_ns, costs[at], raw_decision)
 
     def forget(self, keys: Iterable[bytes]) -> None:
         """Forgets what a reset or a refund of these keys makes void."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ..._core import RedisReplyError
-from ..._support.shown import shown
+from ..._support.escaping import escaped
 from ...errors import StorageError, StorageFull, StorageUnavailable
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def storage_error(name: str, error: RedisReplyError) -> StorageError:
         return StorageUnavailable(f"{name} cannot count now: {code}")
     if code in _SHUT_OUT:
         return StorageUnavailable(f"{name} does not let this program in: {code}; see user and password of the URI")
-    return StorageError(f"{name} failed: {shown(error)}")
+    return StorageError(f"{name} failed: {escaped(error)}")
 
 
 def greetings_for(target: RedisTarget, *, is_master: bool) -> list[tuple[bytes, ...]]:
@@ -70,7 +70,7 @@ def check_greetings(name: str, commands: Sequence[tuple[bytes, ...]], replies: I
         elif reply != b"OK":
             what = "AUTH" if command[0] == b"AUTH" else " ".join(map(repr, command)).replace("b'", "'")
             answer = code_of(reply) if isinstance(reply, RedisReplyError) else "something else than OK"
-            raise StorageUnavailable(f"{name} answered {what} with {shown(answer)}")
+            raise StorageUnavailable(f"{name} answered {what} with {escaped(answer)}")
 
 
 def _require_master(name: str, role: object) -> None:

@@ -9,7 +9,7 @@ from struct import pack
 from typing import Any, NamedTuple
 
 from ..._core import Quota, redis_script
-from ...decision import Essentials
+from ...decision import RawDecision
 
 KEY_VERSION = b"slidegate:1:"
 """What every key in the server begins with. Another layout of keys or states gets another number."""
@@ -125,7 +125,7 @@ def ask_refund(receipts: Sequence[Receipt]) -> Question:
     return Question(tuple(receipt.key for receipt in receipts), (b"refund", *arguments))
 
 
-def essentials_of(reply: Any, rules: Sequence[RedisRule]) -> Essentials:
+def essentials_of(reply: Any, rules: Sequence[RedisRule]) -> RawDecision:
     """The answer to a hit, a reservation or a peek. Raises ValueError when it is none."""
     try:
         allowed, index, remaining, reset, retry = reply[:5]

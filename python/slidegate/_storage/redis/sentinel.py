@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..._core import RedisReplyError
+from ..._support.escaping import escaped
 from ..._support.fork import ForkableLock, begins_in_children
-from ..._support.shown import shown
 from ...errors import StorageError, StorageUnavailable
 from .async_connection import AioConnection
 from .blocking_connection import SyncConnection
@@ -151,7 +151,7 @@ def _opinion(target: RedisTarget, sentinel: RedisTarget, answer: Any) -> Opinion
     if "No such master" in said:
         raise StorageUnavailable(f"{sentinel.name} knows no master {target.service!r}")
     raise StorageUnavailable(
-        f"{sentinel.name} does not tell where {target.service!r} is: {shown(said.split(' ', 1)[0])}"
+        f"{sentinel.name} does not tell where {target.service!r} is: {escaped(said.split(' ', 1)[0])}"
     )
 
 

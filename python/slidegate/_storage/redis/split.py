@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
 
-from ...decision import Essentials
+from ...decision import RawDecision
 from ...errors import StorageError
 from .node import RedisServer
 from .script import (
@@ -22,7 +22,7 @@ from .script import (
     receipts_of,
 )
 
-Reserved: TypeAlias = tuple[Essentials, tuple[Receipt, ...]]
+Reserved: TypeAlias = tuple[RawDecision, tuple[Receipt, ...]]
 _Ask: TypeAlias = Callable[[Question, Callable[[Any], Any]], Awaitable[Any]]
 _Gather: TypeAlias = Callable[[list[Coroutine[Any, Any, Any]]], Awaitable[list[Any]]]
 
@@ -55,8 +55,8 @@ class Parts:
 
         def part_of(question: Question, rules: Sequence[RedisRule]) -> Callable[[Any], Reserved]:
             def meaning(answer: Any) -> Reserved:
-                essentials = essentials_of(answer, rules)
-                return essentials, receipts_of(answer, question, rules) if essentials[0] else ()
+                raw_decision = essentials_of(answer, rules)
+                return raw_decision, receipts_of(answer, question, rules) if raw_decision[0] else ()
 
             return meaning
 
@@ -68,10 +68,10 @@ class Parts:
         answers = await self._gather(asked)
         taken = [answer for answer in answers if not isinstance(answer, BaseException)]
         error = next((answer for answer in answers if isinstance(answer, BaseException)), None)
-        if error is None and all(essentials[0] for essentials, _ in taken):
+        if error is None and all(raw_decision[0] for raw_decision, _ in taken):
             return self._tightest([each for each, _ in taken]), tuple(one for _, each in taken for one in each)
-        for essentials, receipts in taken:
-            if essentials[0]:
+        for raw_decision, receipts in taken:
+            if raw_decision[0]:
                 # What cannot be given back now counts until its window is over.
                 with suppress(StorageError):
                     await self._ask(ask_refund(receipts), is_one)
@@ -79,10 +79,10 @@ class Parts:
             raise error
         return self._tightest([each for each, _ in taken]), ()
 
-    async def peek(self, keys: Sequence[bytes], costs: Sequence[int]) -> Essentials:
+    async def peek(self, keys: Sequence[bytes], costs: Sequence[int]) -> RawDecision:
         """What would be answered about all of them."""
 
-        def part_of(rules: Sequence[RedisRule]) -> Callable[[Any], Essentials]:
+        def part_of(rules: Sequence[RedisRule]) -> Callable[[Any], RawDecision]:
             return lambda answer: essentials_of(answer, rules)
 
         asked = []
@@ -105,7 +105,7 @@ class Parts:
     async def _asking(self, question: Question, meaning: Callable[[Any], Any]) -> Any:
         return await self._ask(question, meaning)
 
-    def _tightest(self, answers: Sequence[Essentials]) -> Essentials:
+    def _tightest(self, answers: Sequence[RawDecision]) -> RawDecision:
         # Of refusals the longest, one without end before all; else what has least left.
         told = [(each[0], self._divided[part][each[1]], *each[2:]) for part, each in enumerate(answers)]
         refused = [each for each in told if not each[0]]

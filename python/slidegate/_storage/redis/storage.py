@@ -12,12 +12,12 @@ import limits.storage
 from ..._core import redis_command
 from ..._rules.bucket import is_led, joined
 from ..._support.callables import run_blocking
-from ...decision import Essentials
+from ...decision import RawDecision
 from ...errors import ConfigurationError, StorageError
 from ..health import Health
 from ..memory import FlatReads, Rule
 from .cluster import RedisCluster
-from .deny_cache import Denials
+from .deny_cache import DenyCache
 from .node import RedisNode, RedisServer
 from .script import (
     SCRIPT,
@@ -65,12 +65,12 @@ class _Hit(NamedTuple):
     question: Question
     costs: tuple[int, ...]
     age: int
-    denial: Essentials | None
+    denial: RawDecision | None
 
-    def kept(self, denials: Denials, essentials: Essentials) -> Essentials:
-        if not essentials[0]:
-            denials.put(self.question.keys, self.costs, essentials, self.age)
-        return essentials
+    def kept(self, denials: DenyCache, raw_decision: RawDecision) -> RawDecision:
+        if not raw_decision[0]:
+            denials.put(self.question.keys, self.costs, raw_decision, self.age)
+        return raw_decision
 
 
 class RedisPolicy:
@@ -82,14 +82,14 @@ class RedisPolicy:
     """
 
     def __init__(
-        self, rules: tuple[RedisRule, ...], server: RedisServer, denials: Denials, *, is_hashed: bool = False
+        self, rules: tuple[RedisRule, ...], server: RedisServer, denials: DenyCache, *, is_hashed: bool = False
     ) -> None:
         self._denials = denials
         self._rules = rules
         self._server = server
         self._is_hashed = is_hashed
 
-    def hit(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials:
+    def hit(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> RawDecision:
         hit = self._hit(keys, cost)
         if hit.denial is not None:
             return hit.denial
@@ -98,16 +98,16 @@ class RedisPolicy:
             return hit.kept(self._denials, run_blocking(parts.reserve(hit.question.keys, hit.costs))[0])
         return hit.kept(self._denials, self._server.evaluate(hit.question, self._essentials))
 
-    def peek(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials:
+    def peek(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> RawDecision:
         names, costs = self._keys(keys), self._costs(cost)
         parts = self._blocking_parts(names)
         if parts is not None:
-            return cast(Essentials, run_blocking(parts.peek(names, costs)))
+            return cast(RawDecision, run_blocking(parts.peek(names, costs)))
         return self._server.evaluate(ask(b"peek", self._rules, names, costs), self._essentials)
 
     def reserve(
         self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /
-    ) -> tuple[Essentials, RedisTicket | None]:
+    ) -> tuple[RawDecision, RedisTicket | None]:
         names, costs = self._keys(keys), self._costs(cost)
         parts = self._blocking_parts(names)
         if parts is not None:
@@ -137,17 +137,17 @@ class RedisPolicy:
             self._server.evaluate(ask_reset(names), is_one)
         self._denials.forget(names)
 
-    async def hit_async(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials:
+    async def hit_async(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> RawDecision:
         hit = self._hit(keys, cost)
         if hit.denial is not None:
             return hit.denial
         parts = self._parts_on_loop(hit.question.keys)
         if parts is not None:
-            essentials, _ = await parts.reserve(hit.question.keys, hit.costs)
-            return hit.kept(self._denials, essentials)
+            raw_decision, _ = await parts.reserve(hit.question.keys, hit.costs)
+            return hit.kept(self._denials, raw_decision)
         return hit.kept(self._denials, await self._server.evaluate_async(hit.question, self._essentials))
 
-    async def peek_async(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> Essentials:
+    async def peek_async(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> RawDecision:
         names, costs = self._keys(keys), self._costs(cost)
         parts = self._parts_on_loop(names)
         if parts is not None:
@@ -156,7 +156,7 @@ class RedisPolicy:
 
     async def reserve_async(
         self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /
-    ) -> tuple[Essentials, RedisTicket | None]:
+    ) -> tuple[RawDecision, RedisTicket | None]:
         names, costs = self._keys(keys), self._costs(cost)
         parts = self._parts_on_loop(names)
         if parts is not None:
@@ -219,16 +219,16 @@ class RedisPolicy:
             raise ValueError(f"expected one key, or one for each of {len(self._rules)} rules, not {len(keys)}")
         return [lead_of(key, is_hashed=is_hashed) + rule.suffix for rule, key in zip(self._rules, keys, strict=True)]
 
-    def _essentials(self, answer: Any) -> Essentials:
+    def _essentials(self, answer: Any) -> RawDecision:
         return essentials_of(answer, self._rules)
 
-    def _reservation(self, answer: Any, question: Question) -> tuple[Essentials, RedisTicket | None]:
-        essentials = essentials_of(answer, self._rules)
-        return essentials, RedisTicket(receipts_of(answer, question, self._rules)) if essentials[0] else None
+    def _reservation(self, answer: Any, question: Question) -> tuple[RawDecision, RedisTicket | None]:
+        raw_decision = essentials_of(answer, self._rules)
+        return raw_decision, RedisTicket(receipts_of(answer, question, self._rules)) if raw_decision[0] else None
 
 
-def _ticket(essentials: Essentials, receipts: tuple[Receipt, ...]) -> tuple[Essentials, RedisTicket | None]:
-    return essentials, RedisTicket(receipts) if essentials[0] else None
+def _ticket(raw_decision: RawDecision, receipts: tuple[Receipt, ...]) -> tuple[RawDecision, RedisTicket | None]:
+    return raw_decision, RedisTicket(receipts) if raw_decision[0] else None
 
 
 class RedisStorage(FlatReads):
@@ -242,7 +242,7 @@ class RedisStorage(FlatReads):
             raise ConfigurationError(f"storage_uri: {error}") from error
         logger = logging.getLogger("slidegate") if logger is None else logger
         self._target = target
-        self._denials = Denials(target.deny_cache_s)
+        self._denials = DenyCache(target.deny_cache_s)
         self._server: RedisServer = (RedisCluster if target.seeds else RedisNode)(target, script, logger)
         self.policy: Callable[[tuple[Rule, ...]], RedisPolicy] = lru_cache(_POLICIES_KEPT)(self._policy)
         self.reader = self.policy

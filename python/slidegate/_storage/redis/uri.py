@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from ..._support.shown import shown
+from ..._support.escaping import escaped
 from ...errors import ConfigurationError
 from ..uri_schemes import REDIS_SCHEMES, redis_scheme
-from ..uri_secrets import is_scheme, telling_no_secret
+from ..uri_secrets import hiding_secrets, is_scheme
 from .options import Options
 from .tls import tls_of
 from .uri_servers import MANY, parse_many
@@ -51,10 +51,10 @@ class RedisTarget:
             return f"the Redis master {self.service!r}"
         kind = "cluster" if self.seeds else "server"
         if isinstance(self.address, str):
-            return f"the Redis {kind} at {shown(self.address)}"
+            return f"the Redis {kind} at {escaped(self.address)}"
         host, port = self.address
         # A node of a cluster names others as it likes.
-        return f"the Redis {kind} at {shown(f'[{host}]' if ':' in host else host)}:{port}"
+        return f"the Redis {kind} at {escaped(f'[{host}]' if ':' in host else host)}:{port}"
 
     def at(self, address: Address) -> RedisTarget:
         """The node of this cluster at an address."""
@@ -93,7 +93,7 @@ def parse_redis_uri(uri: str, more: Mapping[str, Any] = {}, logger: logging.Logg
     if scheme not in REDIS_SCHEMES or not separator:
         told = repr(scheme) if is_scheme(scheme) and separator else "this"
         raise ConfigurationError(f"storage_uri: {told} is no Redis URI; there are {', '.join(REDIS_SCHEMES)}")
-    with telling_no_secret(uri):
+    with hiding_secrets(uri):
         return parse_many(scheme, rest, more, logger) if scheme in MANY else _parse_one(scheme, rest, more, logger)
 
 

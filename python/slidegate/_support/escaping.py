@@ -10,7 +10,7 @@ _MOST_CHARACTERS = 200
 _MOST_CAUSES = 5
 
 
-def shown(text: object, most: int = _MOST_CHARACTERS) -> str:
+def escaped(text: object, most: int = _MOST_CHARACTERS) -> str:
     """So many characters of a text, and "..." where it is longer, in one line that means nothing to a terminal.
 
     What is not printable is written as Python would write it in a string: line ends, escapes and other controls, marks
@@ -22,44 +22,44 @@ def shown(text: object, most: int = _MOST_CHARACTERS) -> str:
     return safe if len(whole) <= most else f"{safe}..."
 
 
-def shown_error(error: BaseException, most: int = _MOST_CHARACTERS) -> str:
+def escaped_error(error: BaseException, most: int = _MOST_CHARACTERS) -> str:
     """The type of an error and its text, likewise."""
     try:
         text = str(error)
     except Exception:
         # What others raise may fail to tell why.
         text = ""
-    return shown(f"{type(error).__name__}: {text}" if text else type(error).__name__, most)
+    return escaped(f"{type(error).__name__}: {text}" if text else type(error).__name__, most)
 
 
-def shown_value(value: object, most: int = 50) -> str:
+def escaped_value(value: object, most: int = 50) -> str:
     """A value as Python would write it, likewise."""
     try:
-        return shown(repr(value), most)
+        return escaped(repr(value), most)
     except Exception:
         # Of numbers with thousands of digits, for one.
         return f"a {type(value).__name__}"
 
 
-def shown_traceback(error: BaseException) -> str:
+def escaped_traceback(error: BaseException) -> str:
     """Where an error and its causes come from, as Python prints it, causes first, and what they say, likewise."""
     told: list[str] = []
     cause: BaseException | None = error
     while cause is not None and len(told) < _MOST_CAUSES:
         lines = traceback.format_tb(cause.__traceback__)
-        told.append("".join(["Traceback (most recent call last):\n", *lines, shown_error(cause)]))
+        told.append("".join(["Traceback (most recent call last):\n", *lines, escaped_error(cause)]))
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return "\n\nThat led to:\n\n".join(reversed(told))
 
 
-class ShownTracebacks(logging.Filter):
-    """Has records tell of errors as `shown_traceback` does: the errors of callables repeat what requests have sent."""
+class EscapedTracebacks(logging.Filter):
+    """Has records tell of errors as `escaped_traceback` does, as errors of callables repeat what requests sent."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and not record.exc_text:
-            record.exc_text = shown_traceback(error)
+            record.exc_text = escaped_traceback(error)
         return True
 
 
-SHOWN_TRACEBACKS = ShownTracebacks()
+ESCAPED_TRACEBACKS = EscapedTracebacks()
