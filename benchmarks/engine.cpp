@@ -22,7 +22,7 @@
 #include <vector>
 
 #include "inputs.hpp"
-#include "slidegate/limiter.hpp"
+#include "slidegate/limiter/limiter.hpp"
 
 namespace {
 

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <string_view>
 
-#include "slidegate/clock.hpp"
+#include "slidegate/values/clock.hpp"
 
 namespace benchmark {
 

@@ -8,7 +8,7 @@
 
 #include <Python.h>
 
-#include "slidegate/limiter.hpp"
+#include "slidegate/limiter/limiter.hpp"
 
 namespace slidegate::bindings {
 

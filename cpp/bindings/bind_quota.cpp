@@ -2,8 +2,8 @@
 #include <string>
 
 #include "bindings.hpp"
-#include "slidegate/errors.hpp"
-#include "slidegate/quota.hpp"
+#include "slidegate/values/errors.hpp"
+#include "slidegate/values/quota.hpp"
 
 namespace py = pybind11;
 

@@ -4,9 +4,9 @@
 #include <pybind11/stl.h>
 
 #include "bindings.hpp"
-#include "slidegate/errors.hpp"
-#include "slidegate/segment.hpp"
-#include "slidegate/segment_list.hpp"
+#include "slidegate/segment/segment.hpp"
+#include "slidegate/segment/segment_list.hpp"
+#include "slidegate/values/errors.hpp"
 
 namespace py = pybind11;
 

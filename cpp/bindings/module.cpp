@@ -1,5 +1,5 @@
 #include "bindings.hpp"
-#include "slidegate/errors.hpp"
+#include "slidegate/values/errors.hpp"
 
 namespace py = pybind11;
 

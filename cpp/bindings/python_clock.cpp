@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "slidegate/ticks.hpp"
+#include "slidegate/values/ticks.hpp"
 
 namespace py = pybind11;
 

@@ -4,7 +4,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "slidegate/clock.hpp"
+#include "slidegate/values/clock.hpp"
 #include "wall_time.hpp"
 
 namespace slidegate::bindings {

@@ -8,7 +8,7 @@
 #include <pybind11/pybind11.h>
 
 #include "python_clock.hpp"
-#include "slidegate/limiter.hpp"
+#include "slidegate/limiter/limiter.hpp"
 
 namespace slidegate::bindings {
 

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "dice.hpp"
-#include "slidegate/clock.hpp"
+#include "slidegate/values/clock.hpp"
 
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid

@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "slidegate/stamp.hpp"
+#include "slidegate/cells/stamp.hpp"
 
 namespace slidegate::testing {
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "slidegate/clock.hpp"
+#include "slidegate/values/clock.hpp"
 
 namespace slidegate::testing {
 

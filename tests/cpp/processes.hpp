@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "dice.hpp"
-#include "slidegate/clock.hpp"
+#include "slidegate/values/clock.hpp"
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 #define SLIDEGATE_IS_SANITIZED 1

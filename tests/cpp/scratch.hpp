@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <vector>
 
-#include "slidegate/segment.hpp"
+#include "slidegate/segment/segment.hpp"
 
 namespace slidegate::testing {
 

@@ -4,7 +4,7 @@
 #include <array>
 #include <cstdint>
 
-#include "slidegate/quota.hpp"
+#include "slidegate/values/quota.hpp"
 
 namespace slidegate::testing {
 

@@ -1,5 +1,5 @@
 #include "catch.hpp"
-#include "slidegate/cell.hpp"
+#include "slidegate/cells/cell.hpp"
 
 namespace slidegate {
 

@@ -1,6 +1,6 @@
 #include "catch.hpp"
 #include "one_cell.hpp"
-#include "slidegate/fixed_window.hpp"
+#include "slidegate/strategies/fixed_window.hpp"
 
 namespace slidegate {
 

@@ -5,7 +5,7 @@
 #include "dice.hpp"
 #include "one_cell.hpp"
 #include "oracle.hpp"
-#include "slidegate/gcra.hpp"
+#include "slidegate/strategies/gcra.hpp"
 
 namespace slidegate {
 

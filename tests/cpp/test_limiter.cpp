@@ -8,8 +8,8 @@
 
 #include "catch.hpp"
 #include "errors_of.hpp"
-#include "slidegate/errors.hpp"
-#include "slidegate/limiter.hpp"
+#include "slidegate/limiter/limiter.hpp"
+#include "slidegate/values/errors.hpp"
 
 namespace slidegate {
 

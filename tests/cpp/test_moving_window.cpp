@@ -5,7 +5,7 @@
 #include "dice.hpp"
 #include "one_cell.hpp"
 #include "oracle.hpp"
-#include "slidegate/moving_window.hpp"
+#include "slidegate/strategies/moving_window.hpp"
 
 namespace slidegate {
 

@@ -1,7 +1,7 @@
 #include "catch.hpp"
 #include "errors_of.hpp"
-#include "slidegate/errors.hpp"
-#include "slidegate/quota.hpp"
+#include "slidegate/values/errors.hpp"
+#include "slidegate/values/quota.hpp"
 
 namespace slidegate {
 

@@ -8,7 +8,7 @@
 #include "catch.hpp"
 #include "dice.hpp"
 #include "lone_cell.hpp"
-#include "slidegate/limiter.hpp"
+#include "slidegate/limiter/limiter.hpp"
 #include "strategies.hpp"
 
 namespace slidegate {

@@ -3,8 +3,8 @@
 
 #include "catch.hpp"
 #include "errors_of.hpp"
-#include "slidegate/errors.hpp"
-#include "slidegate/segment.hpp"
+#include "slidegate/segment/segment.hpp"
+#include "slidegate/values/errors.hpp"
 
 namespace slidegate {
 

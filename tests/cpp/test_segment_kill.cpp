@@ -13,7 +13,7 @@
 #include "oracle.hpp"
 #include "processes.hpp"
 #include "scratch.hpp"
-#include "slidegate/limiter.hpp"
+#include "slidegate/limiter/limiter.hpp"
 #include "window_table.hpp"
 
 namespace slidegate {

@@ -5,7 +5,7 @@
 #include "catch.hpp"
 #include "processes.hpp"
 #include "scratch.hpp"
-#include "slidegate/segment_list.hpp"
+#include "slidegate/segment/segment_list.hpp"
 
 namespace slidegate {
 

@@ -9,7 +9,7 @@
 #include "catch.hpp"
 #include "processes.hpp"
 #include "scratch.hpp"
-#include "slidegate/errors.hpp"
+#include "slidegate/values/errors.hpp"
 
 namespace slidegate {
 

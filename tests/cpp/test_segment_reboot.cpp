@@ -11,8 +11,8 @@
 #include "lone_cell.hpp"
 #include "processes.hpp"
 #include "scratch.hpp"
-#include "slidegate/errors.hpp"
-#include "slidegate/limiter.hpp"
+#include "slidegate/limiter/limiter.hpp"
+#include "slidegate/values/errors.hpp"
 
 namespace slidegate {
 

@@ -7,8 +7,8 @@
 
 #include "catch.hpp"
 #include "scratch.hpp"
-#include "slidegate/errors.hpp"
-#include "slidegate/segment.hpp"
+#include "slidegate/segment/segment.hpp"
+#include "slidegate/values/errors.hpp"
 
 namespace {
 

@@ -6,7 +6,7 @@
 #include "dice.hpp"
 #include "errors_of.hpp"
 #include "processes.hpp"
-#include "slidegate/limiter.hpp"
+#include "slidegate/limiter/limiter.hpp"
 #include "torn_segment.hpp"
 
 namespace slidegate {

@@ -2,8 +2,8 @@
 
 #include "catch.hpp"
 #include "one_cell.hpp"
-#include "slidegate/limiter.hpp"
-#include "slidegate/sliding_counter.hpp"
+#include "slidegate/limiter/limiter.hpp"
+#include "slidegate/strategies/sliding_counter.hpp"
 
 namespace slidegate {
 

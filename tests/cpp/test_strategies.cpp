@@ -6,7 +6,7 @@
 #include "catch.hpp"
 #include "dice.hpp"
 #include "oracle.hpp"
-#include "slidegate/limiter.hpp"
+#include "slidegate/limiter/limiter.hpp"
 #include "strategies.hpp"
 
 namespace slidegate {

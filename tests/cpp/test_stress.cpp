@@ -10,7 +10,7 @@
 #include "crowd.hpp"
 #include "lone_cell.hpp"
 #include "oracle.hpp"
-#include "slidegate/limiter.hpp"
+#include "slidegate/limiter/limiter.hpp"
 #include "strategies.hpp"
 #include "window_table.hpp"
 

@@ -1,5 +1,5 @@
 #include "catch.hpp"
-#include "slidegate/quota.hpp"
+#include "slidegate/values/quota.hpp"
 
 namespace slidegate {
 

@@ -2,7 +2,7 @@
 #include <string>
 
 #include "catch.hpp"
-#include "slidegate/limiter.hpp"
+#include "slidegate/limiter/limiter.hpp"
 #include "strategies.hpp"
 #include "vectors.hpp"
 

@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "scratch.hpp"
-#include "slidegate/errors.hpp"
-#include "slidegate/limiter.hpp"
+#include "slidegate/limiter/limiter.hpp"
+#include "slidegate/values/errors.hpp"
 
 namespace slidegate::testing {
 

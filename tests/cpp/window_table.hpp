@@ -1,8 +1,8 @@
 // A table of moving windows with one quota, for tests below the limiter.
 #pragma once
 
-#include "slidegate/moving_window.hpp"
-#include "slidegate/table.hpp"
+#include "slidegate/segment/table.hpp"
+#include "slidegate/strategies/moving_window.hpp"
 
 namespace slidegate::testing {
 

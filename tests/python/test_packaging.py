@@ -33,14 +33,8 @@ TOP_LEVEL = {
     *("cpp", "python", "tests", "benchmarks", "examples", "docs", ".ci"),
     *("pyproject.toml", "CMakeLists.txt", "environment.yml", "README.md", "LICENSE", "Makefile"),
 }
-# Value types, cells, arithmetic, table, limiter: a header may include what stands on its own line or above.
-LAYERS = (
-    {"ticks", "clock", "boot", "process", "errors", "quota", "decision", "digest", "cell_class"},
-    {"cell", "ledger", "layout", "lease", "stamp", "one_word"},
-    {"moving_window", "fixed_window", "sliding_counter", "gcra", "counter"},
-    {"header", "segment_file", "segment_list", "segment", "table"},
-    {"limiter"},
-)
+# The engine's folders: a file may include what stands in its own one or in one before it.
+LAYERS = ("values", "cells", "strategies", "segment", "limiter")
 
 
 def pyproject() -> dict[str, Any]:
@@ -143,30 +137,21 @@ def includes(file: Path) -> list[str]:
     return re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', file.read_text(), re.MULTILINE)
 
 
-def layer_of(stem: str) -> int:
-    for layer, stems in enumerate(LAYERS):
-        if stem in stems:
-            return layer
-    raise AssertionError(f"{stem} stands in no layer: add it to LAYERS")
+def engine_files() -> list[Path]:
+    return sorted(file for base in ("include/slidegate", "src") for file in (ROOT / "cpp" / base).rglob("*.[ch]pp"))
 
 
-def engine_headers() -> list[Path]:
-    return sorted((ROOT / "cpp/include/slidegate").glob("*.hpp"))
+@pytest.mark.parametrize(
+    "file", [file for file in engine_files() if file.parent.name in LAYERS], ids=lambda file: file.name
+)
+def test_includes_go_one_way(file: Path) -> None:
+    allowed = {*LAYERS[: LAYERS.index(file.parent.name) + 1], "detail"}
+    ours = [included for included in includes(file) if included.startswith("slidegate/")]
+    assert [included for included in ours if included.split("/")[1] not in allowed] == []
 
 
-@pytest.mark.parametrize("header", engine_headers(), ids=lambda header: header.name)
-def test_includes_go_one_way(header: Path) -> None:
-    own = layer_of(header.stem)
-    above = [
-        included
-        for included in includes(header)
-        if (match := re.fullmatch(r"slidegate/(\w+)\.hpp", included)) and layer_of(match[1]) > own
-    ]
-    assert above == []
-
-
-def test_every_layer_has_its_headers() -> None:
-    assert {header.stem for header in engine_headers()} == set().union(*LAYERS)
+def test_every_file_of_the_engine_stands_in_a_layer() -> None:
+    assert {file.parent.name for file in engine_files()} == {*LAYERS, "detail", "redis"}
 
 
 def test_details_include_nothing_but_details() -> None:
