@@ -21,7 +21,7 @@ from ._limiter.planner import CheckedBy
 from ._routing.finder import RouteFinder
 from ._routing.layout import router_of
 from ._storage.server_listeners import look_for_others
-from .errors import ConfigurationError
+from ._support.errors import ConfigurationError
 from .openapi import describe_refusals
 from .report import BY_PATH, Report, RouteReport, has_middleware, middleware_of, report_of
 

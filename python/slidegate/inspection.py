@@ -11,9 +11,9 @@ from datetime import datetime, timezone
 from ._core import Limiter, Quota, Segment, SegmentError, Stats, shared_segments
 from ._rules.bucket import is_led, joined, parts_in
 from ._storage.uri_schemes import is_redis
+from ._support.errors import StorageError
 from ._support.escaping import escaped
 from .decision import NS_PER_S
-from .errors import StorageError
 
 __all__ = ["Inspection", "KeyRow", "RuleRow", "SegmentRow", "segment_named", "segments"]
 

@@ -23,9 +23,9 @@ from ._rules.strategies import Strategy
 from ._storage.uri import bytes_in
 from ._storage.uri_secrets import hiding_secrets, shown_uri
 from ._support.clock import wall_time_s
+from ._support.errors import ConfigurationError
 from ._support.fork import ForkableLock
 from .decision import NS_PER_S
-from .errors import ConfigurationError
 
 if TYPE_CHECKING:
     from limits.aio.storage.base import SlidingWindowCounterSupport as AsyncSlidingWindowCounterSupport

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import HTTPConnection
 from starlette.requests import Request as Request
 
-from ._http.request_doubles import is_stock
+from ._support.peer import is_stock
 
 
 def get_remote_address(request: HTTPConnection) -> str:

@@ -21,8 +21,8 @@ from ._rules.watched_item import watched
 from ._storage.memory import OnError
 from ._support.callables import adapt, is_async, takes_nothing
 from ._support.copies import left_behind, sendable
+from ._support.errors import ConfigurationError
 from ._support.escaping import escaped_value
-from .errors import ConfigurationError
 
 StrOrCallableStr: TypeAlias = str | Callable[..., Any]
 

@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.types import Message, Scope
 
 from .._core import teller
-from .._http.request_doubles import STOCK_CLIENT
 from .._http.view import CurrentLimit, view_in
 from .._limiter.checker import Check
 from .._limiter.compiled import quick_of
 from .._routing.finder import Found, Kind, RouteFinder
+from .._support.peer import STOCK_CLIENT
 from .decorator import wrapped_chain
 from .dependency_tree import route_in
 from .shortcut import Known, Memory, Shortcut, Watched

@@ -13,8 +13,8 @@ from .._http.state import record_of
 from .._http.view import CurrentLimit, untouched, view_of
 from .._rules.resolver import Plan
 from .._support.callables import Wait, wait_on_loop
+from .._support.errors import ConfigurationError
 from ..decision import Decision
-from ..errors import ConfigurationError
 from ..wrappers import LimitGroup
 from .dependency_tree import Routes, Served, followers_of, limiter_for, route_in
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from limits import RateLimitItem
 
+from .._support.errors import ConfigurationError
 from ..decision import RawDecision, whole_seconds
-from ..errors import ConfigurationError
 from .view import Policy
 
 DRAFT = "ietf-draft-10"

@@ -6,21 +6,11 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import suppress
 from typing import Any
 
-from starlette.requests import HTTPConnection
-
 from .state import COMPLETE, VIEW
 from .view import Ahead
 
-STOCK_CLIENT: Any = vars(HTTPConnection)["client"]
-"""Where it is the `client` of a request's class, the scope says the same, sooner."""
-
 _TOLD = (VIEW, COMPLETE)
 _KEPT = "_slidegate_stand_in"
-
-
-def is_stock(request: Any) -> bool:
-    """Whether nobody has replaced the `client` of a request, in its class or by another kind of object."""
-    return getattr(type(request), "client", None) is STOCK_CLIENT
 
 
 def as_request(request: Any) -> Any:

@@ -21,9 +21,10 @@ from .._rules.bucket import counted_path
 from .._rules.resolver import Hit, Plan, RequestContext
 from .._slowapi.counter import Counter
 from .._support.callables import Wait, qualified_name
+from .._support.errors import ConfigurationError, StorageOut
 from .._support.escaping import escaped
 from ..decision import Decision, RawDecision
-from ..errors import ConfigurationError, RateLimitExceeded, StorageOut
+from ..errors import RateLimitExceeded
 from ..wrappers import Limit, LimitGroup
 from .backends.limits_package import LimitsPackageBackend
 from .backends.memory import Counting

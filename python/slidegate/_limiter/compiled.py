@@ -9,13 +9,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 
 from .._core import taker
-from .._http.request_doubles import STOCK_CLIENT, as_request
+from .._http.request_doubles import as_request
 from .._http.state import COMPLETE, mark, record_of, see
 from .._http.view import CurrentLimit
 from .._rules.resolver import Hit, Plan
 from .._support.callables import Wait
+from .._support.errors import StorageFull
+from .._support.peer import STOCK_CLIENT
 from ..decision import RawDecision
-from ..errors import StorageFull
 from ..util import get_remote_address
 from ..wrappers import LimitGroup
 from .checker import Check, Checker

@@ -15,8 +15,8 @@ from .._http.state import Record
 from .._rules.resolver import Hit
 from .._storage.redis.storage import RedisPolicy
 from .._support.callables import Wait, wait_in_thread
+from .._support.errors import StorageError
 from .._support.escaping import escaped
-from ..errors import StorageError
 
 
 @dataclass(frozen=True, slots=True)

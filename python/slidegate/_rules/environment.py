@@ -11,7 +11,7 @@ from starlette.config import Config
 
 from .._http.header_styles import styles_named
 from .._http.headers import HeaderFormat
-from ..errors import ConfigurationError
+from .._support.errors import ConfigurationError
 from ..wrappers import LimitGroup, StrOrCallableStr
 from .notation import warn_of_amounts
 from .strategies import Strategy

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from .._core import Quota
+from .._support.errors import ConfigurationError
 from .._support.fork import ForkableLock
-from ..errors import ConfigurationError
 from ..keys.identity import nobody
 from ..wrappers import Limit, LimitGroup
 from .notation import warn_of_amounts

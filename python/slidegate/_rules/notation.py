@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from limits import RateLimitItem, parse_many
 
 from .._core import InvalidQuota, Quota
+from .._support.errors import ConfigurationError
 from ..decision import NS_PER_S
-from ..errors import ConfigurationError
 from .strategies import Strategy
 
 _EXAMPLES = 'write for example "10/minute", "5 per 2 hours" or "2/second; 100/day"'

@@ -14,9 +14,9 @@ from starlette.requests import HTTPConnection
 from .._core import Quota
 from .._storage.memory import Rule
 from .._support.callables import Wait, qualified_name
+from .._support.errors import ConfigurationError, InvalidCost
 from .._support.escaping import escaped_error
 from ..decision import RawDecision
-from ..errors import ConfigurationError, InvalidCost
 from ..wrappers import Limit, LimitGroup, whole_cost
 from .bucket import Bucket, KeyStyle, bucket_of, counted_path, route_bucket
 

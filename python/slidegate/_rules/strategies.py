@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias, cast, get_args
 
-from ..errors import ConfigurationError
+from .._support.errors import ConfigurationError
 
 Strategy: TypeAlias = Literal["moving-window", "fixed-window", "sliding-window-counter", "gcra"]
 

@@ -15,7 +15,7 @@ from .._rules.environment import require
 from .._rules.strategies import Strategy
 from .._storage.limits_package.outage import Outage
 from .._storage.memory import OnError
-from ..errors import ConfigurationError
+from .._support.errors import ConfigurationError
 from ..wrappers import LimitGroup, Yielding
 from .route_limits import ObservedList, ObservedNames, RouteLimits
 

@@ -16,8 +16,8 @@ from .._rules.notation import countable, quota_of
 from .._rules.strategies import Strategy
 from .._storage.memory import Policy, Rule, Storage, StoredBucket
 from .._support.clock import wall_time_s
+from .._support.errors import ConfigurationError
 from ..decision import NS_PER_S, RawDecision
-from ..errors import ConfigurationError
 from .flat_keys import readings
 from .storage_view import Located
 

@@ -16,8 +16,8 @@ from .._core import Limiter, Quota
 from .._rules.bucket import parts_in
 from .._rules.notation import MOST_AMOUNT
 from .._support.clock import wall_time_s
+from .._support.errors import ConfigurationError
 from ..decision import NS_PER_S
-from ..errors import ConfigurationError
 from ..inspection import text_of
 
 if TYPE_CHECKING:

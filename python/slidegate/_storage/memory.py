@@ -13,10 +13,10 @@ import limits.storage
 from .._core import Clock, Limiter, Quota, Segment, SegmentError
 from .._slowapi.storage_view import Entry, FlatStorage, Locate, Stored, flat_keys
 from .._support.clock import wall_time_s
+from .._support.errors import ConfigurationError, StorageError, StorageFull
 from .._support.escaping import escaped
 from .._support.fork import ForkableLock
 from ..decision import NS_PER_S, RawDecision
-from ..errors import ConfigurationError, StorageError, StorageFull
 from ..inspection import limit_text, scope_text, text_of
 from .health import Health
 from .server_segment import common_segment, shared_segment, warn_of_memory

@@ -8,7 +8,7 @@ import sys
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from ..errors import ConfigurationError
+from .._support.errors import ConfigurationError
 from .uri_schemes import REDIS_SCHEMES, bridged_schemes, redis_scheme
 from .uri_secrets import is_scheme, shown_uri
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import ConfigurationError
+from .._support.errors import ConfigurationError
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)", re.ASCII)
 # Of a password that holds separators each part is looked for, unless it could be any word of a message.

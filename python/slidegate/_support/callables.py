@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import anyio.from_thread
 
-from ..errors import ConfigurationError
+from .errors import ConfigurationError
 from .lent_threads import settled_for_thread
 
 Wait: TypeAlias = Callable[[Awaitable[Any]], Awaitable[Any]]

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-from ..errors import StorageOut
+from .errors import StorageOut
 
 MOST_LENT = 40
 _PATIENCE_S = 5.0

@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection
 
 from .._rules.environment import require
 from .._support.callables import CALLED
-from ..errors import ConfigurationError
+from .._support.errors import ConfigurationError
 from .addresses import SOCKET, Address, TrustedProxies, address_of, counted_as
 from .composed import combine, first_of, text_of, with_fallback
 from .forwarded import READERS, client_behind

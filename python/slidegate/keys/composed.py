@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 from .._rules.bucket import joined
 from .._rules.resolver import _is_keylike
 from .._support.callables import adapt, is_async
-from ..errors import ConfigurationError
+from .._support.errors import ConfigurationError
 from .identity import Identity, KeyFunction, choice_of_client, kinds_of, name_of
 
 _POSITION = "#"

@@ -13,10 +13,10 @@ from typing import Any
 import anyio.to_thread
 from starlette.requests import HTTPConnection
 
+from .._support.errors import ConfigurationError
 from .._support.escaping import escaped_error
 from .._support.fork import ForkableLock, begins_in_children
 from .._support.threads import ThreadsOfLoops
-from ..errors import ConfigurationError
 from .composed import with_fallback
 from .identity import Identity, KeyFunction
 from .key_set import KeySet

@@ -10,7 +10,7 @@ from ..._core import Quota
 from ..._rules.environment import require
 from ..._rules.resolver import Hit
 from ..._storage.memory import OnError
-from ...errors import ConfigurationError, StorageOut
+from ..._support.errors import ConfigurationError, StorageOut
 
 
 def require_on_error(name: str, on_error: object) -> None:

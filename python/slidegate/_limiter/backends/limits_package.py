@@ -21,8 +21,8 @@ from ..._storage.health import Health
 from ..._storage.limits_package.hits import LimitsPackageHits, Outcome
 from ..._storage.limits_package.outage import Outage
 from ..._support.callables import wait_in_thread
+from ..._support.errors import ConfigurationError, StorageError
 from ..._support.threads import ThreadsOfLoops
-from ...errors import ConfigurationError, StorageError
 
 _MOST_THREADS = 40
 

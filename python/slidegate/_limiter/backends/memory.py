@@ -18,9 +18,9 @@ from ..._storage.limits_package.outage import Outage
 from ..._storage.memory import MemoryStorage, OnError
 from ..._storage.redis.storage import RedisPolicy, RedisStorage
 from ..._support.callables import Wait
+from ..._support.errors import StorageError, StorageFull, StorageOut
 from ..._support.fork import ForkableLock
 from ...decision import NS_PER_S, RawDecision
-from ...errors import StorageError, StorageFull, StorageOut
 from ...wrappers import LimitGroup
 from ..carry_over import beside_carried, is_carrying
 from ..reservations import Reservation

@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 from ..._core import RedisProtocolError, RedisReader, RedisReplyError, redis_command
+from ..._support.errors import StorageError, StorageTimeout, StorageUnavailable
 from ..._support.escaping import escaped
-from ...errors import StorageError, StorageTimeout, StorageUnavailable
 from .deadline import LoopDeadline
 from .replies import (
     Redirected,

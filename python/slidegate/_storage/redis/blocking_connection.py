@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..._core import RedisProtocolError, RedisReader, RedisReplyError, redis_command
+from ..._support.errors import StorageTimeout, StorageUnavailable
 from ..._support.escaping import escaped
-from ...errors import StorageTimeout, StorageUnavailable
 from .deadline import ThreadDeadline
 from .replies import check_greetings, code_of, greetings_for, is_of_the_connection, storage_error
 from .script import Script

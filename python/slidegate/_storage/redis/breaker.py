@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
+from ..._support.errors import StorageError, StorageTimeout, StorageUnavailable
 from ..._support.escaping import escaped
 from ..._support.fork import ForkableLock, begins_in_children
-from ...errors import StorageError, StorageTimeout, StorageUnavailable
 from ..health import Health
 
 _FAILURES_TO_OPEN = 3

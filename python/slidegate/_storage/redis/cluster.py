@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from ..._support.errors import StorageError, StorageUnavailable
 from ..._support.fork import ForkableLock, begins_in_children
-from ...errors import StorageError, StorageUnavailable
 from ..health import Health
 from .node import RedisNode
 from .replies import Redirected

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 from weakref import ref
 
-from ...errors import StorageError, StorageTimeout, StorageUnavailable
+from ..._support.errors import StorageError, StorageTimeout, StorageUnavailable
 from .async_connection import AioConnection, Answer
 from .blocking_connection import SyncConnection
 from .breaker import CircuitBreaker

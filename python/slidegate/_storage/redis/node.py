@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..._core import Quota, RedisReplyError
+from ..._support.errors import StorageUnavailable
 from ...decision import NS_PER_S
-from ...errors import StorageUnavailable
 from ..health import Health
 from .breaker import CircuitBreaker
 from .connections import LoopConnections, ThreadConnections

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from ...errors import ConfigurationError
+from ..._support.errors import ConfigurationError
 from .redis_py_options import (
     CREDENTIALS,
     LONGEST_TIMEOUT_MS,

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import ConfigurationError
+from ..._support.errors import ConfigurationError
 
 LONGEST_TIMEOUT_MS = 60_000
 SAME = {"ssl_ca_certs": "ca_file", "ssl_certfile": "cert_file", "ssl_keyfile": "key_file", "db": "database"}

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ..._core import RedisReplyError
+from ..._support.errors import StorageError, StorageFull, StorageUnavailable
 from ..._support.escaping import escaped
-from ...errors import StorageError, StorageFull, StorageUnavailable
 
 if TYPE_CHECKING:
     from .uri import RedisTarget

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..._core import RedisReplyError
+from ..._support.errors import StorageError, StorageUnavailable
 from ..._support.escaping import escaped
 from ..._support.fork import ForkableLock, begins_in_children
-from ...errors import StorageError, StorageUnavailable
 from .async_connection import AioConnection
 from .blocking_connection import SyncConnection
 from .deadline import LoopDeadline

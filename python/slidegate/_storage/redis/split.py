@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
 
+from ..._support.errors import StorageError
 from ...decision import RawDecision
-from ...errors import StorageError
 from .node import RedisServer
 from .script import (
     Question,

@@ -12,8 +12,8 @@ import limits.storage
 from ..._core import redis_command
 from ..._rules.bucket import is_led, joined
 from ..._support.callables import run_blocking
+from ..._support.errors import ConfigurationError, StorageError
 from ...decision import RawDecision
-from ...errors import ConfigurationError, StorageError
 from ..health import Health
 from ..memory import FlatReads, Rule
 from .cluster import RedisCluster

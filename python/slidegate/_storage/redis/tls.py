@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ...errors import ConfigurationError
+from ..._support.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from .options import Options

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
+from ..._support.errors import ConfigurationError
 from ..._support.escaping import escaped
-from ...errors import ConfigurationError
 from ..uri_schemes import REDIS_SCHEMES, redis_scheme
 from ..uri_secrets import hiding_secrets, is_scheme
 from .options import Options

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from ...errors import ConfigurationError
+from ..._support.errors import ConfigurationError
 from .options import Options
 from .tls import tls_of
 
