@@ -14,10 +14,9 @@ from starlette.websockets import WebSocket
 from ._fastapi.dependency_tree import limiter_for
 from ._fastapi.signatures import resolved_signature
 from ._http.state import record_of
-from ._limiter.backends.fallback import require_on_error
 from ._rules.notation import warn_of_amounts
+from ._rules.options import OnError, require_on_error
 from ._startup import watch_start_up
-from ._storage.memory import OnError
 from ._support.callables import Wait, run_blocking, wait_in_thread, wait_on_loop
 from ._support.copies import OneOfAKind
 from .decision import Decision

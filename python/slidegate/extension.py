@@ -34,17 +34,17 @@ from ._http.refusal_log import RefusalLog
 from ._http.request_doubles import as_request
 from ._http.response import _rate_limit_exceeded_handler
 from ._http.view import CurrentLimit, CurrentLimitLike
-from ._limiter.backends.fallback import require_on_error, require_share
 from ._limiter.backends.limits_package import LimitsPackageBackend, is_strategy_of_limits
 from ._limiter.backends.memory import Counting
 from ._limiter.backends.opening import open_storages
 from ._limiter.checker import Checker
 from ._limiter.planner import Planner
 from ._rules.bucket import KeyStyle, bucket_of, counted_path
-from ._rules.environment import C, Environment, declared_limits, header_format, require
+from ._rules.environment import C, Environment, declared_limits, header_format
 from ._rules.named import NamedLimits
 from ._rules.notation import warn_of_amounts
-from ._rules.resolver import OnMissingKey, Plan, Resolver
+from ._rules.options import OnError, OnFull, OnMissingKey, require, require_on_error, require_share
+from ._rules.resolver import Plan, Resolver
 from ._rules.strategies import is_known
 from ._slowapi.attributes import SlowapiAttributes
 from ._slowapi.counter import Counter, counter_kind
@@ -53,7 +53,7 @@ from ._startup import watch_start_up
 from ._storage.health import Health
 from ._storage.limits_package.outage import Outage
 from ._storage.memory import MemoryStorage as LocalStorage
-from ._storage.memory import OnError, OnFull, Storage
+from ._storage.memory import Storage
 from ._storage.uri import SUPPORTED
 from ._support.callables import qualified_name, run_blocking, wait_in_thread
 from ._support.clock import wall_time_s

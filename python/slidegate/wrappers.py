@@ -16,9 +16,9 @@ from starlette.requests import HTTPConnection
 from ._core import Quota
 from ._rules.last_limits import Remembered
 from ._rules.notation import parse_limits, quota_of
+from ._rules.options import OnError
 from ._rules.strategies import Strategy
 from ._rules.watched_item import watched
-from ._storage.memory import OnError
 from ._support.callables import adapt, is_async, takes_nothing
 from ._support.copies import left_behind, sendable
 from ._support.errors import ConfigurationError

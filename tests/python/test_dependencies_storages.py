@@ -15,7 +15,7 @@ from redis_servers import RedisServer, calls_of, running
 from websocket_clients import chatting, talk
 
 from slidegate import Limiter, RateLimit, RateLimitExceeded
-from slidegate._storage.memory import OnError
+from slidegate._rules.options import OnError
 from slidegate.errors import StorageOut
 
 MakeApp = Callable[[Limiter], FastAPI]

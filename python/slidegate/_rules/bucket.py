@@ -8,8 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from .._core import Quota
+
 Kind: TypeAlias = Literal["url", "endpoint", "shared", "custom"]
 KeyStyle: TypeAlias = Literal["url", "endpoint"]
+Rule: TypeAlias = tuple[Quota, str] | tuple[Quota, str, str] | tuple[Quota, str, str, bool]
+"""A quota and a scope; what people call the limit, and whether requests make it, with a scope or a quota of their own.
+Metrics tell of the latter two, and no count depends on them."""
 
 _LONGEST_NAME = 256
 _KEPT_OF_NAME = 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from starlette.config import Config
@@ -14,6 +14,7 @@ from .._http.headers import HeaderFormat
 from .._support.errors import ConfigurationError
 from ..wrappers import LimitGroup, StrOrCallableStr
 from .notation import warn_of_amounts
+from .options import require
 from .strategies import Strategy
 
 
@@ -115,9 +116,3 @@ def declared_limits(
     for each in entries:
         warn_of_amounts(each, what, strategy)
     return [LimitGroup(each, key_function, *options, strategy=strategy, where=what) for each in entries]
-
-
-def require(name: str, value: object, known: Sequence[object]) -> None:
-    """Raises ConfigurationError for what is none of the known values."""
-    if value not in known:
-        raise ConfigurationError(f"{name}={value!r} is none of {', '.join(map(repr, known))}")

@@ -7,20 +7,18 @@ import logging
 import numbers
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from starlette.requests import HTTPConnection
 
 from .._core import Quota
-from .._storage.memory import Rule
 from .._support.callables import Wait, qualified_name
 from .._support.errors import ConfigurationError, InvalidCost
 from .._support.escaping import escaped_error
 from ..decision import RawDecision
 from ..wrappers import Limit, LimitGroup, whole_cost
-from .bucket import Bucket, KeyStyle, bucket_of, counted_path, route_bucket
-
-OnMissingKey: TypeAlias = Literal["shared", "refuse", "skip"]
+from .bucket import Bucket, KeyStyle, Rule, bucket_of, counted_path, route_bucket
+from .options import OnMissingKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import limits.storage
 
 from .._core import Clock, Limiter, Quota, Segment, SegmentError
+from .._rules.bucket import Rule
+from .._rules.options import OnFull
 from .._slowapi.storage_view import Entry, FlatStorage, Locate, Stored, flat_keys
 from .._support.clock import wall_time_s
 from .._support.errors import ConfigurationError, StorageError, StorageFull
@@ -24,13 +26,7 @@ from .uri import StorageUri, bytes_in, group_in, mode_in, storage_uri
 from .uri_secrets import shown_uri
 
 Key: TypeAlias = str | bytes
-Rule: TypeAlias = tuple[Quota, str] | tuple[Quota, str, str] | tuple[Quota, str, str, bool]
-"""A quota and a scope; what people call the limit, and whether requests make it, with a scope or a quota of their own.
-Metrics tell of the latter two, and no count depends on them."""
 _Value = TypeVar("_Value", int, str)
-OnFull: TypeAlias = Literal["evict", "refuse", "admit"]
-OnError: TypeAlias = Literal["open", "closed", "local"]
-"""What becomes of requests while a storage cannot be asked: to admit, to refuse with 503, to count in this process."""
 
 # Each takes about 1 KiB for a rule, as places shorten what is long.
 _POLICIES_KEPT = 4096

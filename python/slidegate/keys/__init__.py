@@ -14,7 +14,7 @@ from typing import Literal
 from starlette.authentication import SimpleUser
 from starlette.requests import HTTPConnection
 
-from .._rules.environment import require
+from .._rules.options import require
 from .._support.callables import CALLED
 from .._support.errors import ConfigurationError
 from .addresses import SOCKET, Address, TrustedProxies, address_of, counted_as

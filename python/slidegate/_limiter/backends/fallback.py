@@ -4,24 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import get_args
 
 from ..._core import Quota
-from ..._rules.environment import require
+from ..._rules.options import OnError
 from ..._rules.resolver import Hit
-from ..._storage.memory import OnError
-from ..._support.errors import ConfigurationError, StorageOut
-
-
-def require_on_error(name: str, on_error: object) -> None:
-    """Raises ConfigurationError for a policy that there is not. None leaves it to others to say."""
-    require(name, on_error, (None, *get_args(OnError)))
-
-
-def require_share(share: object) -> None:
-    """Raises ConfigurationError for what is no part of a limit."""
-    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
-        raise ConfigurationError(f"local_share={share!r} is no part of a limit; write for example 0.25 for four hosts")
+from ..._support.errors import StorageOut
 
 
 def left_to_count(hits: Sequence[Hit], otherwise: OnError, share: float) -> list[Hit]:

@@ -12,10 +12,11 @@ from starlette.exceptions import HTTPException
 from ..._core import Quota
 from ..._http.state import Record, see
 from ..._http.view import CurrentLimit, view_of
+from ..._rules.options import OnError
 from ..._rules.resolver import Hit, Plan, RequestContext, Resolver, costs_of, held_parts, keys_of
 from ..._slowapi.counter import Counter
 from ..._storage.limits_package.outage import Outage
-from ..._storage.memory import MemoryStorage, OnError
+from ..._storage.memory import MemoryStorage
 from ..._storage.redis.storage import RedisPolicy, RedisStorage
 from ..._support.callables import Wait
 from ..._support.errors import StorageError, StorageFull, StorageOut

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..._core import Clock
+from ..._rules.options import OnFull
 from ..._rules.strategies import ELASTIC, Strategy, strategy_named
 from ..._storage.limits_package.outage import Outage
-from ..._storage.memory import MemoryStorage, OnFull, open_storage
+from ..._storage.memory import MemoryStorage, open_storage
 from ..._storage.redis.storage import RedisStorage
 from ..._storage.redis.uri import parse_redis_uri
 from ..._storage.uri import OF_FILES

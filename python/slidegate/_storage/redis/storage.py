@@ -10,12 +10,12 @@ from typing import Any, NamedTuple, cast
 import limits.storage
 
 from ..._core import redis_command
-from ..._rules.bucket import is_led, joined
+from ..._rules.bucket import Rule, is_led, joined
 from ..._support.callables import run_blocking
 from ..._support.errors import ConfigurationError, StorageError
 from ...decision import RawDecision
 from ..health import Health
-from ..memory import FlatReads, Rule
+from ..memory import FlatReads
 from .cluster import RedisCluster
 from .deny_cache import DenyCache
 from .node import RedisNode, RedisServer
