@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 from ._core import Limiter, Quota, Segment, SegmentError, Stats, shared_segments
 from ._rules.bucket import is_led, joined, parts_in
-from ._storage.uri_schemes import is_redis
+from ._storage.uri import is_redis
 from ._support.errors import StorageError
 from ._support.escaping import escaped
 from .decision import NS_PER_S

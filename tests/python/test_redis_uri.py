@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from slidegate._storage.redis.uri import RedisTarget, parse_redis_uri
+from slidegate._storage.redis.target import RedisTarget
+from slidegate._storage.redis.uri import parse_redis_uri
 from slidegate.errors import ConfigurationError
 
 RIGHT: dict[str, dict[str, Any]] = {

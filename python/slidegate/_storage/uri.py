@@ -5,13 +5,24 @@ from __future__ import annotations
 import grp
 import re
 import sys
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+import limits.storage
+
 from .._support.errors import ConfigurationError
-from .uri_schemes import REDIS_SCHEMES, bridged_schemes, redis_scheme
 from .uri_secrets import is_scheme, shown_uri
 
+REDIS_SCHEMES = ("redis", "rediss", "redis+unix", "redis+sentinel", "redis+cluster")
+_OTHER_NAMES = {
+    "valkey": "redis",
+    "valkeys": "rediss",
+    "valkey+unix": "redis+unix",
+    "valkey+sentinel": "redis+sentinel",
+    "valkey+cluster": "redis+cluster",
+    "unix": "redis+unix",
+}
 _EXAMPLES = {
     "memory": "memory://",
     "shared": "shared://my-api?size=64MiB",
@@ -19,7 +30,39 @@ _EXAMPLES = {
 }
 OF_FILES = ("size", "on_damage", "mode", "group")
 _OPTIONS = {"memory": ("size",), "shared": OF_FILES, "file": OF_FILES}
-SUPPORTED = tuple(f"{scheme}://" for scheme in (*_EXAMPLES, *REDIS_SCHEMES))
+_OWN_SCHEMES = (*_EXAMPLES, *REDIS_SCHEMES)
+SUPPORTED = tuple(f"{scheme}://" for scheme in _OWN_SCHEMES)
+
+
+def redis_scheme(written: str) -> str:
+    """The one of `REDIS_SCHEMES` that has another name, too; others as they are written."""
+    return _OTHER_NAMES.get(written, written)
+
+
+def is_redis(uri: str | None) -> bool:
+    """Whether a storage is a Redis or Valkey server. "async+" in front of the scheme changes nothing."""
+    return redis_scheme(_scheme_of(uri)) in REDIS_SCHEMES
+
+
+def is_bridged(uri: str | None) -> bool:
+    """Whether a storage is one of `limits`, and none of ours."""
+    scheme, colon, _ = str(uri or "").partition("://")
+    return bool(colon) and not is_redis(uri) and scheme not in _OWN_SCHEMES and scheme in _schemes()
+
+
+def bridged_schemes() -> list[str]:
+    """What `is_bridged` is true for."""
+    return sorted(f"{scheme}://" for scheme in _schemes() if is_bridged(f"{scheme}://"))
+
+
+def _scheme_of(uri: str | None) -> str:
+    scheme, separator, _ = str(uri or "").partition("://")
+    return scheme.removeprefix("async+") if separator else ""
+
+
+def _schemes() -> Mapping[str, Any]:
+    known: Mapping[str, Any] = vars(limits.storage)["SCHEMES"]
+    return known
 
 
 class StorageUri(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 
 from .._storage.redis.storage import RedisStorage
 from .._storage.redis.uri import parse_redis_uri
-from .._storage.uri_schemes import is_redis
+from .._storage.uri import is_redis
 from .._support.escaping import escaped
 from .._support.table import aligned
 from ..inspection import Inspection, KeyRow, segment_named, segments

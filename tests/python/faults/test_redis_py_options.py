@@ -21,7 +21,8 @@ from redis_tls import make_certificates, serve
 from slidegate import Limiter
 from slidegate._core import Quota
 from slidegate._storage.redis.storage import RedisStorage
-from slidegate._storage.redis.uri import RedisTarget, parse_redis_uri
+from slidegate._storage.redis.target import RedisTarget
+from slidegate._storage.redis.uri import parse_redis_uri
 from slidegate.errors import ConfigurationError, StorageUnavailable
 from slidegate.util import get_remote_address
 

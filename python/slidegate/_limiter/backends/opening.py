@@ -13,8 +13,7 @@ from ..._storage.limits_package.outage import Outage
 from ..._storage.memory import MemoryStorage, open_storage
 from ..._storage.redis.storage import RedisStorage
 from ..._storage.redis.uri import parse_redis_uri
-from ..._storage.uri import OF_FILES
-from ..._storage.uri_schemes import is_bridged, is_redis
+from ..._storage.uri import OF_FILES, is_bridged, is_redis
 from ..._storage.uri_secrets import hiding_secrets
 from .limits_package import LimitsPackageBackend, opened_strategy
 

@@ -27,7 +27,7 @@ from .replies import (
     storage_error,
 )
 from .script import Script
-from .uri import Address, RedisTarget
+from .target import Address, RedisTarget
 
 _CHUNK = 65536
 _CHUNKS_AT_ONCE = 8

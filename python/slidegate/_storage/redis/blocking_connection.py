@@ -17,7 +17,7 @@ from ..._support.escaping import escaped
 from .deadline import ThreadDeadline
 from .replies import check_greetings, code_of, greetings_for, is_of_the_connection, storage_error
 from .script import Script
-from .uri import Address, RedisTarget
+from .target import Address, RedisTarget
 
 _CHUNK = 65536
 _MOST_CHUNKS = 4096

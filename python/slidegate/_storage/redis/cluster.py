@@ -15,7 +15,7 @@ from ..health import Health
 from .node import RedisNode
 from .replies import Redirected
 from .script import Question, Script
-from .uri import Address, RedisTarget
+from .target import Address, RedisTarget
 
 _SLOTS = 16384
 _MOST_REDIRECTIONS = 16

@@ -17,7 +17,7 @@ from .breaker import CircuitBreaker
 from .replies import Redirected
 from .script import Question, Script
 from .sentinel import MasterWatch, connected, master_locator
-from .uri import RedisTarget
+from .target import RedisTarget
 
 
 class LoopConnections:

@@ -15,7 +15,7 @@ from .connections import LoopConnections, ThreadConnections
 from .replies import Redirected, storage_error
 from .script import KEY_VERSION, Question, RedisRule, Script, ask, essentials_of, lead_of
 from .sentinel import MasterWatch, connected
-from .uri import RedisTarget
+from .target import RedisTarget
 
 _Meaning = TypeVar("_Meaning")
 _KEYS_AT_ONCE = b"1000"

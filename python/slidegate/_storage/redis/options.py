@@ -21,8 +21,13 @@ from .redis_py_options import (
     truth,
     verifies,
 )
-from .tls import TLS_OPTIONS, TLS_OPTIONS_OF_REDIS_PY
 
+_TLS_OPTIONS = ("ca_file", "cert_file", "key_file", "server_name", "verify")
+_TLS_OPTIONS_OF_REDIS_PY = (
+    *("ssl_ca_path", "ssl_ca_data", "ssl_check_hostname", "ssl_password", "ssl_min_version", "ssl_ciphers"),
+    *("ssl_include_verify_flags", "ssl_exclude_verify_flags"),
+)
+"""Those that have no other name here."""
 _PLAIN = ("connect_timeout_ms", "command_timeout_ms", "deny_cache_ms", "hash_keys")
 
 
@@ -39,7 +44,7 @@ class Options:
         """
         self._scheme = scheme
         self._has_tls = scheme == "rediss" or "tls" in known
-        self._known = (*_PLAIN, *(TLS_OPTIONS if self._has_tls else ()), *known)
+        self._known = (*_PLAIN, *(_TLS_OPTIONS if self._has_tls else ()), *known)
         self._values: dict[str, str] = {}
         self._needless: dict[str, str] = {}
         for place, given in (
@@ -121,7 +126,7 @@ class Options:
         }
 
     def _put(self, name: str, called: str, value: str) -> None:
-        is_of_tls = name in TLS_OPTIONS or name in TLS_OPTIONS_OF_REDIS_PY
+        is_of_tls = name in _TLS_OPTIONS or name in _TLS_OPTIONS_OF_REDIS_PY
         is_known = name in self._known or (is_of_tls and self._has_tls) or called == "db"
         if not is_known:
             hint = " (it needs rediss://)" if is_of_tls else ""

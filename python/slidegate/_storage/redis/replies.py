@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from ..._core import RedisReplyError
 from ..._support.errors import StorageError, StorageFull, StorageUnavailable
 from ..._support.escaping import escaped
-
-if TYPE_CHECKING:
-    from .uri import RedisTarget
+from .target import RedisTarget
 
 # What a server says that cannot count now, or not here, and may later.
 _PASSING = {

@@ -17,7 +17,7 @@ from .async_connection import AioConnection
 from .blocking_connection import SyncConnection
 from .deadline import LoopDeadline
 from .script import Script
-from .uri import Address, RedisTarget
+from .target import Address, RedisTarget
 
 _LOOKS_EVERY_S = 1.0
 _NO_SCRIPT = Script(b"", b"")

@@ -35,7 +35,7 @@ from .script import (
     receipts_of,
 )
 from .split import Parts
-from .uri import RedisTarget
+from .target import RedisTarget
 
 Key = str | bytes
 _POLICIES_KEPT = 4096

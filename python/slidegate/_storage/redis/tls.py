@@ -5,19 +5,11 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from ..._support.errors import ConfigurationError
+from .options import Options
 
-if TYPE_CHECKING:
-    from .options import Options
-
-TLS_OPTIONS = ("ca_file", "cert_file", "key_file", "server_name", "verify")
-TLS_OPTIONS_OF_REDIS_PY = (
-    *("ssl_ca_path", "ssl_ca_data", "ssl_check_hostname", "ssl_password", "ssl_min_version", "ssl_ciphers"),
-    *("ssl_include_verify_flags", "ssl_exclude_verify_flags"),
-)
-"""Those that have no other name here."""
 _VERSIONS = {each.name: each for each in ssl.TLSVersion if each.name.startswith("TLS")}
 _T = TypeVar("_T")
 _FILES = "ca_file, cert_file, key_file, ssl_ca_path, ssl_ca_data, ssl_password"

@@ -1,80 +1,33 @@
-"""Where a Redis server is, and how to be let in."""
+"""URIs of Redis servers: of one, of sentinels, and of the nodes of a cluster."""
 
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..._support.errors import ConfigurationError
-from ..._support.escaping import escaped
-from ..uri_schemes import REDIS_SCHEMES, redis_scheme
+from ..uri import REDIS_SCHEMES, redis_scheme
 from ..uri_secrets import hiding_secrets, is_scheme
 from .options import Options
+from .target import Address, RedisTarget
 from .tls import tls_of
-from .uri_servers import MANY, parse_many
 
-Address: TypeAlias = tuple[str, int] | str
-"""Host and port, or the path of a unix socket."""
-
-_DEFAULT_PORT = 6379
-
-
-@dataclass(frozen=True)
-class RedisTarget:
-    """One server, or a master that sentinels name, or a cluster, from a URI. Neither its repr nor its name tells a
-    password."""
-
-    address: Address
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    database: int = 0
-    tls: ssl.SSLContext | None = None
-    server_name: str | None = None
-    connect_timeout_s: float = 0.25
-    command_timeout_s: float = 0.1
-    deny_cache_s: float = 1.0
-    is_hashed: bool = False
-    sentinels: tuple[RedisTarget, ...] = ()
-    service: str = ""
-    """What the sentinels call the master."""
-    seeds: tuple[Address, ...] = ()
-    """Some nodes of the cluster."""
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        if self.sentinels:
-            return f"the Redis master {self.service!r}"
-        kind = "cluster" if self.seeds else "server"
-        if isinstance(self.address, str):
-            return f"the Redis {kind} at {escaped(self.address)}"
-        host, port = self.address
-        # A node of a cluster names others as it likes.
-        return f"the Redis {kind} at {escaped(f'[{host}]' if ':' in host else host)}:{port}"
-
-    def at(self, address: Address) -> RedisTarget:
-        """The node of this cluster at an address."""
-        return replace(self, address=address, seeds=())
-
-    @property
-    def host(self) -> str | None:
-        """What a certificate has to be for, if the URI does not say."""
-        return self.server_name or (self.address[0] if isinstance(self.address, tuple) else None)
-
-    @property
-    def greetings(self) -> list[tuple[bytes, ...]]:
-        """The commands that a new connection begins with. Each is answered OK."""
-        commands = list[tuple[bytes, ...]]()
-        if self.password is not None:
-            names = () if self.username is None else (self.username.encode(),)
-            commands.append((b"AUTH", *names, self.password.encode()))
-        if self.database:
-            commands.append((b"SELECT", b"%d" % self.database))
-        return commands
+_PORT, _PORT_OF_SENTINELS = 6379, 26379
+_ONE = "[[user]:password@]host[:port][/database]"
+_FORMS = {
+    "redis": f"redis://{_ONE}",
+    "rediss": f"rediss://{_ONE}",
+    "redis+unix": "redis+unix://[[user]:password@]/path/of/the.sock[?database=number]",
+    "redis+sentinel": "redis+sentinel://[[user]:password@]host[:port],host[:port]/service[/database]",
+    "redis+cluster": "redis+cluster://[[user]:password@]host[:port],host[:port]",
+}
+_OPTIONS = {
+    "redis+unix": ("database",),
+    "redis+sentinel": ("tls", "sentinel_username", "sentinel_password"),
+    "redis+cluster": ("tls",),
+}
 
 
 def parse_redis_uri(uri: str, more: Mapping[str, Any] = {}, logger: logging.Logger | None = None) -> RedisTarget:
@@ -94,45 +47,89 @@ def parse_redis_uri(uri: str, more: Mapping[str, Any] = {}, logger: logging.Logg
         told = repr(scheme) if is_scheme(scheme) and separator else "this"
         raise ConfigurationError(f"storage_uri: {told} is no Redis URI; there are {', '.join(REDIS_SCHEMES)}")
     with hiding_secrets(uri):
-        return parse_many(scheme, rest, more, logger) if scheme in MANY else _parse_one(scheme, rest, more, logger)
+        if "#" in rest:
+            raise ConfigurationError(
+                f"storage_uri: {scheme}:// takes no '#...'; write %23 for a # in a name or password"
+            )
+        places, _, query = rest.partition("?")
+        options = Options(scheme, query, more, _OPTIONS.get(scheme, ()), logger)
+        is_of_many = scheme in ("redis+sentinel", "redis+cluster")
+        return _parse_many(scheme, places, options) if is_of_many else _parse_one(scheme, places, options)
 
 
-def _parse_one(scheme: str, rest: str, more: Mapping[str, Any], logger: logging.Logger | None) -> RedisTarget:
+def _parse_one(scheme: str, place: str, options: Options) -> RedisTarget:
     try:
-        parts = urlsplit(f"{scheme}://{rest}")
+        parts = urlsplit(f"{scheme}://{place}")
         port = parts.port
     except ValueError:
-        raise ConfigurationError(f"storage_uri: {scheme}://: host or port cannot be read; {_form(scheme)}") from None
-    if parts.fragment:
-        raise ConfigurationError(f"storage_uri: {scheme}:// takes no '#...'; write %23 for a # in a name or password")
-    is_unix = scheme == "redis+unix"
-    options = Options(scheme, parts.query, more, ("database",) if is_unix else (), logger)
-    if is_unix:
+        raise _unreadable(scheme) from None
+    if scheme == "redis+unix":
         if parts.hostname or port or not parts.path.strip("/"):
-            raise ConfigurationError(f"storage_uri: redis+unix:// names the path of a socket; {_form(scheme)}")
+            raise ConfigurationError(f"storage_uri: redis+unix:// names the path of a socket; write {_FORMS[scheme]}")
         address: Address = unquote(parts.path)
         database = options.number("database", 0, 1 << 31)
     else:
-        address = (parts.hostname or "localhost", port or _DEFAULT_PORT)
-        database = database_of(options, scheme, parts.path)
-    username = unquote(parts.username) if parts.username else options.text("username")
-    password = unquote(parts.password) if parts.password is not None else options.text("password")
-    if username and password is None:
-        raise ConfigurationError(f"storage_uri: {scheme}:// has a user without a password; {_form(scheme)}")
+        address = (parts.hostname or "localhost", port or _PORT)
+        database = _database_of(options, scheme, parts.path.removeprefix("/"))
     return RedisTarget(
         address=address,
-        username=username,
-        password=password,
         database=database,
         tls=tls_of(options) if scheme == "rediss" else None,
         server_name=options.text("server_name") if scheme == "rediss" else None,
+        **_credentials(scheme, parts.username, parts.password, options),
         **options.common(),
     )
 
 
-def database_of(options: Options, scheme: str, path: str) -> int:
+def _parse_many(scheme: str, places: str, options: Options) -> RedisTarget:
+    authority, _, path = places.partition("/")
+    credentials, _, hosts = authority.rpartition("@")
+    user, has_password, secret = credentials.partition(":")
+    login = _credentials(scheme, user, secret if has_password else None, options)
+    port = _PORT_OF_SENTINELS if scheme == "redis+sentinel" else _PORT
+    addresses = tuple(_address(scheme, each, port) for each in hosts.split(","))
+    tls = tls_of(options) if options.truth("tls", default=False) else None
+    common = {**options.common(), "tls": tls, "server_name": options.text("server_name")}
+    if scheme == "redis+cluster":
+        if path.strip("/") not in ("", "0") or options.text("database") not in (None, "0"):
+            raise ConfigurationError(f"storage_uri: a cluster has no databases; write {_FORMS[scheme]}")
+        return RedisTarget(addresses[0], seeds=addresses, **login, **common)
+    service, _, database = path.partition("/")
+    service = unquote(service) or options.text("service") or ""
+    if not service:
+        raise ConfigurationError(f"storage_uri: {scheme}:// names no service; write {_FORMS[scheme]}")
+    own: dict[str, Any] = {"username": options.text("sentinel_username"), "password": options.text("sentinel_password")}
+    return RedisTarget(
+        addresses[0],
+        database=_database_of(options, scheme, database.removeprefix("/")),
+        sentinels=tuple(RedisTarget(each, **own, **common) for each in addresses),
+        service=service,
+        **login,
+        **common,
+    )
+
+
+def _credentials(scheme: str, user: str | None, secret: str | None, options: Options) -> dict[str, Any]:
+    username = unquote(user) if user else options.text("username")
+    password = unquote(secret) if secret is not None else options.text("password")
+    if username and password is None:
+        raise ConfigurationError(f"storage_uri: {scheme}:// has a user without a password; write {_FORMS[scheme]}")
+    return {"username": username, "password": password}
+
+
+def _address(scheme: str, text: str, default_port: int) -> Address:
+    host, _, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
+    if not host:
+        host, port = text, ""
+    is_port = not port or (port.isascii() and port.isdigit() and 0 < int(port) < 65536)
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not host or not is_port or (":" in host and not text.startswith("[")):
+        raise _unreadable(scheme)
+    return unquote(host), int(port) if port else default_port
+
+
+def _database_of(options: Options, scheme: str, number: str) -> int:
     """The one that the path or an option names."""
-    number = path.removeprefix("/")
     named = options.number("database", 0, 1 << 31)
     if not number:
         return named
@@ -143,7 +140,5 @@ def database_of(options: Options, scheme: str, path: str) -> int:
     return int(number) or named
 
 
-def _form(scheme: str) -> str:
-    if scheme == "redis+unix":
-        return "write redis+unix://[[user]:password@]/path/of/the.sock[?database=number]"
-    return f"write {scheme}://[[user]:password@]host[:port][/database]"
+def _unreadable(scheme: str) -> ConfigurationError:
+    return ConfigurationError(f"storage_uri: {scheme}://: host or port cannot be read; write {_FORMS[scheme]}")
