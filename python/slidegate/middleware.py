@@ -16,13 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ._fastapi.app_checks import AppChecks
 from ._fastapi.changed_paths import check_changed_paths, replaying
-from ._fastapi.shortcut import Known, Memory, Shortcut
 from ._http.request_doubles import as_request
 from ._http.response import _rate_limit_exceeded_handler
 from ._http.state import Record, close, done_of, enter, record_of
 from ._http.view import view_in, view_of
 from ._limiter.checker import Check
-from ._limiter.compiled import Answer, Quick
 from ._routing.finder import endpoint_among
 from ._routing.layout import router_of
 from ._startup import watch_start_up
@@ -52,10 +50,8 @@ class SlowAPIMiddleware:
         self.app = app
         self._limiter = limiter
         self._app_checks: AppChecks | None = None
-        self._alone = (self,)
         self._is_compared = False
         self._apps_checks: dict[int, AppChecks] = {}
-        self._shortcut = Shortcut()
         self._dispatching: ASGIApp | None = None
         if dispatch is not None:
             self._dispatching = BaseHTTPMiddleware(app, dispatch)
@@ -63,43 +59,10 @@ class SlowAPIMiddleware:
             self._dispatching = BaseHTTPMiddleware(app, self.dispatch)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        known: Known | bool | None = self._shortcut.find(scope)
-        if not isinstance(known, Known):
-            await self._serve(scope, receive, send, is_to_learn=known is False)
-            return
-        checks, check, quick, tell = known
-        if quick is not None:
-            answer = quick.take(scope)
-            if type(answer) is Record:
-                entered = answer.entered
-                answer.entered = self._alone if entered is None else (*entered, self)
-                try:
-                    await self.app(scope, receive, send if tell is None else tell(send, scope))
-                finally:
-                    if entered is None:
-                        close(answer)
-            else:
-                await self._checked(checks, _resumed(quick, answer), scope, receive, send)
-        elif check is not None:
-            await self._checked(checks, check, scope, receive, send)
-        elif self._is_compared:
-            # As `_checked` does, with less on the way: nothing is held where there is a short cut.
-            record, is_own = enter(scope, self)
-            try:
-                await self.app(scope, receive, send)
-            finally:
-                if is_own:
-                    close(record)
-        else:
-            await self.app(scope, receive, send)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, is_to_learn: bool) -> None:
-        # Whatever the request is, and whatever was replaced.
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        if self._dispatching is not None:
-            await self._dispatching(scope, receive, send)
+        if scope["type"] != "http" or self._dispatching is not None:
+            await (self._dispatching if scope["type"] == "http" and self._dispatching is not None else self.app)(
+                scope, receive, send
+            )
             return
         checks = self._app_checks
         if checks is None or not checks.is_for(scope, self._limiter):
@@ -107,47 +70,39 @@ class SlowAPIMiddleware:
                 await self.app(scope, receive, send)
                 return
             checks = self._app_checks_for(scope)
-        if is_to_learn:
-            checks.renew_shortcut(_STOCK)
-        memory = checks.shortcut.memory
-        check = _check_for(checks, scope, memory) if checks.limiter.enabled else None
-        await self._checked(checks, check, scope, receive, send)
-
-    async def _checked(
-        self, checks: AppChecks, check: Check | None, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+        limiter = checks.limiter
+        check = _check_for(checks, scope) if limiter.enabled else None
+        is_holding = limiter._planner.is_holding
+        if check is None and not is_holding and not self._is_compared:
+            await self.app(scope, receive, send)
+            return
         record, is_own = enter(scope, self)
         try:
-            await self._decided(record, checks, check, scope, receive, send)
+            if check is not None:
+                request = Request(scope, receive, send)
+                try:
+                    pending = check(request, wait_on_loop)
+                    if pending is not None:
+                        receive = await replaying(pending, request, receive)
+                except Exception as error:
+                    response = await _response_to(error, request, checks.app)
+                    await response(scope, receive, send)
+                    return
+            if is_holding:
+                await self._held(record, checks, check is not None, scope, receive, send)
+            elif check is None or not limiter._headers_enabled:
+                await self.app(scope, receive, send)
+            else:
+
+                def send_with_headers(message: Message) -> Awaitable[None]:
+                    if message["type"] == "http.response.start":
+                        checks.add_headers(scope, message)
+                    return send(message)
+
+                await self.app(scope, receive, send_with_headers)
         finally:
             if is_own:
                 close(record)
-
-    async def _decided(
-        self, record: Record, checks: AppChecks, check: Check | None, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        if check is not None:
-            request = Request(scope, receive, send)
-            try:
-                pending = check(request, wait_on_loop)
-                if pending is not None:
-                    receive = await replaying(pending, request, receive)
-            except Exception as error:
-                response = await _response_to(error, request, checks.app)
-                await response(scope, receive, send)
-                return
-        if checks.limiter._planner.is_holding:
-            await self._held(record, checks, check is not None, scope, receive, send)
-        elif check is None or not checks.limiter._headers_enabled:
-            await self.app(scope, receive, send)
-        else:
-
-            def send_with_headers(message: Message) -> Awaitable[None]:
-                if message["type"] == "http.response.start":
-                    checks.add_headers(scope, message)
-                return send(message)
-
-            await self.app(scope, receive, send_with_headers)
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         """Checks a request and, if it passes, has the response made. Called where a subclass overrides it, only."""
@@ -221,9 +176,7 @@ class SlowAPIMiddleware:
         endpoint = scope.get("endpoint")
         # What is mounted, and has routes, was found by the mount: it has its own still to find.
         is_of_route = router is None and endpoint is not None and router_of(endpoint)[0] is None
-        options = {"is_limiter_of_app": self._limiter is None, "is_of_route": is_of_route}
-        self._app_checks = checks = AppChecks(app, limiter, routed, **options)
-        self._shortcut = checks.shortcut
+        self._app_checks = checks = AppChecks(app, limiter, routed, is_of_route=is_of_route)
         if not is_of_route:
             self._is_compared = check_changed_paths(self, routed, checks.every_way(), self._app_checks_of, _check_for)
         return checks
@@ -237,9 +190,7 @@ class SlowAPIMiddleware:
             return checks
         known = self._apps_checks.get(id(router))
         if known is None or known.limiter is not checks.limiter:
-            known = self._apps_checks[id(router)] = AppChecks(
-                checks.app, checks.limiter, router, is_limiter_of_app=False
-            )
+            known = self._apps_checks[id(router)] = AppChecks(checks.app, checks.limiter, router)
         return known
 
 
@@ -298,20 +249,12 @@ def _checked(limiter: Limiter, request: Request, handler: Callable[..., Any] | N
 
 
 _STOCK_FIND, _STOCK_EXEMPT = _find_route_handler, _should_exempt
-_STOCK = ((globals(), "_find_route_handler", _STOCK_FIND), (globals(), "_should_exempt", _STOCK_EXEMPT))
 
 
-def _resumed(quick: Quick, answer: Answer) -> Check:
-    return lambda request, wait: quick.resume(request, wait, answer)
-
-
-def _check_for(checks: AppChecks, scope: Scope, memory: Memory | None = None) -> Check | None:
+def _check_for(checks: AppChecks, scope: Scope) -> Check | None:
     limiter = checks.limiter
     if _find_route_handler is _STOCK_FIND and _should_exempt is _STOCK_EXEMPT and not limiter._is_replaced():
-        known = checks.check_for(scope)
-        if memory is not None:
-            checks.remember(memory, scope, known)
-        return known
+        return checks.check_for(scope)
     # Somebody has replaced a part: requests take the way of slowapi, through all of them.
     is_found_here = _find_route_handler is _STOCK_FIND
     handler = checks.endpoint_for(scope) if is_found_here else _find_route_handler(checks.app.routes, scope)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from unittest import mock
 
+import fastapi.routing
 import pytest
 from conftest import Client
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
@@ -673,3 +675,180 @@ def test_middleware_of_a_mounted_application_finds_its_routes_through_what_hides
     client = Client(app)
     assert client.statuses("/sub/x", 3) == [200, 200, 429]
     assert client.statuses("/sub/free", 3) == [200, 200, 200]
+
+
+@pytest.fixture
+def make_known(make: MakeApp) -> MakeApp:
+    def make_known(**options: Any) -> tuple[FastAPI, Limiter]:
+        app, limiter = make(**{"default_limits": ["5/minute"], "headers_enabled": True, **options})
+        app.get("/known")(ok_async)
+        app.get("/items/{number}")(ok_async)
+        return app, limiter
+
+    return make_known
+
+
+def remaining(client: Client, path: str = "/known", **options: Any) -> int | None:
+    response = client.get(path, **options)
+    told = response.headers.get("X-RateLimit-Remaining")
+    return None if told is None else int(told)
+
+
+@pytest.mark.parametrize("path", ["/known", "/items/7"])
+def test_a_known_request_is_counted_and_told_of_as_any_other(make_known: MakeApp, path: str) -> None:
+    client = Client(make_known()[0])
+    assert [remaining(client, path) for _ in range(6)] == [4, 3, 2, 1, 0, 0]
+    assert client.get(path).json() == {"error": "Rate limit exceeded: 5 per 1 minute"}
+
+
+def test_a_known_request_for_a_decorated_endpoint_is_left_to_its_decorator(make_known: MakeApp) -> None:
+    app, limiter = make_known()
+    app.get("/own")(limiter.limit("2/minute")(ok_async))
+    assert Client(app).statuses("/own", 3) == [200, 200, 429]
+
+
+def test_keys_of_other_functions_are_counted_there_too(make_known: MakeApp) -> None:
+    app, _ = make_known(key_func=lambda request: request.headers["user"])
+    client = Client(app)
+    assert [remaining(client, headers={"user": user}) for user in "aabab"] == [4, 3, 4, 2, 3]
+
+
+def test_a_head_request_and_an_unknown_path_are_not_mistaken_for_what_is_known(make_known: MakeApp) -> None:
+    client = Client(make_known()[0])
+    assert [remaining(client) for _ in range(2)] == [4, 3]
+    assert client.request("HEAD", "/known").status_code == 405
+    assert client.get("/known/").status_code == 307
+    assert client.get("/unknown").status_code == 404
+    assert remaining(client) == 2
+
+
+def switch_off(app: FastAPI, limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    limiter.enabled = False
+
+
+def headers_off(app: FastAPI, limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    limiter._headers_enabled = False
+
+
+def other_limiter(app: FastAPI, limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.state.limiter = Limiter(limiter._key_func)
+
+
+def no_default_limits(app: FastAPI, limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    limiter._default_limits = []
+
+
+def earlier_route(app: FastAPI, limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.router.routes.insert(0, Route("/known", limiter.exempt(own_endpoint())))
+
+
+def replaced_in_place(app: FastAPI, limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.router.routes[-2] = Route("/known", limiter.exempt(own_endpoint()))
+
+
+def other_routes(app: FastAPI, limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.router.routes = [Route("/known", limiter.exempt(own_endpoint()))]
+
+
+def exempted_later(app: FastAPI, limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    limiter.exempt(ok_async)
+
+
+def exempt_by_patch(app: FastAPI, limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slidegate.middleware, "_should_exempt", lambda *_: True)
+
+
+def no_handler_by_patch(app: FastAPI, limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slidegate.middleware, "_find_route_handler", lambda *_: None)
+
+
+def no_check_by_patch(app: FastAPI, limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limiter, "_check_request_limit", lambda *_: None)
+
+
+def no_check_by_patch_of_class(app: FastAPI, limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Limiter, "_check_request_limit", lambda *_: None)
+
+
+def no_headers_by_patch(app: FastAPI, limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limiter, "_inject_asgi_headers", lambda headers, view: headers)
+
+
+def no_headers_by_patch_of_class(app: FastAPI, limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Limiter, "_inject_asgi_headers", lambda self, headers, view: headers)
+
+
+CHANGES = [
+    *(switch_off, headers_off, other_limiter, no_default_limits, earlier_route, replaced_in_place, other_routes),
+    *(exempted_later, exempt_by_patch, no_handler_by_patch, no_check_by_patch, no_check_by_patch_of_class),
+    *(no_headers_by_patch, no_headers_by_patch_of_class),
+]
+
+
+def own_endpoint() -> Any:
+    async def endpoint(request: Request) -> PlainTextResponse:
+        return PlainTextResponse("ok")
+
+    return endpoint
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_next_request_after_a_change_notices_it(
+    make_known: MakeApp, monkeypatch: pytest.MonkeyPatch, change: Callable[..., None]
+) -> None:
+    app, limiter = make_known()
+    client = Client(app)
+    assert [remaining(client) for _ in range(3)] == [4, 3, 2]
+    change(app, limiter, monkeypatch)
+    assert remaining(client) is None
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_routes_that_are_added_to_an_included_router_are_noticed(make_known: MakeApp, depth: int) -> None:
+    app, limiter = make_known()
+    router = inner = APIRouter()
+    for _ in range(depth - 1):
+        outer = APIRouter()
+        outer.include_router(router)
+        router = outer
+    app.include_router(router)
+    app.get("/{rest:path}")(ok_async)
+    client = Client(app)
+    assert [remaining(client, "/later") for _ in range(3)] == [4, 3, 2]
+    inner.get("/later")(limiter.exempt(own_endpoint()))
+    # Older versions of FastAPI copy the routes of a router when they include it.
+    is_copied = not hasattr(fastapi.routing, "_IncludedRouter")
+    assert remaining(client, "/later") == (1 if is_copied else None)
+
+
+def test_a_root_path_leads_elsewhere(make_known: MakeApp) -> None:
+    app, _ = make_known()
+    client = Client(app)
+    assert [remaining(client) for _ in range(2)] == [4, 3]
+
+    async def behind_proxy(scope: Any, receive: Any, send: Any) -> None:
+        await app({**scope, "root_path": "/proxy", "path": f"/proxy{scope['path']}"}, receive, send)
+
+    assert remaining(Client(behind_proxy)) == 4, "another path, so counted apart"
+    assert remaining(client) == 2
+
+
+def test_what_depends_on_responses_is_still_given_back(make_known: MakeApp) -> None:
+    app, limiter = make_known()
+    client = Client(app)
+    assert [remaining(client) for _ in range(2)] == [4, 3]
+    free = limiter.limit("1/minute", deduct_when=lambda response: False)
+    app.get("/free")(free(own_endpoint()))
+    assert client.statuses("/free", 3) == [200] * 3
+    assert remaining(client) == 2
+
+
+def test_applications_and_limiters_can_be_collected(make_known: MakeApp) -> None:
+    app, limiter = make_known()
+    client = Client(app)
+    assert [remaining(client) for _ in range(3)] == [4, 3, 2]
+    gone = [weakref.ref(app), weakref.ref(limiter)]
+    del app, limiter, client
+    gc.collect()
+    assert [each() for each in gone] == [None, None]

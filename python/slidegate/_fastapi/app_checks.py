@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
 from starlette.types import Message, Scope
 
-from .._core import teller
 from .._http.view import CurrentLimit, view_in
 from .._limiter.checker import Check
-from .._limiter.compiled import quick_of
 from .._routing.finder import Found, Kind, RouteFinder
-from .._support.peer import STOCK_CLIENT
 from .decorator import wrapped_chain
 from .dependency_tree import route_in
-from .shortcut import Known, Memory, Shortcut, Watched
 
 if TYPE_CHECKING:
     from ..extension import Limiter
 
 _MOST_KEPT = 65_536
-_UNKNOWN = object()
-_METHODS = ("_check_request_limit", "_inject_asgi_headers")
 
 
 class AppChecks:
@@ -34,26 +27,19 @@ class AppChecks:
     has been found before it is called.
     """
 
-    def __init__(
-        self, app: Any, limiter: Limiter, routed: Any, *, is_limiter_of_app: bool, is_of_route: bool = False
-    ) -> None:
+    def __init__(self, app: Any, limiter: Limiter, routed: Any, *, is_of_route: bool = False) -> None:
         self.app = app
         self.limiter = limiter
         self.routed = routed
-        self.shortcut = Shortcut()
-        self._is_limiter_of_app = is_limiter_of_app
         # Where Starlette's State keeps its attributes; to ask the State itself takes ten times as long.
         self._state = getattr(app, "state", None)
         self._values: dict[str, Any] = getattr(self._state, "_state", {})
         self._planner = limiter._planner
         self._finder = RouteFinder(routed)
-        self._is_of_route = is_of_route
         self._served: dict[tuple[int, int], Found] = {}
         self._find = self._serving if is_of_route else self._finder.find
         self._revision = self._planner.revision
         self._checks: dict[Found | None, Check | None] = {}
-        self._told = limiter._headers
-        self._tell = teller(self._told.quota_names, CurrentLimit, self.add_headers)
 
     def is_for(self, scope: Scope, limiter: Limiter | None) -> bool:
         """Whether a request is for this application and has this limiter: the one given, else the application's."""
@@ -78,42 +64,6 @@ class AppChecks:
         """The applications that a request passes through, for each route, as far as anybody knows beforehand."""
         return (apps for _, apps in self._finder.every_with_apps())
 
-    def renew_shortcut(self, stock: Iterable[tuple[dict[str, Any], str, Any]]) -> None:
-        """Has `shortcut` go on, or begin again, if it can, as long as these entries of dictionaries stay."""
-        self._finder.compare()
-        router, hot, uses = self._finder.state()
-        plans, limiter = self._planner, self.limiter
-        lists = ((hot.routes, hot.length), *((each, len(each)) for each in hot.nested))
-        if not self._is_usual() or any(type(each) is not list for each, _ in lists):
-            self.shortcut.rest()
-            return
-        entries = [
-            *stock,
-            (vars(router), "routes", hot.routes),
-            (vars(plans), "revision", plans.revision),
-            (vars(limiter), "enabled", True),
-            *((vars(each), "_routes_version", each._routes_version) for each in hot.included),
-        ]
-        if self._is_limiter_of_app:
-            entries += [(vars(self.app), "state", self._state), (self._values, "limiter", limiter)]
-        kind = type(limiter)
-        attributes = [(kind, name, getattr(kind, name)) for name in _METHODS] + [(Request, "client", STOCK_CLIENT)]
-        if all(names.get(name) is value for names, name, value in entries):
-            self.shortcut.renew(self.app, Watched(tuple(entries), tuple(attributes), lists), uses)
-        else:
-            self.shortcut.rest()
-
-    def remember(self, memory: Memory, scope: Scope, check: Check | None) -> None:
-        """Remembers the check of a request, when others for the same method and path will have the same."""
-        settled = self._finder.settled(scope)
-        if settled is not None and self._checks.get(settled.found, _UNKNOWN) is check:
-            is_told = check is not None and self.limiter._headers_enabled
-            if self._told is not self.limiter._headers:
-                self._told = self.limiter._headers
-                self._tell = teller(self._told.quota_names, CurrentLimit, self.add_headers)
-            known = Known(self, check, quick_of(check), self._tell if is_told else None)
-            memory.put(scope, known, settled.position, settled.node)
-
     def add_headers(self, scope: Scope, message: Message) -> None:
         """Adds what is to be told of a request's limits to the message that begins a response."""
         limiter, view, raw = self.limiter, view_in(scope), message.get("headers", ())
@@ -122,14 +72,6 @@ class AppChecks:
         else:
             # A copy: an application may send the same list again.
             message["headers"] = limiter._inject_asgi_headers(MutableHeaders(raw=list(raw)), view).raw
-
-    def _is_usual(self) -> bool:
-        limiter = self.limiter
-        is_stock = limiter._is_inject_stock() and not limiter._is_replaced() and not self._planner.is_holding
-        is_stock = is_stock and not self._is_of_route
-        is_quick = limiter._headers.is_plain and not limiter._headers.is_retry_after_on_success
-        is_stock = is_stock and Request.client is STOCK_CLIENT
-        return is_stock and (is_quick or not limiter._headers_enabled)
 
     def _serving(self, scope: Scope) -> Found | None:
         endpoint, dependant = scope["endpoint"], getattr(route_in(scope), "dependant", None)

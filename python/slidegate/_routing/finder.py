@@ -102,29 +102,6 @@ class RouteFinder:
         except Exception as error:
             return self._found_plainly(scope, error)
 
-    def settled(self, scope: Scope) -> Settled | None:
-        """The route for an HTTP request if, as long as `state` does not change, its method and path alone tell which.
-
-        For a request that `find` has just found a route for.
-        """
-        if scope.get("root_path") or "\n" in scope["path"]:
-            return None
-        path, hot = scope["path"], self._hot
-        found, _, position, node, quick, _ = hot.routes_by_path.outcome(path, scope["method"])
-        if found is None:
-            matching = (each for each in quick if each.match(path) is not None)
-            _, position, node, found = next(matching, (None, 0, None, None))
-        return None if found is None or hot.routes[position] is not node else Settled(found, position, node)
-
-    def state(self) -> tuple[Any, _Hot, int]:
-        """The router, what was seen of it, and for how many requests more that need not be compared."""
-        return self._router, self._hot, self._left
-
-    def compare(self) -> None:
-        """Looks whether the routes are still those that were seen, as `find` does every now and then."""
-        self._left = -1
-        self._renewed()
-
     def every(self) -> Iterator[Found]:
         """All routes there are, those behind mounts and hosts too, in the order of dispatch."""
         return (found for found, _ in self.every_with_apps())
@@ -244,14 +221,6 @@ def endpoint_among(routes: Iterable[BaseRoute], scope: Scope) -> Callable[..., A
     """
     found = RouteFinder(SimpleNamespace(routes=list(routes)))._found_among(scope)
     return found.endpoint if found is not None and found.kind is Kind.FULL else None
-
-
-class Settled(NamedTuple):
-    """A route, and where it, or what it is included by, stands among the routes of the application."""
-
-    found: Found
-    position: int
-    node: object
 
 
 class _Hot(NamedTuple):
