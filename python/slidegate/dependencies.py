@@ -14,6 +14,8 @@ from starlette.websockets import WebSocket
 from ._fastapi.dependency_tree import limiter_for
 from ._fastapi.signatures import resolved_signature
 from ._http.state import record_of
+from ._rules.limit import StrOrCallableStr
+from ._rules.limit_group import LimitGroup, nobody
 from ._rules.notation import warn_of_amounts
 from ._rules.options import OnError, require_on_error
 from ._startup import watch_start_up
@@ -21,8 +23,7 @@ from ._support.callables import Wait, run_blocking, wait_in_thread, wait_on_loop
 from ._support.copies import OneOfAKind
 from .decision import Decision
 from .errors import ConfigurationError, InvalidCost, RateLimitExceeded, StorageOut, as_of_websocket
-from .keys.identity import Identity, KeyFunction, name_of, nobody
-from .wrappers import LimitGroup, StrOrCallableStr
+from .keys.identity import Identity, KeyFunction, name_of
 
 if TYPE_CHECKING:
     from .extension import Limiter

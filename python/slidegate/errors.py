@@ -17,8 +17,8 @@ from ._support.errors import StorageTimeout as StorageTimeout
 from ._support.errors import StorageUnavailable as StorageUnavailable
 
 if TYPE_CHECKING:
+    from ._rules.limit import Limit
     from .decision import Decision
-    from .wrappers import Limit
 
 
 class RateLimitExceeded(Remade, HTTPException):

@@ -41,6 +41,8 @@ from ._limiter.checker import Checker
 from ._limiter.planner import Planner
 from ._rules.bucket import KeyStyle, bucket_of, counted_path
 from ._rules.environment import C, Environment, declared_limits, header_format
+from ._rules.limit import Limit, StrOrCallableStr
+from ._rules.limit_group import LimitGroup
 from ._rules.named import NamedLimits
 from ._rules.notation import warn_of_amounts
 from ._rules.options import OnError, OnFull, OnMissingKey, require, require_on_error, require_share
@@ -63,7 +65,6 @@ from .decision import NS_PER_S
 from .errors import ConfigurationError, StorageError
 from .errors import RateLimitExceeded as RateLimitExceeded
 from .report import Report, report_of
-from .wrappers import Limit, LimitGroup, StrOrCallableStr
 
 __all__ = ["HEADERS", "C", "Limiter", "StrOrCallableStr", "_rate_limit_exceeded_handler"]
 

@@ -15,11 +15,11 @@ from ._fastapi.unreached_decorators import is_verified
 from ._limiter.planner import CheckedBy
 from ._routing.finder import Found, RouteFinder
 from ._routing.layout import router_of
+from ._rules.limit_group import LimitGroup
 from ._rules.resolver import Plan
 from ._support.callables import qualified_name
 from ._support.table import aligned
 from .keys.identity import choice_of_client, name_of
-from .wrappers import LimitGroup
 
 if TYPE_CHECKING:
     from .dependencies import RateLimit

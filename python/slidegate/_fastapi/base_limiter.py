@@ -10,14 +10,14 @@ from .._http.request_doubles import as_request
 from .._http.view import untouched
 from .._limiter.checker import Checker
 from .._rules.bucket import short_name
+from .._rules.limit import whole_cost
+from .._rules.limit_group import nobody
 from .._rules.named import Mode, NamedLimits
 from .._rules.resolver import Plan, RequestContext
 from .._support.callables import Wait, run_blocking, wait_in_thread, wait_on_loop
 from .._support.errors import ConfigurationError, InvalidCost, StorageOut
 from ..decision import Decision
 from ..errors import RateLimitExceeded, as_of_websocket
-from ..keys.identity import nobody
-from ..wrappers import whole_cost
 from .dependency_tree import Served
 
 if TYPE_CHECKING:

@@ -31,8 +31,8 @@ from .._support.callables import (
 from .signatures import ADDED_REQUEST, Slot, request_slot, resolved_signature, response_slot, with_parameter
 
 if TYPE_CHECKING:
+    from .._rules.limit_group import LimitGroup
     from ..extension import Limiter
-    from ..wrappers import LimitGroup
 
 _MARK = "__slidegate__"
 _LIMITED_BY = "__slidegate_limited_by__"

@@ -11,11 +11,11 @@ from starlette.types import Scope
 
 from .._http.state import record_of
 from .._http.view import CurrentLimit, untouched, view_of
+from .._rules.limit_group import LimitGroup
 from .._rules.resolver import Plan
 from .._support.callables import Wait, wait_on_loop
 from .._support.errors import ConfigurationError
 from ..decision import Decision
-from ..wrappers import LimitGroup
 from .dependency_tree import Routes, Served, followers_of, limiter_for, route_in
 
 if TYPE_CHECKING:

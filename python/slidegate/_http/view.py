@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from limits import RateLimitItem
 
+from .._rules.limit import Limit
 from ..decision import Decision, RawDecision
-from ..wrappers import Limit
 from .state import VIEW, Mark, Record, known_of
 
 CurrentLimitLike: TypeAlias = tuple[RateLimitItem, list[str]]

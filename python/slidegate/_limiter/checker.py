@@ -18,6 +18,8 @@ from .._http.refusal_log import RefusalLog
 from .._http.state import COMPLETE, VIEW, Mark, Record, done_of, mark, record_of, see
 from .._http.view import Ahead, CurrentLimit, Policy, told_of
 from .._rules.bucket import counted_path
+from .._rules.limit import Limit
+from .._rules.limit_group import LimitGroup
 from .._rules.resolver import Hit, Plan, RequestContext
 from .._slowapi.counter import Counter
 from .._support.callables import Wait, qualified_name
@@ -25,7 +27,6 @@ from .._support.errors import ConfigurationError, StorageOut
 from .._support.escaping import escaped
 from ..decision import Decision, RawDecision
 from ..errors import RateLimitExceeded
-from ..wrappers import Limit, LimitGroup
 from .backends.limits_package import LimitsPackageBackend
 from .backends.memory import Counting
 from .reservations import settle_reservations

@@ -12,13 +12,13 @@ from .._core import taker
 from .._http.request_doubles import as_request
 from .._http.state import COMPLETE, mark, record_of, see
 from .._http.view import CurrentLimit
+from .._rules.limit_group import LimitGroup
 from .._rules.resolver import Hit, Plan
 from .._support.callables import Wait
 from .._support.errors import StorageFull
 from .._support.peer import STOCK_CLIENT
 from ..decision import RawDecision
 from ..util import get_remote_address
-from ..wrappers import LimitGroup
 from .checker import Check, Checker
 
 Answer: TypeAlias = tuple[RawDecision, str, str] | tuple[()]

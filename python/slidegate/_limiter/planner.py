@@ -15,9 +15,9 @@ from .._fastapi.decorator import Endpoint, endpoint_behind, endpoints_over, wrap
 from .._fastapi.dependency_tree import is_overriding
 from .._http.request_doubles import as_request
 from .._routing.candidate import Found, Kind
+from .._rules.limit_group import LimitGroup
 from .._rules.resolver import Plan
 from .._support.callables import Wait, qualified_name
-from ..wrappers import LimitGroup
 from .checker import Check
 from .compiled import compile_check
 

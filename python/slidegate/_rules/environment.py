@@ -12,7 +12,8 @@ from starlette.config import Config
 from .._http.header_styles import styles_named
 from .._http.headers import HeaderFormat
 from .._support.errors import ConfigurationError
-from ..wrappers import LimitGroup, StrOrCallableStr
+from .limit import StrOrCallableStr
+from .limit_group import LimitGroup
 from .notation import warn_of_amounts
 from .options import require
 from .strategies import Strategy

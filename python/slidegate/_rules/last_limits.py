@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .._support.fork import ForkableLock
 
 if TYPE_CHECKING:
-    from ..wrappers import Limit
+    from .limit import Limit
 
 _MOST_KEYS = 4096
 _LONGEST_KEY = 64

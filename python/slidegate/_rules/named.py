@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from .._core import Quota
 from .._support.errors import ConfigurationError
 from .._support.fork import ForkableLock
-from ..keys.identity import nobody
-from ..wrappers import Limit, LimitGroup
+from .limit import Limit
+from .limit_group import LimitGroup, nobody
 from .notation import warn_of_amounts
 
 Mode: TypeAlias = Literal["enforce", "shadow", "off"]

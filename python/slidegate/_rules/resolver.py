@@ -16,8 +16,9 @@ from .._support.callables import Wait, qualified_name
 from .._support.errors import ConfigurationError, InvalidCost
 from .._support.escaping import escaped_error
 from ..decision import RawDecision
-from ..wrappers import Limit, LimitGroup, whole_cost
 from .bucket import Bucket, KeyStyle, Rule, bucket_of, counted_path, route_bucket
+from .limit import Limit, whole_cost
+from .limit_group import LimitGroup
 from .options import OnMissingKey
 
 

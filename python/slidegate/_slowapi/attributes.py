@@ -11,11 +11,11 @@ from .._http.headers import HEADERS, HeaderFormat
 from .._limiter.checker import Checker
 from .._limiter.planner import Planner
 from .._rules.bucket import Bucket, KeyStyle, bucket_of
+from .._rules.limit_group import LimitGroup, Yielding
 from .._rules.options import OnError, require
 from .._rules.strategies import Strategy
 from .._storage.limits_package.outage import Outage
 from .._support.errors import ConfigurationError
-from ..wrappers import LimitGroup, Yielding
 from .route_limits import ObservedList, ObservedNames, RouteLimits
 
 if TYPE_CHECKING:

@@ -31,11 +31,6 @@ class Identity:
         return self.told
 
 
-def nobody() -> str:
-    """The key function of limits that are told the key otherwise."""
-    return ""
-
-
 def of_kinds(*kinds: str) -> Callable[[_Function], _Function]:
     """Declares the kinds of a function of this package, as `Identity.kinds` does of an object."""
 

@@ -16,9 +16,9 @@ from faulty_storages import FAULTS
 from starlette.exceptions import WebSocketException
 
 from slidegate import Gate, Limiter, RateLimit
+from slidegate._rules.limit import whole_cost
 from slidegate.errors import InvalidCost, WebSocketInvalidCost
 from slidegate.middleware import SlowAPIMiddleware
-from slidegate.wrappers import whole_cost
 
 MakeLimiter = Callable[..., Limiter]
 NO_COSTS = ["0", "-1", "nan", "inf", "-inf", "-0.0", "1e-999", "x", "", "9" * 5000]

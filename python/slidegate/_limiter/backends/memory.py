@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from ..._core import Quota
 from ..._http.state import Record, see
 from ..._http.view import CurrentLimit, view_of
+from ..._rules.limit_group import LimitGroup
 from ..._rules.options import OnError
 from ..._rules.resolver import Hit, Plan, RequestContext, Resolver, costs_of, held_parts, keys_of
 from ..._slowapi.counter import Counter
@@ -22,7 +23,6 @@ from ..._support.callables import Wait
 from ..._support.errors import StorageError, StorageFull, StorageOut
 from ..._support.fork import ForkableLock
 from ...decision import NS_PER_S, RawDecision
-from ...wrappers import LimitGroup
 from ..carry_over import beside_carried, is_carrying
 from ..reservations import Reservation
 from .fallback import left_to_count
