@@ -15,9 +15,9 @@ from ._fastapi.declaration_mistakes import mistakes_of
 from ._fastapi.decorator import limiters_behind
 from ._fastapi.dependency_tree import application_of, limiter_for, rate_limits_of
 from ._fastapi.framework import extend, insert, may_bring_a_limiter
+from ._fastapi.route_checks import CheckedBy
 from ._fastapi.unreached_decorators import watch_for_unreached_decorators
 from ._http.add_headers import AddHeaders
-from ._limiter.planner import CheckedBy
 from ._routing.finder import RouteFinder
 from ._routing.layout import router_of
 from ._storage.server_listeners import look_for_others

@@ -29,6 +29,7 @@ from ._fastapi.base_limiter import BaseLimiter
 from ._fastapi.declaration_mistakes import UNUSED
 from ._fastapi.decorator import Endpoint
 from ._fastapi.dependency_checks import DependencyChecks
+from ._fastapi.route_checks import plan_by_hand
 from ._http.headers import HEADERS
 from ._http.refusal_log import RefusalLog
 from ._http.request_doubles import as_request
@@ -549,7 +550,7 @@ class Limiter(BaseLimiter, SlowapiAttributes, OfAModule):
         Checks go through here when it is replaced.
         """
         if self.enabled and not any(each() for each in self._request_filters):
-            plan = self._planner.by_hand(endpoint_func, in_middleware)
+            plan = plan_by_hand(self, endpoint_func, in_middleware)
             run_blocking(self._checker.check(plan, as_request(request), wait_in_thread, {}, is_marked=False))
 
     def _foreign_counter(self) -> Counter | LimitsPackageBackend | None:

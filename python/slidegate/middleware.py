@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ._fastapi.app_checks import AppChecks
 from ._fastapi.changed_paths import check_changed_paths, replaying
+from ._fastapi.route_checks import endpoint_of
 from ._http.request_doubles import as_request
 from ._http.response import _rate_limit_exceeded_handler
 from ._http.state import Record, close, done_of, enter, record_of
@@ -206,7 +207,7 @@ def _should_exempt(limiter: Limiter, handler: Callable[..., Any] | None) -> bool
     """Whether the middleware leaves an endpoint alone: there is none, it is exempt, or its decorator decides."""
     if handler is None or limiter._planner.exempt_name(qualified_name(handler), handler) in limiter._exempt_routes:
         return True
-    return limiter._planner.endpoint_of(handler) is not None
+    return endpoint_of(limiter, handler) is not None
 
 
 def _get_route_name(handler: Callable[..., Any]) -> str:

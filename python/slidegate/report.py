@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.staticfiles import StaticFiles
 
-from ._fastapi.decorator import wrapped_chain
 from ._fastapi.dependency_tree import application_of, is_overriding, limiter_for, rate_limits_of
+from ._fastapi.route_checks import CheckedBy, checked_by
 from ._fastapi.unreached_decorators import is_verified
-from ._limiter.planner import CheckedBy
 from ._routing.finder import Found, RouteFinder
 from ._routing.layout import router_of
 from ._rules.limit_group import LimitGroup
 from ._rules.resolver import Plan
-from ._support.callables import qualified_name
+from ._support.callables import qualified_name, wrapped_chain
 from ._support.table import aligned
 from .keys.identity import choice_of_client, name_of
 
@@ -123,7 +122,7 @@ def report_of(limiter: Limiter, app: Any) -> Report:
         is_covered = found.protocol != "websocket" and any(has_middleware(each, limiter) for each in apps)
         for methods, called in _parts_of(found):
             overridden = is_overriding(limiter, found.dependant)
-            way, plan = limiter._planner.treatment(called, found.endpoint, is_registered, overridden=overridden)
+            way, plan = checked_by(limiter, called, found.endpoint, is_registered, overridden=overridden)
             declared = [
                 each for each in rate_limits_of(found.dependant) if limiter_for(each, application_of(apps)) is limiter
             ]

@@ -11,8 +11,9 @@ from starlette.types import Message, Scope
 from .._http.view import CurrentLimit, view_in
 from .._limiter.checker import Check
 from .._routing.finder import Found, Kind, RouteFinder
-from .decorator import wrapped_chain
+from .._support.callables import wrapped_chain
 from .dependency_tree import route_in
+from .route_checks import check_ahead
 
 if TYPE_CHECKING:
     from ..extension import Limiter
@@ -85,7 +86,7 @@ class AppChecks:
         revision = self._planner.revision
         if revision != self._revision or len(self._checks) > _MOST_KEPT:
             self._checks = {}
-        check = self._planner.ahead(found, self._is_registered)
+        check = check_ahead(self.limiter, found, self._is_registered)
         self._checks[found] = check
         self._revision = revision
         return check

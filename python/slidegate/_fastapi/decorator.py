@@ -27,6 +27,7 @@ from .._support.callables import (
     run_blocking,
     wait_in_thread,
     wait_on_loop,
+    wrapped_chain,
 )
 from .signatures import ADDED_REQUEST, Slot, request_slot, resolved_signature, response_slot, with_parameter
 
@@ -272,15 +273,6 @@ class Endpoint:
         functools.update_wrapper(wrapper, named, updated=())
         vars(wrapper).update({"__wrapped__": self.function, "__signature__": signature})
         return wrapper
-
-
-def wrapped_chain(function: Any) -> Iterator[Any]:
-    """The function, what it wraps or is a partial of, and so on."""
-    for _ in range(64):
-        yield function
-        function = function.func if isinstance(function, functools.partial) else getattr(function, "__wrapped__", None)
-        if function is None:
-            return
 
 
 def endpoint_behind(limiter: Limiter, function: Any) -> Endpoint | None:

@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from enum import Enum
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from starlette.endpoints import HTTPEndpoint
-from starlette.requests import HTTPConnection
-from starlette.staticfiles import StaticFiles
-
-from .._fastapi.decorator import Endpoint, endpoint_behind, endpoints_over, wrapped_chain
-from .._fastapi.dependency_tree import is_overriding
 from .._http.request_doubles import as_request
-from .._routing.candidate import Found, Kind
 from .._rules.limit_group import LimitGroup
 from .._rules.resolver import Plan
-from .._support.callables import Wait, qualified_name
+from .._support.callables import wrapped_chain
 from .checker import Check
 from .compiled import compile_check
 
 if TYPE_CHECKING:
+    from .._fastapi.decorator import Endpoint
     from ..extension import Limiter
-
-UNMATCHED = "unmatched requests"
-
-
-class CheckedBy(Enum):
-    """Who checks the requests for an endpoint: its decorator, or the middleware.
-
-    An inert decorator stands above the one of the route, which so has the bare function: the middleware checks its
-    limits, and nobody does without it. Static files have no limits.
-    """
-
-    DECORATOR = "decorator"
-    MIDDLEWARE = "middleware"
-    INERT = "inert decorator"
-    STATIC = "static files"
 
 
 class Planner:
@@ -129,91 +106,11 @@ class Planner:
             return lambda request, wait: limiter._checker.check(plan, as_request(request), wait, {})
         return compile_check(limiter._checker, plan)
 
-    def by_hand(self, function: Callable[..., Any] | None, in_middleware: bool) -> Plan:
-        """The plan of a function that somebody asks to check, in the way of the middleware or of its decorator."""
-        if function is None:
-            return self.plan("", ())
-        endpoint = self.endpoint_of(function)
-        if endpoint is None:
-            return self.plan(qualified_name(function), (), function)
-        return Plan(endpoint.name, (), (), ()) if in_middleware else self.plan_of(endpoint)
-
-    def endpoint_of(self, function: Callable[..., Any]) -> Endpoint | None:
-        """What was declared for a function, or for what it wraps."""
-        return endpoint_behind(self._limiter, function) or self._over(function)
-
-    def ahead(self, found: Found | None, is_registered: Callable[[object], bool]) -> Check | None:
-        """What the middleware has to check before the route is dispatched to; None when there is nothing.
-
-        Where a decorator is certain to follow, it checks everything. Where one stands above the decorator of the route,
-        and so is never called (`is_registered` says which functions are), it is checked here.
-        """
-        limiter = self._limiter
-        if found is None or found.kind is not Kind.FULL or found.endpoint is None:
-            unmatched = self.plan(UNMATCHED, (), is_ahead=True, is_pooled=True)
-            matched = unmatched if found is None or found.endpoint is None else self._plan_ahead(found.endpoint)
-            return _either(
-                self._checked(matched) if limiter._preflights_limited else None,
-                self._checked(unmatched) if limiter._unmatched_limited else None,
-            )
-        if inspect.isclass(found.endpoint):
-            return self._by_method(found.endpoint)
-        overridden = is_overriding(limiter, found.dependant)
-        return self._ahead_of(found.endpoint, found.endpoint, is_registered, overridden=overridden)
-
     def _renew(self, endpoint: Endpoint) -> None:
         if self._limiter._is_replaced():
             endpoint.check = endpoint.replaced_check
         else:
             endpoint.check = self.check(self.plan_of(endpoint))
-
-    def treatment(
-        self, called: Any, named: Any, is_registered: Callable[[object], bool], *, overridden: bool = False
-    ) -> tuple[CheckedBy, Plan]:
-        """How requests for what is `called`, a part of the endpoint that is `named`, are limited, and by what.
-
-        Default limits do not apply where they are `overridden` by dependencies.
-        """
-        known = endpoint_behind(self._limiter, called)
-        if known is not None:
-            return CheckedBy.DECORATOR, self.plan_of(known)
-        inert = self._over(called)
-        if inert is not None and not any(map(is_registered, inert.wrappers)):
-            return CheckedBy.INERT, self.plan_of(inert)
-        if isinstance(named, StaticFiles):
-            name = qualified_name(named)
-            return CheckedBy.STATIC, Plan(name, (), (), (), exempt_name=self.exempt_name(name, named))
-        return CheckedBy.MIDDLEWARE, self._plan_ahead(named, overridden=overridden)
-
-    def _ahead_of(
-        self, called: Any, named: Any, is_registered: Callable[[object], bool], *, overridden: bool = False
-    ) -> Check | None:
-        way, plan = self.treatment(called, named, is_registered, overridden=overridden)
-        return None if way is CheckedBy.DECORATOR else self._checked(plan)
-
-    def _plan_ahead(self, endpoint: Any, *, overridden: bool = False) -> Plan:
-        return self.plan(qualified_name(endpoint), (), endpoint, overridden=overridden, is_ahead=True)
-
-    def _by_method(self, endpoint: Any) -> Check:
-        # A class has a function for each method, with or without a decorator.
-        checks: dict[str, Check | None] = {}
-
-        def check(request: HTTPConnection, wait: Wait) -> Coroutine[Any, Any, None] | None:
-            method: str = request.scope["method"]
-            name = "get" if method == "HEAD" and not hasattr(endpoint, "head") else method.lower()
-            function = getattr(endpoint, name, None)
-            if name not in checks:
-                if function is not None:
-                    ahead = self._ahead_of(function, endpoint, lambda _: True)
-                else:
-                    ahead = self._checked(self._plan_ahead(endpoint)) if _serves_any_method(endpoint) else None
-                if len(checks) > len(vars(endpoint)):
-                    return ahead(request, wait) if ahead is not None else None
-                checks[name] = ahead
-            found = checks[name]
-            return None if found is None else found(request, wait)
-
-        return check
 
     def _left_of(self, group: LimitGroup, name: str) -> LimitGroup | None:
         # Without the limits that somebody has taken away.
@@ -222,39 +119,7 @@ class Planner:
         left = [limit for limit in group.limits if self._limiter._route_limits.holds(name, limit)]
         return group.with_limits(left) if left else None
 
-    def _over(self, function: Any) -> Endpoint | None:
-        over = [endpoint for endpoint in endpoints_over(function) if endpoint.limiter is self._limiter]
-        return max(over, key=lambda endpoint: len(endpoint.groups), default=None)
-
-    def _checked(self, plan: Plan) -> Check | None:
-        return self.check(plan) if plan.groups else None
-
-
-def is_preflight(request: HTTPConnection) -> bool:
-    """Whether a browser asks what another origin may send."""
-    return request.scope["method"] == "OPTIONS" and "access-control-request-method" in request.headers
-
 
 def _parts_of(function: Any) -> Iterator[Any]:
     # Bound methods are others every time; what they are of is not.
     return (getattr(part, "__func__", part) for part in wrapped_chain(function))
-
-
-def _serves_any_method(endpoint: Any) -> bool:
-    # Starlette's own classes answer 405 to methods that they have no function for.
-    is_stock = issubclass(endpoint, HTTPEndpoint) and all(
-        getattr(endpoint, name) is getattr(HTTPEndpoint, name)
-        for name in ("__await__", "dispatch", "method_not_allowed")
-    )
-    return not is_stock
-
-
-def _either(of_preflight: Check | None, of_others: Check | None) -> Check | None:
-    if of_preflight is None and of_others is None:
-        return None
-
-    def check(request: HTTPConnection, wait: Wait) -> Coroutine[Any, Any, None] | None:
-        chosen = of_preflight if is_preflight(request) else of_others
-        return None if chosen is None else chosen(request, wait)
-
-    return check

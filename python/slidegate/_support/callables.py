@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from inspect import Parameter
 from typing import Any, TypeAlias
 
@@ -24,6 +24,15 @@ def innermost(function: Callable[..., Any]) -> Callable[..., Any]:
     while isinstance(function, functools.partial):
         function = function.func
     return function
+
+
+def wrapped_chain(function: Any) -> Iterator[Any]:
+    """The function, what it wraps or is a partial of, and so on."""
+    for _ in range(64):
+        yield function
+        function = function.func if isinstance(function, functools.partial) else getattr(function, "__wrapped__", None)
+        if function is None:
+            return
 
 
 def qualified_name(function: Callable[..., Any]) -> str:

@@ -1,0 +1,159 @@
+"""Who checks the requests for a route, and what the middleware checks of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from starlette.endpoints import HTTPEndpoint
+from starlette.requests import HTTPConnection
+from starlette.staticfiles import StaticFiles
+
+from .._limiter.checker import Check
+from .._routing.candidate import Found, Kind
+from .._rules.resolver import Plan
+from .._support.callables import Wait, qualified_name
+from .decorator import Endpoint, endpoint_behind, endpoints_over
+from .dependency_tree import is_overriding
+
+if TYPE_CHECKING:
+    from ..extension import Limiter
+
+_UNMATCHED = "unmatched requests"
+
+
+class CheckedBy(Enum):
+    """Who checks the requests for an endpoint: its decorator, or the middleware.
+
+    An inert decorator stands above the one of the route, which so has the bare function: the middleware checks its
+    limits, and nobody does without it. Static files have no limits.
+    """
+
+    DECORATOR = "decorator"
+    MIDDLEWARE = "middleware"
+    INERT = "inert decorator"
+    STATIC = "static files"
+
+
+def endpoint_of(limiter: Limiter, function: Callable[..., Any]) -> Endpoint | None:
+    """What was declared for a function, or for what it wraps."""
+    return endpoint_behind(limiter, function) or _endpoint_over(limiter, function)
+
+
+def plan_by_hand(limiter: Limiter, function: Callable[..., Any] | None, in_middleware: bool) -> Plan:
+    """The plan of a function that somebody asks to check, in the way of the middleware or of its decorator."""
+    planner = limiter._planner
+    if function is None:
+        return planner.plan("", ())
+    endpoint = endpoint_of(limiter, function)
+    if endpoint is None:
+        return planner.plan(qualified_name(function), (), function)
+    return Plan(endpoint.name, (), (), ()) if in_middleware else planner.plan_of(endpoint)
+
+
+def checked_by(
+    limiter: Limiter, called: Any, named: Any, is_registered: Callable[[object], bool], *, overridden: bool = False
+) -> tuple[CheckedBy, Plan]:
+    """Who checks requests for what is `called`, a part of the endpoint that is `named`, and by which plan.
+
+    Default limits do not apply where they are `overridden` by dependencies. `is_registered` says which functions routes
+    have.
+    """
+    known = endpoint_behind(limiter, called)
+    if known is not None:
+        return CheckedBy.DECORATOR, limiter._planner.plan_of(known)
+    inert = _endpoint_over(limiter, called)
+    if inert is not None and not any(map(is_registered, inert.wrappers)):
+        return CheckedBy.INERT, limiter._planner.plan_of(inert)
+    if isinstance(named, StaticFiles):
+        name = qualified_name(named)
+        return CheckedBy.STATIC, Plan(name, (), (), (), exempt_name=limiter._planner.exempt_name(name, named))
+    return CheckedBy.MIDDLEWARE, _plan_ahead(limiter, named, overridden=overridden)
+
+
+def check_ahead(limiter: Limiter, found: Found | None, is_registered: Callable[[object], bool]) -> Check | None:
+    """What the middleware has to check before the route is dispatched to; None when there is nothing.
+
+    Where a decorator is certain to follow, it checks everything. Where one stands above the decorator of the route, and
+    so is never called, it is checked here.
+    """
+    if found is None or found.kind is not Kind.FULL or found.endpoint is None:
+        unmatched = limiter._planner.plan(_UNMATCHED, (), is_ahead=True, is_pooled=True)
+        matched = unmatched if found is None or found.endpoint is None else _plan_ahead(limiter, found.endpoint)
+        return _either(
+            _check_of(limiter, matched) if limiter._preflights_limited else None,
+            _check_of(limiter, unmatched) if limiter._unmatched_limited else None,
+        )
+    if inspect.isclass(found.endpoint):
+        return _by_method(limiter, found.endpoint)
+    overridden = is_overriding(limiter, found.dependant)
+    return _check_unless_decorated(limiter, found.endpoint, found.endpoint, is_registered, overridden=overridden)
+
+
+def _check_unless_decorated(
+    limiter: Limiter, called: Any, named: Any, is_registered: Callable[[object], bool], *, overridden: bool = False
+) -> Check | None:
+    who, plan = checked_by(limiter, called, named, is_registered, overridden=overridden)
+    return None if who is CheckedBy.DECORATOR else _check_of(limiter, plan)
+
+
+def _check_of(limiter: Limiter, plan: Plan) -> Check | None:
+    return limiter._planner.check(plan) if plan.groups else None
+
+
+def _plan_ahead(limiter: Limiter, endpoint: Any, *, overridden: bool = False) -> Plan:
+    return limiter._planner.plan(qualified_name(endpoint), (), endpoint, overridden=overridden, is_ahead=True)
+
+
+def _endpoint_over(limiter: Limiter, function: Any) -> Endpoint | None:
+    over = [endpoint for endpoint in endpoints_over(function) if endpoint.limiter is limiter]
+    return max(over, key=lambda endpoint: len(endpoint.groups), default=None)
+
+
+def _by_method(limiter: Limiter, endpoint: Any) -> Check:
+    # A class has a function for each method, with or without a decorator.
+    checks: dict[str, Check | None] = {}
+
+    def check(request: HTTPConnection, wait: Wait) -> Coroutine[Any, Any, None] | None:
+        method: str = request.scope["method"]
+        name = "get" if method == "HEAD" and not hasattr(endpoint, "head") else method.lower()
+        function = getattr(endpoint, name, None)
+        if name not in checks:
+            if function is not None:
+                ahead = _check_unless_decorated(limiter, function, endpoint, lambda _: True)
+            else:
+                ahead = _check_of(limiter, _plan_ahead(limiter, endpoint)) if _serves_any_method(endpoint) else None
+            if len(checks) > len(vars(endpoint)):
+                return ahead(request, wait) if ahead is not None else None
+            checks[name] = ahead
+        found = checks[name]
+        return None if found is None else found(request, wait)
+
+    return check
+
+
+def _serves_any_method(endpoint: Any) -> bool:
+    # Starlette's own classes answer 405 to methods that they have no function for.
+    is_stock = issubclass(endpoint, HTTPEndpoint) and all(
+        getattr(endpoint, name) is getattr(HTTPEndpoint, name)
+        for name in ("__await__", "dispatch", "method_not_allowed")
+    )
+    return not is_stock
+
+
+def _either(of_preflight: Check | None, of_others: Check | None) -> Check | None:
+    if of_preflight is None and of_others is None:
+        return None
+
+    def check(request: HTTPConnection, wait: Wait) -> Coroutine[Any, Any, None] | None:
+        chosen = of_preflight if _is_preflight(request) else of_others
+        return None if chosen is None else chosen(request, wait)
+
+    return check
+
+
+def _is_preflight(request: HTTPConnection) -> bool:
+    # Whether a browser asks what another origin may send.
+    return request.scope["method"] == "OPTIONS" and "access-control-request-method" in request.headers
