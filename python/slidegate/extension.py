@@ -52,11 +52,10 @@ from ._rules.strategies import is_known
 from ._slowapi.attributes import SlowapiAttributes
 from ._slowapi.counter import Counter, counter_kind
 from ._slowapi.route_limits import RouteLimits
+from ._slowapi.storage_view import StorageView, view_of
 from ._startup import watch_start_up
-from ._storage.health import Health
+from ._storage.base import Health
 from ._storage.limits_package.outage import Outage
-from ._storage.memory import MemoryStorage as LocalStorage
-from ._storage.memory import Storage
 from ._storage.uri import SUPPORTED
 from ._support.callables import qualified_name, run_blocking, wait_in_thread
 from ._support.clock import wall_time_s
@@ -218,8 +217,9 @@ class Limiter(BaseLimiter, SlowapiAttributes, OfAModule):
             logger=self.logger,
         )
         self._limits_package_by_hand: LimitsPackageBackend | None = None
-        self._local = local
-        self._storage: Any = self._limits_package.storage if self._limits_package is not None else self._remote or local
+        self._local_view = view_of(local)
+        view = self._local_view if self._remote is None else view_of(self._remote)
+        self._storage: Any = view if self._limits_package is None else self._limits_package.storage
 
         def declared(limits: _Limits, variable: str, what: str, scope: str | None = None) -> list[LimitGroup]:
             return declared_limits(environment, limits, variable, what, scope, key_func, self._strategy)
@@ -240,12 +240,12 @@ class Limiter(BaseLimiter, SlowapiAttributes, OfAModule):
         self._unmatched_limited = unmatched_limited
         self._preflights_limited = preflights_limited
 
-        def counter_on(storage: Storage) -> Counter:
+        def counter_on(storage: StorageView) -> Counter:
             made = counter_kind(self._strategy)
             return made(storage, self._strategy, self._key_prefix, key_style, self._shared_places, self._note_counter)
 
-        self._local_counter = counter_on(local)
-        self._native_counter = self._local_counter if self._remote is None else counter_on(self._remote)
+        self._local_counter = counter_on(self._local_view)
+        self._native_counter = self._local_counter if self._remote is None else counter_on(view)
         refusals = _silent_alone(self.logger.getChild("refusals"))
         self._checker = Checker(
             owner=self,
@@ -284,9 +284,9 @@ class Limiter(BaseLimiter, SlowapiAttributes, OfAModule):
         return self._local_counter if self._on_error == "local" else None
 
     @property
-    def _fallback_storage(self) -> LocalStorage | None:
+    def _fallback_storage(self) -> StorageView | None:
         """Where that is counted."""
-        return self._local if self._on_error == "local" else None
+        return self._local_view if self._on_error == "local" else None
 
     @property
     def _Limiter__marked_for_limiting(self) -> Mapping[str, list[Callable[..., Any]]]:
@@ -463,8 +463,8 @@ class Limiter(BaseLimiter, SlowapiAttributes, OfAModule):
         Logs a warning when the storage is one of `limits` that cannot. Raises StorageError.
         """
         counting = self._foreign_counter()
-        now = self._remote if counting is None else getattr(counting, "storage", None)
-        found: list[Any] = [self._local, self._storage, now]
+        now = getattr(self._native_counter if counting is None else counting, "storage", None)
+        found: list[Any] = [self._local_view, self._storage, now]
         for storage in {id(each): each for each in found}.values():
             if not hasattr(storage, "reset"):
                 continue

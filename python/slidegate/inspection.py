@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 
 from ._core import Limiter, Quota, Segment, SegmentError, Stats, shared_segments
 from ._rules.bucket import is_led, joined, parts_in
+from ._rules.texts import limit_text, scope_text, text_of, window_text
 from ._storage.uri import is_redis
 from ._support.errors import StorageError
 from ._support.escaping import escaped
@@ -17,7 +18,6 @@ from .decision import NS_PER_S
 
 __all__ = ["Inspection", "KeyRow", "RuleRow", "SegmentRow", "segment_named", "segments"]
 
-_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _MOST_KEYS = 1 << 16
 _MOST_OF_SCOPE = 400
 # Of a segment that this user has, whoever it was opened to.
@@ -207,18 +207,6 @@ def rule_rows(engine: Limiter) -> list[RuleRow]:
     return [RuleRow(limit, scope, sums[0], sums[1], called, sums[2]) for (limit, scope, called), sums in counts.items()]
 
 
-def scope_text(scope: str) -> str:
-    """A scope of a limiter in words; others as they are."""
-    parts, rest = parts_in(scope)
-    if rest or len(parts) < 2:
-        return scope
-    prefix, kind, *names = parts
-    words = {"url": "each path", "endpoint": "", "shared": "shared", "custom": "by hand"}
-    described = " ".join(filter(None, (words.get(kind.partition("/")[0], kind), *names)))
-    by_method = " by method" if kind.endswith("/method") else ""
-    return f"{prefix}: {described}{by_method}" if prefix else f"{described}{by_method}"
-
-
 def key_and_place(key: str, scope: str) -> tuple[str, str]:
     """A key as its user knows it, and where it is counted, in words."""
     parts, _ = parts_in(scope)
@@ -233,22 +221,3 @@ def key_and_place(key: str, scope: str) -> tuple[str, str]:
         names.append(key[match.end() : end])
         key = key[end:]
     return key, " ".join(names) if kind.startswith("url") and names else " ".join([scope_text(scope), *names])
-
-
-def text_of(raw: bytes) -> str:
-    """Bytes of a key or a scope, to be read, and to be given back as they are."""
-    return raw.decode("utf-8", "surrogateescape")
-
-
-def window_text(window_ns: int) -> str:
-    """A window in words: "minute", "2 hours", "0.5 seconds"."""
-    for seconds, unit in _UNITS:
-        if window_ns % (seconds * NS_PER_S) == 0:
-            count = window_ns // (seconds * NS_PER_S)
-            return unit if count == 1 else f"{count} {unit}s"
-    return f"{window_ns / NS_PER_S:g} seconds"
-
-
-def limit_text(quota: Quota) -> str:
-    """A limit in words."""
-    return f"{quota.amount} per {window_text(quota.window_ns)}, {quota.strategy}"

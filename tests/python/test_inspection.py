@@ -19,9 +19,10 @@ from fastapi import FastAPI
 
 from slidegate import Limiter
 from slidegate._core import Segment
+from slidegate._rules.texts import scope_text
 from slidegate.cli import main
 from slidegate.cli.top import View
-from slidegate.inspection import Inspection, key_and_place, scope_text, segment_named
+from slidegate.inspection import Inspection, key_and_place, segment_named
 from slidegate.util import get_remote_address
 
 Run = Callable[..., tuple[int, str, str]]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from .._core import Quota
 from .._rules.resolver import Hit
-from .._storage.memory import Policy
+from .._storage.base import Policy
 from ..decision import RawDecision
 
 PolicyOf = Callable[[Quota, Hit], Policy]

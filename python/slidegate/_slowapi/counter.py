@@ -14,12 +14,12 @@ from .._limiter.backends.limits_package import strategy_on
 from .._rules.bucket import Bucket, KeyStyle, Rule, bucket_of, joined
 from .._rules.notation import countable, quota_of
 from .._rules.strategies import Strategy
-from .._storage.memory import Policy, Storage, StoredBucket
+from .._storage.base import Policy
 from .._support.clock import wall_time_s
 from .._support.errors import ConfigurationError
 from ..decision import NS_PER_S, RawDecision
 from .flat_keys import readings
-from .storage_view import Located
+from .storage_view import Located, StorageView
 
 _COUNTING = ("hit", "get_window_stats", "storage")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "WEBSOCKET"})
@@ -43,7 +43,7 @@ class Counter:
 
     def __init__(
         self,
-        storage: Storage,
+        storage: StorageView,
         strategy: Strategy,
         key_prefix: str,
         key_style: KeyStyle,
@@ -57,7 +57,7 @@ class Counter:
         self._key_style: KeyStyle = key_style
         self._shared = shared
         self._on_change = on_change
-        storage.know_keys(self.find, self.located, self._storage_patched)
+        storage.know_keys(self.located, self._storage_patched)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "storage" and "storage" in vars(self):
@@ -87,8 +87,8 @@ class Counter:
         self._key_prefix, self._key_style = key_prefix, key_style
 
     def _put_on(self, storage: Any) -> None:
-        if hasattr(storage, "policy"):
-            storage.know_keys(self.find, self.located, self._storage_patched)
+        if isinstance(storage, StorageView):
+            storage.know_keys(self.located, self._storage_patched)
             self._foreign = None
         else:
             self._foreign = strategy_on(storage, self._strategy, logging.getLogger("slidegate"))
@@ -140,16 +140,11 @@ class Counter:
         policy, key = self._locate(item, identifiers)
         policy.reset(key)
 
-    def find(self, flat_key: str) -> StoredBucket | None:
-        """The bucket that `limits` would keep under a key such as "LIMITER/192.0.2.1//items/10/1/minute", if used."""
-        for at in self._read(flat_key):
-            _, _, remaining, reset_after_ns, _ = at.policy.peek(at.key)
-            if remaining < at.amount:
-                return StoredBucket(at.policy, at.key, at.amount - remaining, reset_after_ns)
-        return None
-
     def located(self, flat_key: str) -> Located | None:
-        """The same, used or not: the first that the key can mean, where none is. None for what can be none of ours."""
+        """The bucket that `limits` would keep under a key such as "LIMITER/192.0.2.1//items/10/1/minute".
+
+        Of several that the key can mean the first that is used, or else the first. None for what can be none of ours.
+        """
         candidates = list(self._read(flat_key))
         used = (at for at in candidates if at.policy.peek(at.key)[2] < at.amount)
         return next(used, candidates[0] if candidates else None)

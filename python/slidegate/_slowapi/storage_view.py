@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
+import limits.storage
 from limits.limits import GRANULARITIES
 
-from .._core import Limiter, Quota
+from .._core import Quota
 from .._rules.bucket import parts_in
 from .._rules.notation import MOST_AMOUNT
+from .._rules.strategies import Strategy
+from .._rules.texts import text_of
+from .._storage.base import Policy, Storage
+from .._storage.memory import MemoryStorage
+from .._storage.redis.storage import RedisStorage
 from .._support.clock import wall_time_s
 from .._support.errors import ConfigurationError
 from ..decision import NS_PER_S
-from ..inspection import text_of
-
-if TYPE_CHECKING:
-    from .._rules.strategies import Strategy
-    from .._storage.memory import Policy
 
 _MOST_FREE_KEYS = 256
 _STRATEGIES: Mapping[str, Strategy] = {
@@ -31,6 +32,8 @@ _STRATEGIES: Mapping[str, Strategy] = {
     "incr": "fixed-window",
 }
 """What a strategy of `limits` calls to count."""
+# What programs replace of these is what the storage does, whoever asks it.
+_OF_STORAGES = ("check", "reset")
 _MOST_KEYS = 1 << 16
 
 
@@ -54,8 +57,8 @@ class Entry(NamedTuple):
     expiry: float
 
 
-class FlatStorage:
-    """The methods that the strategies of `limits` count with. Thread-safe; blocks as long as the storage takes.
+class StorageView:
+    """A storage of ours as programs and the strategies of `limits` know one. Thread-safe; blocks as long as that takes.
 
     An amount below 1 takes nothing and a fraction counts as the next whole number. Nothing is ever counted beyond a
     limit: `incr` then answers one more than it.
@@ -63,17 +66,34 @@ class FlatStorage:
     Requests are not counted with these methods, unless one is replaced: then by the strategy that calls it.
     """
 
-    policy: Callable[..., Policy]
     _locate: Locate = staticmethod(lambda key: None)
     _on_patched: Callable[[str | None], None] = staticmethod(lambda strategy: None)
     _free: dict[str, Located] | None = None
 
+    def __init__(self, storage: Storage) -> None:
+        self._viewed = storage
+
+    def know_keys(self, locate: Locate, on_patched: Callable[[str | None], None]) -> None:
+        """Tells where to look for the keys of the `limits` package, and whom to tell the strategy whose method was
+        replaced, or None.
+        """
+        self._locate, self._on_patched = locate, on_patched
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._viewed, name)
+
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in _OF_STORAGES:
+            setattr(self._viewed, name, value)
+            return
         super().__setattr__(name, value)
         if name in _STRATEGIES:
             self._note_patched()
 
     def __delattr__(self, name: str) -> None:
+        if name in _OF_STORAGES:
+            delattr(self._viewed, name)
+            return
         super().__delattr__(name)
         if name in _STRATEGIES:
             self._note_patched()
@@ -81,6 +101,28 @@ class FlatStorage:
     def _note_patched(self) -> None:
         patched = [strategy for name, strategy in _STRATEGIES.items() if name in vars(self)]
         self._on_patched(patched[0] if patched else None)
+
+    def get(self, key: str) -> int:
+        """What is counted under "LIMITER/<key>/<scope>/<amount>/<multiples>/<granularity>"; 0 for other keys."""
+        at = self._known(key)
+        return 0 if at is None else at.amount - at.policy.peek(at.key)[2]
+
+    def get_expiry(self, key: str) -> float:
+        """When nothing will be counted there any more, in seconds since the epoch; now, when nothing is."""
+        at = self._known(key)
+        return wall_time_s() + (0 if at is None else at.policy.peek(at.key)[3] / NS_PER_S)
+
+    def clear(self, key: str | None = None) -> None:
+        """Forgets what is counted under such a key; all hits without one, as emptying slowapi's dictionary does."""
+        if key is None:
+            self._viewed.reset()
+        else:
+            self._forget(key)
+
+    @property
+    def storage(self) -> Any:
+        """Itself: what has a `clear`."""
+        return self
 
     def incr(self, key: str, expiry: float, amount: int = 1, *, elastic_expiry: bool = False) -> int:
         """Adds to what is counted under a key, and says what it has come to. ConfigurationError for elastic expiry."""
@@ -127,7 +169,7 @@ class FlatStorage:
         while len(free) >= _MOST_FREE_KEYS:
             free.pop(next(iter(free)), None)
         quota = Quota(min(max(limit, 1), MOST_AMOUNT), round(expiry * NS_PER_S), strategy)
-        return free.setdefault(key, Located(self.policy(((quota, "by hand"),)), key, quota.amount, expiry))
+        return free.setdefault(key, Located(self._viewed.policy(((quota, "by hand"),)), key, quota.amount, expiry))
 
     def _known(self, key: str) -> Located | None:
         return self._locate(key) or (self._free or {}).get(key)
@@ -136,6 +178,52 @@ class FlatStorage:
         at = self._known(key)
         if at is not None:
             at.policy.reset(at.key)
+
+
+class MemoryView(StorageView):
+    """Of memory, which knows its keys when it records them."""
+
+    _viewed: MemoryStorage
+
+    @property
+    def storage(self) -> Stored:
+        """The counts by their keys."""
+        return Stored(self._flat_keys, self.get, self.clear)
+
+    @property
+    def expirations(self) -> Stored:
+        """When they end, in seconds since the epoch."""
+        return Stored(self._flat_keys, self.get_expiry, self.clear)
+
+    @property
+    def events(self) -> Stored:
+        """As many hits as are counted, each at the time of the latest."""
+        return Stored(self._flat_keys, self._entries, self.clear)
+
+    def _flat_keys(self) -> list[str]:
+        engine = self._viewed.engine
+        rules = {index: (quota, text_of(scope)) for index, quota, scope, *_ in engine.rules()}
+        return [
+            _flat_key(text_of(noted[1]), *rules[noted[0]])
+            if noted is not None and noted[2] and noted[0] in rules
+            else f"#{identity >> 21:011x}"
+            for identity, _, _, _, used, noted in engine.survey(_MOST_KEYS)
+            if used
+        ]
+
+    def _entries(self, key: str) -> list[Entry]:
+        at, used, expiry = self._known(key), self.get(key), self.get_expiry(key)
+        window_s = 0.0 if at is None else at.window_s
+        return [Entry(expiry - window_s, expiry)] * used
+
+
+class RedisView(StorageView):
+    """Of a server, which nobody lists the keys of."""
+
+
+def view_of(storage: MemoryStorage | RedisStorage) -> StorageView:
+    """What programs get to see of a storage."""
+    return MemoryView(storage) if isinstance(storage, MemoryStorage) else RedisView(storage)
 
 
 class Stored(Mapping[str, Any]):
@@ -174,18 +262,6 @@ class Stored(Mapping[str, Any]):
         return value
 
 
-def flat_keys(engine: Limiter) -> list[str]:
-    """The keys under which an engine counts something now."""
-    rules = {index: (quota, text_of(scope)) for index, quota, scope, *_ in engine.rules()}
-    return [
-        _flat_key(text_of(noted[1]), *rules[noted[0]])
-        if noted is not None and noted[2] and noted[0] in rules
-        else f"#{identity >> 21:011x}"
-        for identity, _, _, _, used, noted in engine.survey(_MOST_KEYS)
-        if used
-    ]
-
-
 def _flat_key(key: str, quota: Quota, scope: str) -> str:
     parts, rest = parts_in(scope)
     if rest or len(parts) < 2:
@@ -210,3 +286,8 @@ def _usage(at: Located) -> tuple[int, float]:
         return 0, 0.0
     wait_ns = at.policy.peek(at.key, remaining + 1)[4]
     return at.amount - remaining, max(0, wait_ns) / NS_PER_S
+
+
+# Programs ask of what kind a storage is.
+limits.storage.MemoryStorage.register(MemoryView)
+limits.storage.RedisStorage.register(RedisView)

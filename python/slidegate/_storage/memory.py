@@ -1,31 +1,25 @@
-"""Where hits are counted."""
+"""Counts in the memory of a process, or of several."""
 
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
-
-import limits.storage
+from typing import Any, TypeVar
 
 from .._core import Clock, Limiter, Quota, Segment, SegmentError
 from .._rules.bucket import Rule
 from .._rules.options import OnFull
-from .._slowapi.storage_view import Entry, FlatStorage, Locate, Stored, flat_keys
-from .._support.clock import wall_time_s
+from .._rules.texts import limit_text, scope_text, text_of
 from .._support.errors import ConfigurationError, StorageError, StorageFull
 from .._support.escaping import escaped
 from .._support.fork import ForkableLock
-from ..decision import NS_PER_S, RawDecision
-from ..inspection import limit_text, scope_text, text_of
-from .health import Health
+from ..decision import NS_PER_S
+from .base import Health, Policy
 from .server_segment import common_segment, shared_segment, warn_of_memory
 from .uri import StorageUri, bytes_in, group_in, mode_in, storage_uri
 from .uri_secrets import shown_uri
 
-Key: TypeAlias = str | bytes
 _Value = TypeVar("_Value", int, str)
 
 # Each takes about 1 KiB for a rule, as places shorten what is long.
@@ -38,91 +32,7 @@ _WHEN_FULL: dict[OnFull, str] = {
 }
 
 
-class Policy(Protocol):
-    """Rules that are hit together: one key for all or one for each, costs likewise. All of them take, or none."""
-
-    def hit(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> RawDecision: ...
-    def peek(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> RawDecision: ...
-    def reset(self, keys: Key | tuple[Key, ...], /) -> None: ...
-    def reserve(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> tuple[RawDecision, Any]:
-        """The ticket is None for what was refused."""
-        ...
-
-    def refund(self, ticket: Any, /) -> bool: ...
-
-
-class StoredBucket(NamedTuple):
-    """Where one limit counts one key, and what it has counted."""
-
-    policy: Policy
-    key: Key
-    used: int
-    reset_after_ns: int
-
-
-FindBucket: TypeAlias = Callable[[str], StoredBucket | None]
-"""The bucket that the `limits` package would keep under a key; None when nothing is counted there."""
-
-
-class Storage(Protocol):
-    """Thread-safe. Policies are handles: equal rules share their counts."""
-
-    def policy(self, rules: tuple[Rule, ...]) -> Policy: ...
-    def reader(self, rules: tuple[Rule, ...]) -> Policy:
-        """One to peek with: metrics do not tell of its rules."""
-        ...
-
-    def reset(self) -> None: ...
-    def check(self) -> bool: ...
-    def know_keys(self, find: FindBucket, locate: Locate, on_patched: Callable[[str | None], None]) -> None: ...
-
-
-class FlatReads(FlatStorage, ABC):
-    """What programs ask the storages of the `limits` package, by its flat keys."""
-
-    _find: FindBucket = staticmethod(lambda key: None)
-
-    def know_keys(self, find: FindBucket, locate: Locate, on_patched: Callable[[str | None], None]) -> None:
-        """Tells where to look for the keys of the `limits` package, which `get` and its like are given: for buckets
-        that are used, and for any; and whom to tell the strategy whose method was replaced, or None.
-        """
-        self._find, self._locate, self._on_patched = find, locate, on_patched
-
-    def get(self, key: str) -> int:
-        """What is counted under "LIMITER/<key>/<scope>/<amount>/<multiples>/<granularity>"; 0 for other keys."""
-        bucket = self._bucket(key)
-        return 0 if bucket is None else bucket.used
-
-    def get_expiry(self, key: str) -> float:
-        """When nothing will be counted there any more, in seconds since the epoch; now, when nothing is."""
-        bucket = self._bucket(key)
-        return wall_time_s() + (0 if bucket is None else bucket.reset_after_ns / NS_PER_S)
-
-    @abstractmethod
-    def reset(self) -> None:
-        """Forgets all hits."""
-
-    def clear(self, key: str | None = None) -> None:
-        """Forgets what is counted under such a key; all hits without one, as emptying slowapi's dictionary does."""
-        if key is None:
-            self.reset()
-        elif (bucket := self._bucket(key)) is not None:
-            bucket.policy.reset(bucket.key)
-
-    def _bucket(self, key: str) -> StoredBucket | None:
-        at = None if self._free is None else self._free.get(key)
-        if at is None:
-            return self._find(key)
-        _, _, remaining, reset_after_ns, _ = at.policy.peek(at.key)
-        return StoredBucket(at.policy, at.key, at.amount - remaining, reset_after_ns) if remaining < at.amount else None
-
-    @property
-    def storage(self) -> Any:
-        """Itself: what has a `clear`."""
-        return self
-
-
-class MemoryStorage(FlatReads):
+class MemoryStorage:
     """Counts in the memory of this process, or in a segment that it shares with others. Thread-safe and lock-free.
 
     `is_alone` says that processes that answer the same clients are not known to count elsewhere.
@@ -182,29 +92,6 @@ class MemoryStorage(FlatReads):
             with self._making:
                 self._spare = self._spare or MemoryStorage(on_full=self._on_full)
         return self._spare
-
-    @property
-    def storage(self) -> Stored:
-        """The counts by their keys."""
-        return Stored(self._flat_keys, self.get, self.clear)
-
-    @property
-    def expirations(self) -> Stored:
-        """When they end, in seconds since the epoch."""
-        return Stored(self._flat_keys, self.get_expiry, self.clear)
-
-    @property
-    def events(self) -> Stored:
-        """As many hits as are counted, each at the time of the latest."""
-        return Stored(self._flat_keys, self._entries, self.clear)
-
-    def _flat_keys(self) -> list[str]:
-        return flat_keys(self._engine)
-
-    def _entries(self, key: str) -> list[Entry]:
-        at, used, expiry = self._known(key), self.get(key), self.get_expiry(key)
-        window_s = 0.0 if at is None else at.window_s
-        return [Entry(expiry - window_s, expiry)] * used
 
     def count_error(self, kind: str) -> None:
         """Counts a request that could not be decided as it was meant to be. `Checker` says of which kinds there are."""
@@ -324,7 +211,3 @@ def _one_of(name: str, *given: _Value | None) -> _Value | None:
     if len(values) > 1:
         raise ValueError(f"storage_uri says another {name}; say it once")
     return values.pop() if values else None
-
-
-# Programs ask of what kind a storage is.
-limits.storage.MemoryStorage.register(MemoryStorage)

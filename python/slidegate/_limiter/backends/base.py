@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
 from ..._rules.resolver import Hit, RequestContext
-from ..._storage.health import Health
+from ..._storage.base import Health
 from ...decision import RawDecision
 
 Outcome: TypeAlias = tuple[Hit, RawDecision]

@@ -17,7 +17,7 @@ import limits.strategies
 
 from ..._rules.resolver import Hit, RequestContext
 from ..._rules.strategies import ELASTIC
-from ..._storage.health import Health
+from ..._storage.base import Health
 from ..._storage.limits_package.hits import LimitsPackageHits, Outcome
 from ..._storage.limits_package.outage import Outage
 from ..._support.callables import wait_in_thread

@@ -9,7 +9,7 @@ from time import monotonic
 
 from ..._support.escaping import escaped, escaped_error
 from ..._support.fork import ForkableLock, begins_in_children
-from ..health import Health
+from ..base import Health
 
 _LONGEST_REST_S = 32
 

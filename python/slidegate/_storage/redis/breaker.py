@@ -10,7 +10,7 @@ from time import monotonic
 from ..._support.errors import StorageError, StorageTimeout, StorageUnavailable
 from ..._support.escaping import escaped
 from ..._support.fork import ForkableLock, begins_in_children
-from ..health import Health
+from ..base import Health
 
 _FAILURES_TO_OPEN = 3
 _FIRST_PROBE_S = 0.1

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ..._support.errors import StorageError, StorageUnavailable
 from ..._support.fork import ForkableLock, begins_in_children
-from ..health import Health
+from ..base import Health
 from .node import RedisNode
 from .replies import Redirected
 from .script import Question, Script

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 from ..._core import Quota, RedisReplyError
 from ..._support.errors import StorageUnavailable
 from ...decision import NS_PER_S
-from ..health import Health
+from ..base import Health
 from .breaker import CircuitBreaker
 from .connections import LoopConnections, ThreadConnections
 from .replies import Redirected, storage_error

@@ -7,15 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
-import limits.storage
-
 from ..._core import redis_command
 from ..._rules.bucket import Rule, is_led, joined
 from ..._support.callables import run_blocking
 from ..._support.errors import ConfigurationError, StorageError
 from ...decision import RawDecision
-from ..health import Health
-from ..memory import FlatReads
+from ..base import Health
 from .cluster import RedisCluster
 from .deny_cache import DenyCache
 from .node import RedisNode, RedisServer
@@ -231,7 +228,7 @@ def _ticket(raw_decision: RawDecision, receipts: tuple[Receipt, ...]) -> tuple[R
     return raw_decision, RedisTicket(receipts) if raw_decision[0] else None
 
 
-class RedisStorage(FlatReads):
+class RedisStorage:
     """Counts of many hosts, in a server or a cluster. Thread-safe; nothing is connected before the first use."""
 
     def __init__(self, target: RedisTarget, *, script: Script = SCRIPT, logger: logging.Logger | None = None) -> None:
@@ -292,7 +289,3 @@ class RedisStorage(FlatReads):
     def _policy(self, rules: tuple[Rule, ...]) -> RedisPolicy:
         parsed = tuple(RedisRule.of(quota, scope) for quota, scope, *_ in rules)
         return RedisPolicy(parsed, self._server, self._denials, is_hashed=self._target.is_hashed)
-
-
-# Programs ask of what kind a storage is.
-limits.storage.RedisStorage.register(RedisStorage)
