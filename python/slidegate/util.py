@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import HTTPConnection
 from starlette.requests import Request as Request
 
-from ._support.peer import is_stock
+from ._support.peer import STOCK_CLIENT
 
 
 def get_remote_address(request: HTTPConnection) -> str:
@@ -14,7 +14,7 @@ def get_remote_address(request: HTTPConnection) -> str:
     Behind a proxy that is the proxy's address, unless the server rewrites it (uvicorn: --proxy-headers with
     --forwarded-allow-ips).
     """
-    if is_stock(request):
+    if getattr(type(request), "client", None) is STOCK_CLIENT:
         peer = request.scope.get("client")
         return (peer[0] or "") if peer else ""
     client = request.client

@@ -56,7 +56,7 @@ class ChangedPathCheck:
         if (
             record is not None
             and (record.path != scope["path"] or record.method != scope["method"])
-            and self.middleware in (record.entered or ())
+            and self.middleware in record.entered
         ):
             return self._arrived(scope, receive, send)
         return self.app(scope, receive, send)

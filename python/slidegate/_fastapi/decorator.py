@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from .._http.request_doubles import as_request
 from .._http.state import VIEW, Mark, done_of, mark, record_of
-from .._http.view import view_in
+from .._http.view import CurrentLimit, view_in
 from .._limiter.checker import Check
 from .._limiter.reservations import response_of, response_to
 from .._support.callables import (
@@ -260,8 +260,13 @@ class Endpoint:
 
     def _write_headers(self, request: HTTPConnection | None, result: Any, response: Response | None) -> None:
         response = result if isinstance(result, Response) else response
-        if request is not None and response is not None:
-            self.limiter._inject_headers(response, view_in(as_request(request).scope))
+        if request is None or response is None:
+            return
+        limiter, view, raw = self.limiter, view_in(as_request(request).scope), response.raw_headers
+        if type(view) is CurrentLimit and limiter.enabled and limiter._headers_enabled and limiter._is_inject_stock():
+            raw[:] = limiter._headers.written(raw, view[0], view.raw_decision, view.policies)
+        else:
+            limiter._inject_headers(response, view)
 
     def _no_request(self) -> NoReturn:
         raise TypeError(f"{self.name} is rate limited and was called without a request to count")

@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Coroutine
+from typing import Any
+from weakref import ref
 
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import HTTPConnection
 
-from .._core import taker
 from .._http.request_doubles import as_request
-from .._http.state import COMPLETE, mark, record_of, see
+from .._http.state import COMPLETE, RECORD, VIEW, Record
 from .._http.view import CurrentLimit
+from .._rules.bucket import counted_path
 from .._rules.limit_group import LimitGroup
 from .._rules.resolver import Hit, Plan
 from .._support.callables import Wait
-from .._support.errors import StorageFull
-from .._support.peer import STOCK_CLIENT
-from ..decision import RawDecision
-from ..util import get_remote_address
+from ..errors import StorageFull
 from .checker import Check, Checker
-
-Answer: TypeAlias = tuple[RawDecision, str, str] | tuple[()]
-"""About a request that was not admitted: what the engine said of which key and scope; empty when it was not asked."""
-
-_QUICK = "__slidegate_quick__"
-
-
-class Quick(NamedTuple):
-    """A check that needs no request.
-
-    `take` counts one by its ASGI scope, and returns a `Record` to be closed when that is all there is to do; what it
-    returns otherwise is for `resume`.
-    """
-
-    take: Callable[..., Any]
-    resume: Callable[[HTTPConnection, Wait, Answer], Coroutine[Any, Any, None]]
-
-
-def quick_of(check: Check | None) -> Quick | None:
-    """The form of a check that needs no request, if it has one."""
-    return getattr(check, _QUICK, None) if Request.client is STOCK_CLIENT else None
 
 
 def compile_check(checker: Checker, plan: Plan) -> Check:
@@ -49,64 +26,38 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
     def check_in_general(request: HTTPConnection, wait: Wait) -> Coroutine[Any, Any, None]:
         return checker.check(plan, as_request(request), wait, {})
 
+    reader = checker.counting.reader
     # Other headers tell all limits of a request, also those that matter less.
     is_plain = not checker.swallows_errors and (not checker.headers_enabled or checker.headers.is_plain)
-    is_plain = is_plain and all(_is_plain(group) for group in plan.groups)
+    is_plain = is_plain and all(map(_is_plain, plan.groups))
     if not is_plain or len({id(group.key_function) for group in plan.groups}) != 1:
         return check_in_general
-    by_path = checker.counting.reader.is_by_path(plan, plan.groups[0].scope)
-    if any(by_path != checker.counting.reader.is_by_path(plan, group.scope) for group in plan.groups):
+    by_path = reader.is_by_path(plan, plan.groups[0].scope)
+    if any(by_path != reader.is_by_path(plan, group.scope) for group in plan.groups):
         return check_in_general
 
-    hits = _fixed_charges(checker, plan)
-    policy = checker.counting.storage.policy(tuple(each.rule for each in hits))
-    costs = tuple(each.cost for each in hits)
-    key_function = plan.groups[0].key_function
-    key_prefix = checker.counting.reader.key_prefix
-    is_bare = not checker.headers_enabled and not key_prefix
-    items = tuple(each.limit.limit for each in hits)
-    take: Callable[..., Any] = taker(
-        policy.hit,
-        costs[0] if len(set(costs)) == 1 else costs,
-        items,
-        None if by_path else tuple(each.place.label for each in hits),
-        None if is_bare else CurrentLimit,
-        checker.mark_of(plan),
-        key_prefix or None,
-        plan.exempt_name,
-        checker.exempt_routes,
-        StorageFull,
-        STOCK_CLIENT,
-    )
+    hits = _fixed_hits(checker, plan)
+    hit = checker.counting.storage.policy(tuple(each.rule for each in hits)).hit
+    costs: Any = tuple(each.cost for each in hits)
+    if len(set(costs)) == 1:
+        costs = costs[0]
+    items, labels = [each.limit.limit for each in hits], [each.place.label for each in hits]
+    key_function, read_key = plan.groups[0].key_function, plan.groups[0].read_key
+    prefix = [reader.key_prefix] if reader.key_prefix else []
+    exempt_name, exempt_routes = plan.exempt_name, checker.exempt_routes
+    mark, is_reached = checker.mark_of(plan), not plan.is_ahead
 
-    def resume(request: HTTPConnection, wait: Wait, answer: Answer) -> Coroutine[Any, Any, None]:
-        if not answer:
-            return check_in_general(request, wait)
-        raw_decision, key, label = answer
-        rule = raw_decision[1]
-        record, view = record_of(request), CurrentLimit.of(raw_decision, items[rule], key, label, key_prefix)
-        see(record, view)
-        mark(record, checker.mark_of(plan))
-        record.reached = not plan.is_ahead
-        raise checker.refusal(hits[rule].limit, view.decision)
-
-    if key_function is get_remote_address:
-        # The peer's address takes less time to read than a call.
-        def check(request: HTTPConnection, wait: Wait) -> Coroutine[Any, Any, None] | None:
-            answer = take(request)
-            return None if answer is None else resume(request, wait, answer)
-
-        setattr(check, _QUICK, Quick(take, resume))
-        return check
-
-    read_key, exempt_name, exempt_routes = plan.groups[0].read_key, plan.exempt_name, checker.exempt_routes
-
-    def check_key(request: HTTPConnection, wait: Wait) -> Coroutine[Any, Any, None] | None:
+    def check(request: HTTPConnection, wait: Wait) -> Coroutine[Any, Any, None] | None:
         scope = getattr(request, "scope", None)
-        if type(scope) is not dict:
+        if type(scope) is not dict or (exempt_routes and exempt_name in exempt_routes):
             return check_in_general(request, wait)
-        state = scope.get("state")
-        if (exempt_routes and exempt_name in exempt_routes) or (state is not None and COMPLETE in state):
+        record, state = scope.get(RECORD), scope.get("state")
+        # What is known of the request already, or was said by a program, may mean that less is to be counted.
+        if record is not None and (record.scope is not scope or record.done is not None or record.taken is not None):
+            return check_in_general(request, wait)
+        if state is None:
+            state = scope["state"] = {}
+        elif type(state) is not dict or COMPLETE in state or (record is not None and record.told_by is not None):
             return check_in_general(request, wait)
         try:
             key = read_key(request)
@@ -115,12 +66,36 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
         except Exception:
             checker.counting.count_error("raised")
             raise
-        answer = take(request, key)
-        if answer == ():
+        if type(key) is not str or not key:
             return checker.check(plan, request, wait, {id(key_function): key})
-        return None if answer is None else resume(request, wait, answer)
+        counted = key
+        if by_path:
+            path = scope["path"]
+            if type(path) is not str or scope.get("root_path") or path[-1:] == "\n":
+                path = counted_path(scope)
+            counted = f"{len(path)}:{path}{key}"
+        try:
+            raw_decision = hit(counted, costs)
+        except StorageFull:
+            return checker.check(plan, request, wait, {id(key_function): key})
+        at = raw_decision[1]
+        view = CurrentLimit((items[at], [*prefix, key, path if by_path else labels[at]]))
+        view.raw_decision = raw_decision
+        if record is None:
+            record = scope[RECORD] = Record()
+            try:
+                record.holder = ref(request)
+            except TypeError:
+                # Of what stands in for a request in somebody's tests.
+                record.scope = scope
+        record.view = state[VIEW] = view
+        record.done = state[COMPLETE] = mark
+        record.reached = is_reached
+        if not raw_decision[0]:
+            raise checker.refusal(hits[at].limit, view.decision)
+        return None
 
-    return check_key
+    return check
 
 
 def _is_plain(group: LimitGroup) -> bool:
@@ -139,7 +114,7 @@ def _is_plain(group: LimitGroup) -> bool:
     )
 
 
-def _fixed_charges(checker: Checker, plan: Plan) -> list[Hit]:
+def _fixed_hits(checker: Checker, plan: Plan) -> list[Hit]:
     hits: dict[object, Hit] = {}
     for group in plan.groups:
         place = checker.counting.reader.place(plan, "", group.scope)
