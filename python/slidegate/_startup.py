@@ -11,12 +11,12 @@ from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ._fastapi.declaration_mistakes import mistakes_of
+from ._fastapi.bypassed_decorators import watch_for_bypassed_decorators
+from ._fastapi.declaration_errors import declaration_errors
 from ._fastapi.decorator import limiters_behind
 from ._fastapi.dependency_tree import application_of, limiter_for, rate_limits_of
 from ._fastapi.framework import extend, insert, may_bring_a_limiter
 from ._fastapi.route_checks import CheckedBy
-from ._fastapi.unreached_decorators import watch_for_unreached_decorators
 from ._http.add_headers import AddHeaders
 from ._routing.finder import RouteFinder
 from ._routing.layout import router_of
@@ -44,8 +44,8 @@ def check_application(app: Any) -> None:
     """
     from .extension import Limiter
 
-    for mistake in mistakes_of(app):
-        raise ConfigurationError(mistake)
+    for error in declaration_errors(app):
+        raise ConfigurationError(error)
     overridden = getattr(app, "dependency_overrides", {})
     for rate_limit, limiter, mounted in _dependencies_of(app):
         if limiter is not None:
@@ -96,7 +96,7 @@ def _watched(app: Any, build: Callable[[], ASGIApp]) -> ASGIApp:
     try:
         has_limiter = bool(limiters_of(app))
         is_awaiting = bool(middleware_of(app)) or may_bring_a_limiter(app) or any(_dependencies_of(app))
-        is_awaiting = is_awaiting or any(True for _ in mistakes_of(app))
+        is_awaiting = is_awaiting or any(True for _ in declaration_errors(app))
     except Exception:
         has_limiter = is_awaiting = True
     if has_limiter:
@@ -128,7 +128,7 @@ def _looked_at(app: Any, outermost: ASGIApp, rest: ASGIApp) -> ASGIApp:
     """What is to serve behind the outermost middleware: the rest, perhaps in something more, or a refusal to start."""
     try:
         check_application(app)
-        watch_for_unreached_decorators(app, limiters_of(app))
+        watch_for_bypassed_decorators(app, limiters_of(app))
         return AddHeaders(rest, outermost) if _tells(app) else rest
     except ConfigurationError as error:
         return _Refusing(error)

@@ -26,7 +26,7 @@ from starlette.responses import Response
 
 from ._core import Clock
 from ._fastapi.base_limiter import BaseLimiter
-from ._fastapi.declaration_mistakes import UNUSED
+from ._fastapi.declaration_errors import UNUSED
 from ._fastapi.decorator import Endpoint
 from ._fastapi.dependency_checks import DependencyChecks
 from ._fastapi.route_checks import plan_by_hand

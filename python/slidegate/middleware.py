@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ._fastapi.app_checks import AppChecks
-from ._fastapi.changed_paths import check_changed_paths, replaying
+from ._fastapi.rewritten_paths import check_rewritten_paths, replaying
 from ._fastapi.route_checks import endpoint_of
 from ._http.request_doubles import as_request
 from ._http.response import _rate_limit_exceeded_handler
@@ -179,7 +179,7 @@ class SlowAPIMiddleware:
         is_of_route = router is None and endpoint is not None and router_of(endpoint)[0] is None
         self._app_checks = checks = AppChecks(app, limiter, routed, is_of_route=is_of_route)
         if not is_of_route:
-            self._is_compared = check_changed_paths(self, routed, checks.every_way(), self._app_checks_of, _check_for)
+            self._is_compared = check_rewritten_paths(self, routed, checks.every_way(), self._app_checks_of, _check_for)
         return checks
 
     def _app_checks_of(self, router: Any) -> AppChecks | None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.staticfiles import StaticFiles
 
+from ._fastapi.bypassed_decorators import is_verified
 from ._fastapi.dependency_tree import application_of, is_overriding, limiter_for, rate_limits_of
 from ._fastapi.route_checks import CheckedBy, checked_by
-from ._fastapi.unreached_decorators import is_verified
 from ._routing.finder import Found, RouteFinder
 from ._routing.layout import router_of
 from ._rules.limit_group import LimitGroup

@@ -11,9 +11,9 @@
   a response to its route. Other schemas stay as they are.
 
 One object is changed, too. Where middleware behind our own may change the path or the method of a request, what calls
-the routes of a router, its `middleware_stack`, gets a `ChangedPathCheck` around it, as if the router had been made with
-a middleware: nobody else sees which endpoint serves the request after all before it does. So does an
-`UnreachedDecorators`, where somebody's own wrapper stands above the decorator of a limit.
+the routes of a router, its `middleware_stack`, gets a `RewrittenPathCheck` around it, as if the router had been made
+with a middleware: nobody else sees which endpoint serves the request after all before it does. So does a
+`BypassDetector`, where somebody's own wrapper stands above the decorator of a limit.
 """
 
 from __future__ import annotations

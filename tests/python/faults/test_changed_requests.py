@@ -14,7 +14,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slidegate import Limiter
-from slidegate._fastapi.changed_paths import ChangedPathCheck
+from slidegate._fastapi.rewritten_paths import RewrittenPathCheck
 from slidegate.middleware import SlowAPIMiddleware
 
 MakeLimiter = Callable[..., Limiter]
@@ -188,7 +188,7 @@ def test_fault_04_the_router_is_only_watched_behind_middleware_that_may_change_p
     app.add_middleware(SlowAPIMiddleware)
     app.get("/")(lambda: "ok")
     assert Client(app).statuses("/", 3) == [200, 200, 429]
-    assert isinstance(app.router.middleware_stack, ChangedPathCheck) is not is_harmless
+    assert isinstance(app.router.middleware_stack, RewrittenPathCheck) is not is_harmless
 
 
 @pytest.mark.parametrize("override", OVERRIDES)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MOST_WRAPPERS = 32
 
 
-class UnreachedDecorators:
+class BypassDetector:
     """Stands before a router, and warns once of each endpoint that has answered without its limit. Thread-safe.
 
     `unsure` has what is called to serve requests, by its id, with the endpoint that is to be reached.
@@ -65,7 +65,7 @@ class UnreachedDecorators:
             )
 
 
-def watch_for_unreached_decorators(app: Any, limiters: Iterable[Limiter]) -> None:
+def watch_for_bypassed_decorators(app: Any, limiters: Iterable[Limiter]) -> None:
     """Has those endpoints of an application watched whose decorators may not be reached; does nothing without any."""
     unsure: dict[int, tuple[Any, Endpoint]] = {}
     for limiter in limiters:
@@ -78,11 +78,11 @@ def watch_for_unreached_decorators(app: Any, limiters: Iterable[Limiter]) -> Non
         return
     stack = router.middleware_stack
     for _ in range(_MOST_WRAPPERS):
-        if isinstance(stack, UnreachedDecorators):
+        if isinstance(stack, BypassDetector):
             stack.unsure = unsure
             return
         stack = getattr(stack, "app", None)
-    router.middleware_stack = UnreachedDecorators(router.middleware_stack, unsure)
+    router.middleware_stack = BypassDetector(router.middleware_stack, unsure)
 
 
 def is_verified(limiter: Limiter, function: Any) -> bool:

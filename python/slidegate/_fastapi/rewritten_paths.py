@@ -31,7 +31,7 @@ _MOST_TOLD = 256
 _MOST_WRAPPERS = 32
 
 
-class ChangedPathCheck:
+class RewrittenPathCheck:
     """Stands before a router, in the place where the router's own middleware does. Thread-safe.
 
     `middleware` is whose checks are compared, `checks` gives what knows the routes of this router, and None while
@@ -89,7 +89,7 @@ class ChangedPathCheck:
             )
 
 
-def check_changed_paths(
+def check_rewritten_paths(
     middleware: Any,
     routed: Any,
     apps: Iterable[tuple[Any, ...]],
@@ -113,7 +113,7 @@ def check_changed_paths(
         if stack is not None and any(map(_may_change_paths, kinds)):
             is_watching = True
             if not _is_watched(stack, middleware):
-                router.middleware_stack = ChangedPathCheck(stack, middleware, partial(checks, router), check_of)
+                router.middleware_stack = RewrittenPathCheck(stack, middleware, partial(checks, router), check_of)
     return is_watching
 
 
@@ -138,7 +138,7 @@ async def replaying(pending: Awaitable[None], request: Request, receive: Receive
 
 
 def _is_watched(stack: Any, middleware: object) -> bool:
-    while isinstance(stack, ChangedPathCheck):
+    while isinstance(stack, RewrittenPathCheck):
         if stack.middleware is middleware:
             return True
         stack = stack.app

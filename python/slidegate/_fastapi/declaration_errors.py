@@ -15,11 +15,11 @@ UNUSED = "__slidegate_unused__"
 """The attribute of a decorator that tells which limit it has; an endpoint that has it is a decorator itself."""
 
 
-def mistakes_of(app: Any) -> Iterator[str]:
+def declaration_errors(app: Any) -> Iterator[str]:
     """What is wrong with the routes of an application, whatever limiter it has, and what would be right."""
     for found in RouteFinder(app).every():
         at = f"{','.join(found.methods or ()) or 'WEBSOCKET'} {found.route}"
-        yield from (f"{at}: {mistake}" for mistake in (*_of_endpoint(found), *_of_dependencies(found)))
+        yield from (f"{at}: {error}" for error in (*_of_endpoint(found), *_of_dependencies(found)))
 
 
 def _of_endpoint(found: Found) -> Iterator[str]:
