@@ -15,9 +15,9 @@ from ._fastapi.bypassed_decorators import watch_for_bypassed_decorators
 from ._fastapi.declaration_errors import declaration_errors
 from ._fastapi.decorator import limiters_behind
 from ._fastapi.dependency_tree import application_of, limiter_for, rate_limits_of
-from ._fastapi.framework import extend, insert, may_bring_a_limiter
+from ._fastapi.framework import extend, insert, may_bring_a_limiter, replace_inserted, wrap_error_handler
 from ._fastapi.route_checks import CheckedBy
-from ._http.add_headers import AddHeaders
+from ._http.add_headers import AddHeaders, with_headers
 from ._routing.finder import RouteFinder
 from ._routing.layout import router_of
 from ._storage.server_listeners import look_for_others
@@ -118,7 +118,7 @@ def _dependencies_of(app: Any) -> Iterator[tuple[RateLimit, Limiter | None, Any]
             yield rate_limit, limiter_for(rate_limit, of), of
 
 
-def _tells(app: Any) -> bool:
+def _adds_headers(app: Any) -> bool:
     if any(True for _ in _dependencies_of(app)):
         return True
     return any(limiter._tells_all for limiter in limiters_of(app))
@@ -129,7 +129,10 @@ def _looked_at(app: Any, outermost: ASGIApp, rest: ASGIApp) -> ASGIApp:
     try:
         check_application(app)
         watch_for_bypassed_decorators(app, limiters_of(app))
-        return AddHeaders(rest, outermost) if _tells(app) else rest
+        if not _adds_headers(app):
+            return rest
+        wrap_error_handler(outermost, with_headers)
+        return AddHeaders(rest)
     except ConfigurationError as error:
         return _Refusing(error)
     except Exception:
@@ -180,8 +183,7 @@ class _Later:
     def _looked_at(self) -> ASGIApp:
         if self._instead is None:
             self._instead = _looked_at(self._app, self._outermost, self._rest)
-            if getattr(self._outermost, "app", None) is self:
-                self._outermost.app = self._instead
+            replace_inserted(self._outermost, self, self._instead)
         return self._instead
 
 

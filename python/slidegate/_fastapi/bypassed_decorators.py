@@ -16,6 +16,7 @@ from .._http.state import known_of
 from .._routing.finder import RouteFinder
 from .._routing.layout import router_of
 from .decorator import Endpoint, endpoint_behind, is_sure_to_be_called
+from .framework import put_before_routes
 
 if TYPE_CHECKING:
     from ..extension import Limiter
@@ -82,7 +83,7 @@ def watch_for_bypassed_decorators(app: Any, limiters: Iterable[Limiter]) -> None
             stack.unsure = unsure
             return
         stack = getattr(stack, "app", None)
-    router.middleware_stack = BypassDetector(router.middleware_stack, unsure)
+    put_before_routes(router, BypassDetector(router.middleware_stack, unsure))
 
 
 def is_verified(limiter: Limiter, function: Any) -> bool:

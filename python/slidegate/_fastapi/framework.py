@@ -1,19 +1,26 @@
-"""All that is changed in Starlette and FastAPI, for the whole process, and why. No type of theirs is changed.
+"""All that is changed of Starlette's and FastAPI's, and why. Nothing else in the package sets anything of theirs.
+
+Methods of their classes, for the whole process:
 
 - `build_middleware_stack`, of both kinds of applications. Applications tell nobody that they start, but for their
   middleware, and a missing middleware is just what is to be found out. This method is called before an application's
   first event. It returns what it always did, as others look at that: OpenTelemetry leaves an application alone whose
-  outermost middleware is not Starlette's own. What we have to add stands inside of that one, where an application's own
-  middleware would. An application without a limiter gets nothing. If it has a lifespan, which may bring a limiter, it
-  is looked at when that has begun, and nothing is left of us after that.
-
+  outermost middleware is not Starlette's own.
 - `FastAPI.openapi`, so that the schema tells the refusals of routes that a `RateLimit` limits. A dependency cannot add
   a response to its route. Other schemas stay as they are.
 
-One object is changed, too. Where middleware behind our own may change the path or the method of a request, what calls
-the routes of a router, its `middleware_stack`, gets a `RewrittenPathCheck` around it, as if the router had been made
-with a middleware: nobody else sees which endpoint serves the request after all before it does. So does a
-`BypassDetector`, where somebody's own wrapper stands above the decorator of a limit.
+Attributes of their objects:
+
+- `app` of an application's outermost middleware. What we have to add to an application stands inside of that one, where
+  its own middleware would, and the list of those is closed by then. An application without a limiter gets nothing. One
+  whose lifespan may bring a limiter is looked at when that has begun, and nothing is left of us after that.
+- `handler` of the outermost middleware, so that the answer to an unhandled error has headers, too: it is made outside
+  of everything that we add.
+- `middleware_stack` of a router, as if that had been made with a middleware: nobody else sees which endpoint serves a
+  request after all before it does. It is set where middleware behind our own may change the path or the method of a
+  request, and where somebody's own wrapper stands above the decorator of a limit.
+- `_receive` of a request that the middleware has made itself, while a check of it may read the body, so that the
+  application gets the body once more.
 """
 
 from __future__ import annotations
@@ -24,7 +31,9 @@ from collections.abc import Callable
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive
 
 _EXTENDED = "__slidegate_watched__"
 
@@ -52,6 +61,28 @@ def insert(stack: ASGIApp, made: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
     outermost: Any = stack
     outermost.app = made(inner)
     return stack
+
+
+def replace_inserted(stack: Any, inserted: ASGIApp, other: ASGIApp) -> None:
+    """Puts another application in the place of what was inserted, if that is still there."""
+    if getattr(stack, "app", None) is inserted:
+        stack.app = other
+
+
+def wrap_error_handler(stack: ASGIApp, wrap: Callable[[Any], Any]) -> None:
+    """Wraps what makes the answer to an unhandled error, if the outermost middleware of a stack is Starlette's own."""
+    if isinstance(stack, ServerErrorMiddleware):
+        stack.handler = wrap(stack.handler or stack.error_response)
+
+
+def put_before_routes(router: Any, app: ASGIApp) -> None:
+    """Has a router that has a `middleware_stack` go on with this application, which calls that."""
+    router.middleware_stack = app
+
+
+def receive_through(request: Request, receive: Receive) -> None:
+    """Has a request that was made for a check read its body through another function."""
+    request._receive = receive
 
 
 def may_bring_a_limiter(app: Any) -> bool:

@@ -23,6 +23,7 @@ from .._http.view import Ahead
 from .._limiter.checker import Check
 from .._routing.layout import router_of
 from .._support.callables import qualified_name, wait_on_loop
+from .framework import put_before_routes, receive_through
 
 if TYPE_CHECKING:
     from .app_checks import AppChecks
@@ -113,7 +114,7 @@ def check_rewritten_paths(
         if stack is not None and any(map(_may_change_paths, kinds)):
             is_watching = True
             if not _is_watched(stack, middleware):
-                router.middleware_stack = RewrittenPathCheck(stack, middleware, partial(checks, router), check_of)
+                put_before_routes(router, RewrittenPathCheck(stack, middleware, partial(checks, router), check_of))
     return is_watching
 
 
@@ -125,7 +126,7 @@ async def replaying(pending: Awaitable[None], request: Request, receive: Receive
         received.append(await receive())
         return received[-1]
 
-    request._receive = recording
+    receive_through(request, recording)
     await pending
     if not received:
         return receive

@@ -6,7 +6,6 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,15 +16,10 @@ from .view import view_in, view_of
 
 
 class AddHeaders:
-    """Goes around a whole application, as a dependency sees neither responses that endpoints return nor refusals.
+    """Goes around a whole application, as a dependency sees neither responses that endpoints return nor refusals."""
 
-    What `outermost`, which goes around this, answers to an unhandled error has the headers, too.
-    """
-
-    def __init__(self, app: ASGIApp, outermost: object) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        if isinstance(outermost, ServerErrorMiddleware):
-            outermost.handler = _telling(outermost.handler or outermost.error_response)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -34,7 +28,7 @@ class AddHeaders:
         # Known from here on, so that a copy of the scope that middleware hands on has the same record in it.
         record, is_own = enter(scope, self)
 
-        async def send_told(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             limiter = record.told_by if message["type"] == "http.response.start" else None
             if limiter is not None:
                 headers = MutableHeaders(raw=list(message.get("headers", ())))
@@ -42,13 +36,15 @@ class AddHeaders:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_told)
+            await self.app(scope, receive, send_with_headers)
         finally:
             if is_own:
                 close(record)
 
 
-def _telling(handler: Any) -> Any:
+def with_headers(handler: Any) -> Any:
+    """The handler of an unhandled error, whose response has the headers, too."""
+
     async def handle(request: Request, error: Exception) -> Response:
         response: Response
         if is_async(handler):
