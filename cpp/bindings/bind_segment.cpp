@@ -78,7 +78,7 @@ void bind_segment(py::module_& module) {
             py::arg("size"))
         .def("unlink", &Segment::unlink, py::pos_only())
         .def(
-            "admits", [](const Segment& self, const std::string& space) { return self.ledger().space(space) != 0; },
+            "admits", [](const Segment& self, const std::string& space) { return self.statistics().space(space) != 0; },
             py::arg("space"), py::pos_only())
         .def_property_readonly("name", &Segment::name, py::pos_only())
         .def_property_readonly("size", [](const Segment& self) { return self.layout().size(); })

@@ -41,14 +41,14 @@ class LoneCell {
         lease_.cell->identity = make_identity(lease_.identity, generation);
     }
     /// Ends the present life and begins the next one, as a reset and the hit after it do.
-    template <class Counter>
-    void begin_anew(const Counter& counter, CellClass cell_class, Nanos now) {
+    template <class SomeStrategy>
+    void begin_anew(const SomeStrategy& strategy, CellClass cell_class, Nanos now) {
         if (!lease_.end(now)) {
             return;
         }
         Cell& cell = *lease_.cell;
         const Beginning next =
-            counter.begin(cell_class.advance(position_of(cell.head), 1), lease_.shared->instant(now));
+            strategy.begin(cell_class.advance(position_of(cell.head), 1), lease_.shared->instant(now));
         begin_life(lease_.generation() + 1);
         lease_.identity = cell.identity;
         cell.ring[next.behind] = make_barrier(lease_.generation());

@@ -1,4 +1,4 @@
-// One counter on one cell, called as a limiter would.
+// One strategy on one cell, called as a limiter would.
 #pragma once
 
 #include "lone_cell.hpp"
@@ -18,24 +18,24 @@ inline Answer answer_of(const Outcome& outcome) {
     return {outcome.verdict == Verdict::admitted, outcome.remaining, outcome.reset_after, outcome.retry_after};
 }
 
-template <class Counter>
+template <class SomeStrategy>
 class OneCell {
   public:
-    OneCell(Counter counter, CellClass cell_class) : class_(cell_class), cell_(cell_class), counter_(counter) {}
+    OneCell(SomeStrategy strategy, CellClass cell_class) : class_(cell_class), cell_(cell_class), strategy_(strategy) {}
 
-    Outcome hit(Nanos now, std::uint64_t cost = 1) { return counter_.hit(cell_.lease(), now, cost); }
+    Outcome hit(Nanos now, std::uint64_t cost = 1) { return strategy_.hit(cell_.lease(), now, cost); }
     bool admits(Nanos now, std::uint64_t cost = 1) { return hit(now, cost).verdict == Verdict::admitted; }
-    Outcome peek(Nanos now, std::uint64_t cost = 1) { return counter_.peek(cell_.lease(), now, cost); }
+    Outcome peek(Nanos now, std::uint64_t cost = 1) { return strategy_.peek(cell_.lease(), now, cost); }
     bool refund(Nanos now, const Outcome& of, std::uint64_t cost = 1) {
-        return counter_.refund(cell_.lease(), now, of.receipt, cost);
+        return strategy_.refund(cell_.lease(), now, of.receipt, cost);
     }
-    void reset(Nanos now) { cell_.begin_anew(counter_, class_, now); }
+    void reset(Nanos now) { cell_.begin_anew(strategy_, class_, now); }
     LoneCell& lone() { return cell_; }
 
   private:
     CellClass class_;
     LoneCell cell_;
-    Counter counter_;
+    SomeStrategy strategy_;
 };
 
 }  // namespace slidegate::testing

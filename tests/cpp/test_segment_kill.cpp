@@ -71,15 +71,15 @@ struct Log {
     }
 };
 
-// Without the ledger, which tables know nothing of, and which is a hundred times as large as these.
+// Without the statistics, which tables know nothing of, and which are a hundred times as large as these.
 std::string bytes_of(const Segment& segment) {
-    return {reinterpret_cast<const char*>(&segment.header()), segment.layout().ledger_offset()};
+    return {reinterpret_cast<const char*>(&segment.header()), segment.layout().statistics_offset()};
 }
 
 Segment copy_of(const Segment& segment) {
     Segment copy(segment.layout());
     std::memcpy(static_cast<void*>(&copy.header()), static_cast<const void*>(&segment.header()),
-                segment.layout().ledger_offset());
+                segment.layout().statistics_offset());
     return copy;
 }
 
@@ -250,7 +250,7 @@ TEST_CASE("Processes that insert, reclaim, refund and are killed at random admit
             Lease lease;
             const Outcome outcome = t.hit(key(number + 1), clock.now(), 1, lease);
             if (outcome.verdict != Verdict::admitted ||
-                (dice.is_one_in(5) && t.counter.refund(lease, clock.now(), outcome.receipt, 1))) {
+                (dice.is_one_in(5) && t.strategy.refund(lease, clock.now(), outcome.receipt, 1))) {
                 continue;
             }
             // Stamps come round; the clock has not gone a round since this one.

@@ -198,7 +198,7 @@ TEST_CASE("A damaged segment is an error that says what was found, or is made an
         found = "checksum";
     }
     SECTION("without a whole record of a boot") {
-        bytes[offsetof(Header, epochs)] = static_cast<char>(~bytes[offsetof(Header, epochs)]);
+        bytes[offsetof(SegmentHeader, epochs)] = static_cast<char>(~bytes[offsetof(SegmentHeader, epochs)]);
         found = "record";
     }
     SECTION("made by a build with other cells") {

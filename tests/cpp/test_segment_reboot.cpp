@@ -154,15 +154,15 @@ TEST_CASE("Whoever is killed at any instruction while rebasing leaves it done or
     // Stepped through as a function on the header: what a file holds is what memory holds.
     const Inherited<std::array<std::uint64_t, kPage / 8>> page;
     std::memcpy(&*page, &segment.header(), kPage);
-    auto* const header = reinterpret_cast<Header*>(&*page);
+    auto* const header = reinterpret_cast<SegmentHeader*>(&*page);
     const BootMoment moment{kTuesday, 10 * kSecond, kNoon + 600 * kSecond};
     int undone = 0;
     int done = 0;
     const std::int64_t instructions = step_through(
         Stops::instructions, [&] { header->rebase(*header->epoch(), moment); },
         [&] {
-            alignas(Header) std::array<std::uint64_t, kPage / 8> left = *page;
-            auto* const after = reinterpret_cast<Header*>(&left);
+            alignas(SegmentHeader) std::array<std::uint64_t, kPage / 8> left = *page;
+            auto* const after = reinterpret_cast<SegmentHeader*>(&left);
             Epoch* epoch = after->epoch();
             REQUIRE(epoch != nullptr);
             const bool is_done = epoch->boot == kTuesday;

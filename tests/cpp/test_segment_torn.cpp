@@ -54,12 +54,12 @@ TEST_CASE("Times that cannot be are damage, and are not carried on into the next
     };
     std::string words = "s after its last start, which cannot be";
     SECTION("of the latest hit") {
-        tear([](Header& header) { header.shared.floor = kEver; });
+        tear([](SegmentHeader& header) { header.shared.floor = kEver; });
     }
     SECTION("of a boot") {
         words = "neither of its records of a boot is whole";
         const auto [offset, begun] = GENERATE(table<Nanos, Nanos>({{2 * kEver, 0}, {-2 * kEver, 0}, {0, -1}}));
-        tear([offset = offset, begun = begun](Header& header) {
+        tear([offset = offset, begun = begun](SegmentHeader& header) {
             header.epochs[0].write(header.epochs[0].boot, offset, begun, 1);
         });
     }
@@ -76,8 +76,8 @@ TEST_CASE("A table of nothing but random words is used up and down without an en
         Dice dice(seed);
         auto segment = std::make_shared<Segment>(testing::kTornLayout);
         auto* const words = reinterpret_cast<Word*>(&segment->header());
-        for (std::size_t i = offsetof(Header, shared) / sizeof(Word); i < segment->layout().bytes() / sizeof(Word);
-             ++i) {
+        for (std::size_t i = offsetof(SegmentHeader, shared) / sizeof(Word);
+             i < segment->layout().bytes() / sizeof(Word); ++i) {
             const auto low = static_cast<std::uint64_t>(dice.roll(0, 0xffff'ffff));
             const auto high = static_cast<std::uint64_t>(dice.roll(0, 0xffff'ffff));
             words[i] = fill == 0 ? low << 32 | high : fill == 1 ? ~std::uint64_t{0} : low << 48 | high;

@@ -14,9 +14,9 @@ namespace {
 
 constexpr Nanos kSecond = 1'000'000'000;
 
-std::vector<RuleCounts> known(const Ledger& ledger) {
+std::vector<RuleCounts> known(const Statistics& statistics) {
     std::vector<RuleCounts> all;
-    for (const auto& each : ledger.counts()) {
+    for (const auto& each : statistics.counts()) {
         if (each) {
             all.push_back(*each);
         }
@@ -26,19 +26,19 @@ std::vector<RuleCounts> known(const Ledger& ledger) {
 
 }  // namespace
 
-TEST_CASE("A rule has one entry in a ledger, whoever asks for it") {
-    const auto ledger = std::make_unique<Ledger>();
-    LedgerRule* const first = ledger->enter({10, kSecond}, "chat");
+TEST_CASE("A rule has one entry in the statistics, whoever asks for it") {
+    const auto statistics = std::make_unique<Statistics>();
+    RuleEntry* const first = statistics->enter({10, kSecond}, "chat");
     REQUIRE(first != nullptr);
-    CHECK(ledger->enter({10, kSecond}, "chat") == first);
-    CHECK(ledger->enter({11, kSecond}, "chat") != first);
-    CHECK(ledger->enter({10, 2 * kSecond}, "chat") != first);
-    CHECK(ledger->enter({10, kSecond, Strategy::gcra}, "chat") != first);
-    CHECK(ledger->enter({10, kSecond}, "mail") != first);
+    CHECK(statistics->enter({10, kSecond}, "chat") == first);
+    CHECK(statistics->enter({11, kSecond}, "chat") != first);
+    CHECK(statistics->enter({10, 2 * kSecond}, "chat") != first);
+    CHECK(statistics->enter({10, kSecond, Strategy::gcra}, "chat") != first);
+    CHECK(statistics->enter({10, kSecond}, "mail") != first);
     first->count(true);
     first->count(true);
     first->count(false);
-    const std::vector<RuleCounts> rules = known(*ledger);
+    const std::vector<RuleCounts> rules = known(*statistics);
     REQUIRE(rules.size() == 5);
     CHECK((rules[0].scope == "chat" && rules[0].quota == Quota(10, kSecond)));
     CHECK((rules[0].admitted == 2 && rules[0].refused == 1));
@@ -72,47 +72,49 @@ TEST_CASE("Decisions of others are counted for all rules that admitted, or for t
     CHECK(policy.peek("ada").remaining == 2);
 }
 
-TEST_CASE("A full ledger has no entry for a new rule, and long scopes are cut off, not mistaken") {
-    const auto ledger = std::make_unique<Ledger>();
+TEST_CASE("Full statistics have no entry for a new rule, and long scopes are cut off, not mistaken") {
+    const auto statistics = std::make_unique<Statistics>();
     const std::string length(600, 'x');
-    REQUIRE(ledger->enter({1, kSecond}, length + "1") != ledger->enter({1, kSecond}, length + "2"));
-    CHECK_FALSE(known(*ledger)[0].is_whole);
-    for (std::uint64_t amount = 2; amount < kLedgerRules; ++amount) {
-        REQUIRE(ledger->enter({amount, kSecond}, "") != nullptr);
+    REQUIRE(statistics->enter({1, kSecond}, length + "1") != statistics->enter({1, kSecond}, length + "2"));
+    CHECK_FALSE(known(*statistics)[0].is_whole);
+    for (std::uint64_t amount = 2; amount < kRuleEntries; ++amount) {
+        REQUIRE(statistics->enter({amount, kSecond}, "") != nullptr);
     }
-    CHECK(ledger->enter({999, kSecond}, "") == nullptr);
-    CHECK(ledger->enter({5, kSecond}, "") != nullptr);
+    CHECK(statistics->enter({999, kSecond}, "") == nullptr);
+    CHECK(statistics->enter({5, kSecond}, "") != nullptr);
 }
 
 TEST_CASE("Rules that requests make leave room for those that are declared, before and after them") {
-    const auto ledger = std::make_unique<Ledger>();
-    const auto made = [&](std::uint64_t amount) { return ledger->enter({amount, kSecond}, "", "", Origin::request); };
-    REQUIRE(ledger->enter({1'000, kSecond}, "before") != nullptr);
+    const auto statistics = std::make_unique<Statistics>();
+    const auto made = [&](std::uint64_t amount) {
+        return statistics->enter({amount, kSecond}, "", "", Origin::request);
+    };
+    REQUIRE(statistics->enter({1'000, kSecond}, "before") != nullptr);
     for (std::uint64_t amount = 1; amount <= kRequestRules; ++amount) {
         REQUIRE(made(amount) != nullptr);
     }
     CHECK(made(kRequestRules + 1) == nullptr);
-    LedgerRule* const after = ledger->enter({1'000, kSecond}, "after");
+    RuleEntry* const after = statistics->enter({1'000, kSecond}, "after");
     REQUIRE(after != nullptr);
     // One entry for one rule, whoever comes first.
-    CHECK(ledger->enter({1'000, kSecond}, "after", "", Origin::request) == after);
-    CHECK(ledger->enter({7, kSecond}, "") == made(7));
+    CHECK(statistics->enter({1'000, kSecond}, "after", "", Origin::request) == after);
+    CHECK(statistics->enter({7, kSecond}, "") == made(7));
     std::size_t declared = 2;
-    while (ledger->enter({2'000 + declared, kSecond}, "") != nullptr) {
+    while (statistics->enter({2'000 + declared, kSecond}, "") != nullptr) {
         ++declared;
     }
-    CHECK(declared == kLedgerRules - kRequestRules);
+    CHECK(declared == kRuleEntries - kRequestRules);
 }
 
 TEST_CASE("Threads that enter the same rules lose no count") {
-    const auto ledger = std::make_unique<Ledger>();
+    const auto statistics = std::make_unique<Statistics>();
     constexpr int kThreads = 8;
     constexpr int kHits = 2'000;
     std::vector<std::thread> threads;
     for (int i = 0; i < kThreads; ++i) {
         threads.emplace_back([&] {
             for (int hit = 0; hit < kHits; ++hit) {
-                ledger->enter({static_cast<std::uint64_t>(1 + hit % 5), kSecond}, "scope")->count(hit % 2 == 0);
+                statistics->enter({static_cast<std::uint64_t>(1 + hit % 5), kSecond}, "scope")->count(hit % 2 == 0);
             }
         });
     }
@@ -120,7 +122,7 @@ TEST_CASE("Threads that enter the same rules lose no count") {
         each.join();
     }
     std::uint64_t sum = 0;
-    for (const RuleCounts& each : known(*ledger)) {
+    for (const RuleCounts& each : known(*statistics)) {
         CHECK((each.quota.amount() >= 1 && each.quota.amount() <= 5 && each.scope == "scope"));
         sum += each.admitted + each.refused;
     }
@@ -128,36 +130,36 @@ TEST_CASE("Threads that enter the same rules lose no count") {
 }
 
 TEST_CASE("A noted key is found by its identity, until another takes its place") {
-    const auto ledger = std::make_unique<Ledger>();
-    LedgerRule* const rule = ledger->enter({10, kSecond}, "chat");
+    const auto statistics = std::make_unique<Statistics>();
+    RuleEntry* const rule = statistics->enter({10, kSecond}, "chat");
     const std::uint64_t identity = std::uint64_t{77} << kGenerationBits;
-    CHECK_FALSE(ledger->noted(identity));
-    ledger->note(identity | 5, *rule, "ada");
-    REQUIRE(ledger->noted(identity | 9));
-    CHECK((ledger->noted(identity)->key == "ada" && ledger->noted(identity)->rule == 0));
+    CHECK_FALSE(statistics->noted(identity));
+    statistics->note(identity | 5, *rule, "ada");
+    REQUIRE(statistics->noted(identity | 9));
+    CHECK((statistics->noted(identity)->key == "ada" && statistics->noted(identity)->rule == 0));
     const std::uint64_t other = identity + (std::uint64_t{kKeyNotes} << kGenerationBits);
-    ledger->note(other, *rule, std::string(200, 'y'));
-    CHECK_FALSE(ledger->noted(identity));
-    CHECK((ledger->noted(other)->key == std::string(96, 'y') && !ledger->noted(other)->is_whole));
+    statistics->note(other, *rule, std::string(200, 'y'));
+    CHECK_FALSE(statistics->noted(identity));
+    CHECK((statistics->noted(other)->key == std::string(96, 'y') && !statistics->noted(other)->is_whole));
 }
 
 TEST_CASE("Notes that are written and read at once are whole or none") {
-    const auto ledger = std::make_unique<Ledger>();
-    LedgerRule* const rule = ledger->enter({10, kSecond}, "chat");
+    const auto statistics = std::make_unique<Statistics>();
+    RuleEntry* const rule = statistics->enter({10, kSecond}, "chat");
     std::atomic<bool> is_over = false;
     std::vector<std::thread> writers;
     for (char letter : {'a', 'b', 'c'}) {
         writers.emplace_back([&, letter] {
             const std::string key(static_cast<std::size_t>(letter - 'a' + 1) * 20, letter);
             while (!is_over) {
-                ledger->note(std::uint64_t{1} << kGenerationBits, *rule, key);
+                statistics->note(std::uint64_t{1} << kGenerationBits, *rule, key);
                 std::this_thread::sleep_for(std::chrono::microseconds(20));
             }
         });
     }
     int seen = 0;
     for (int i = 0; i < 5'000'000 && seen < 20'000; ++i) {
-        if (const auto noted = ledger->noted(std::uint64_t{1} << kGenerationBits)) {
+        if (const auto noted = statistics->noted(std::uint64_t{1} << kGenerationBits)) {
             ++seen;
             REQUIRE(noted->key == std::string(noted->key.size(), noted->key[0]));
             REQUIRE(noted->key.size() == static_cast<std::size_t>(noted->key[0] - 'a' + 1) * 20);
@@ -170,19 +172,19 @@ TEST_CASE("Notes that are written and read at once are whole or none") {
     CHECK(seen > 0);
 }
 
-TEST_CASE("Whatever stands in a ledger, it can be read and written") {
-    const auto ledger = std::make_unique<Ledger>();
+TEST_CASE("Whatever stands in the statistics, they can be read and written") {
+    const auto statistics = std::make_unique<Statistics>();
     std::mt19937_64 random(7);
-    auto* const words = reinterpret_cast<std::uint64_t*>(ledger.get());
+    auto* const words = reinterpret_cast<std::uint64_t*>(statistics.get());
     for (int round = 0; round < 20; ++round) {
-        for (std::size_t i = 0; i < sizeof(Ledger) / 8; ++i) {
+        for (std::size_t i = 0; i < sizeof(Statistics) / 8; ++i) {
             words[i] = random() >> (random() % 64);
         }
-        static_cast<void>(ledger->counts());
-        static_cast<void>(ledger->noted(random()));
-        if (LedgerRule* const rule = ledger->enter({10, kSecond}, "chat")) {
+        static_cast<void>(statistics->counts());
+        static_cast<void>(statistics->noted(random()));
+        if (RuleEntry* const rule = statistics->enter({10, kSecond}, "chat")) {
             rule->count(true);
-            ledger->note(random(), *rule, "ada");
+            statistics->note(random(), *rule, "ada");
         }
     }
 }

@@ -61,7 +61,7 @@ TEST_CASE("No window of a hammered cell holds more than the limit, and no admiss
     const auto shape = GENERATE(Shape{2, 1, 4}, Shape{2, 2, 5}, Shape{3, 3, 6}, Shape{2, 7, 9}, Shape{4, 11, 12});
     CAPTURE(shape.ring, shape.limit, shape.window);
     const CellClass cell_class = class_with_ring(shape.ring);
-    const MovingWindow counter({kMillisecondTicks, shape.window}, shape.limit, cell_class);
+    const MovingWindow strategy({kMillisecondTicks, shape.window}, shape.limit, cell_class);
     Crowd crowd;
     crowd.calls = 6'000;
     crowd.advance_one_in = 2;
@@ -80,17 +80,17 @@ TEST_CASE("No window of a hammered cell holds more than the limit, and no admiss
             if (!held[thread].empty() && dice.is_one_in(4)) {
                 const Held back = held[thread].back();
                 held[thread].pop_back();
-                if (!counter.refund(cell.lease(), now, back.receipt, back.cost)) {
+                if (!strategy.refund(cell.lease(), now, back.receipt, back.cost)) {
                     logs[thread].push_back({unwrapped(back.receipt), back.cost});
                 }
                 return;
             }
             const auto cost = static_cast<std::uint64_t>(dice.roll(1, shape.limit > 2 ? 2 : 1));
             if (dice.is_one_in(8)) {
-                wrong += counter.peek(cell.lease(), now, cost).remaining > shape.limit ? 1 : 0;
+                wrong += strategy.peek(cell.lease(), now, cost).remaining > shape.limit ? 1 : 0;
                 return;
             }
-            const Outcome outcome = counter.hit(cell.lease(), now, cost);
+            const Outcome outcome = strategy.hit(cell.lease(), now, cost);
             wrong += outcome.remaining > shape.limit ? 1 : 0;
             if (outcome.verdict == Verdict::admitted) {
                 ++admitted;
@@ -114,7 +114,7 @@ TEST_CASE("No window of a hammered cell holds more than the limit, and no admiss
         for (const Admission& each : log) {
             live += each.at > now - shape.window ? each.cost : 0;
         }
-        const std::uint64_t remaining = counter.peek(cell.lease(), now * kMillisecond, 1).remaining;
+        const std::uint64_t remaining = strategy.peek(cell.lease(), now * kMillisecond, 1).remaining;
         // Refused callers of a later time leave no trace, admitted ones raise the floor.
         const bool is_still_now = cell.shared().floor <= static_cast<std::uint64_t>(now * kMillisecond);
         REQUIRE((!is_still_now || shape.limit - remaining >= live));
@@ -161,7 +161,7 @@ TEST_CASE("A hammered key forgets on reset and at no other time") {
             if (!held[thread].empty() && dice.is_one_in(4)) {
                 const Held back = held[thread].back();
                 held[thread].pop_back();
-                if (!t.counter.refund(back.lease, now, back.receipt, back.cost)) {
+                if (!t.strategy.refund(back.lease, now, back.receipt, back.cost)) {
                     logs[thread].push_back({stamp_of(back.receipt), 1});
                 }
                 return;
@@ -250,7 +250,7 @@ TEST_CASE("Keys that are inserted by all, expire and are reclaimed all the time 
             if (outcome.verdict != Verdict::admitted) {
                 return;
             }
-            if (dice.is_one_in(4) && t.counter.refund(lease, clock.now(), outcome.receipt, 1)) {
+            if (dice.is_one_in(4) && t.strategy.refund(lease, clock.now(), outcome.receipt, 1)) {
                 return;
             }
             logs[thread][number].push_back({stamp_of(outcome.receipt), 1});

@@ -63,7 +63,7 @@ TEST_CASE("A fresh cell holds nothing, at any time of the clock") {
     const Nanos now = GENERATE(values<Nanos>({0, 1, kSecond, 1'800'000'000'000'000'000}));
     const WindowTable t({1, 1 << 14}, OnFull::refuse, kTwoASecond);
     const Lease made = t.obtain(key(1), now);
-    CHECK(t.counter.peek(made, now, 1).remaining == 2);
+    CHECK(t.strategy.peek(made, now, 1).remaining == 2);
     CHECK(made.cell->identity == made.identity);
     CHECK(made.identity == (key(1).identity | 1));
     CHECK(t.table.shared().floor == static_cast<std::uint64_t>(now));
@@ -81,7 +81,7 @@ TEST_CASE("An expired cell is given to the next new key, in a life of its own") 
     CHECK(t.table.stats().evictions == 0);
     SECTION("the lease of the old life holds nothing") {
         CHECK_FALSE(old.holds());
-        CHECK(t.counter.hit(old, kSecond, 1).verdict == Verdict::gone);
+        CHECK(t.strategy.hit(old, kSecond, 1).verdict == Verdict::gone);
     }
     SECTION("the word of the old life is stale, is not followed and is cleared") {
         CHECK(entries(t.segment.bucket(0)) == 1);
@@ -311,7 +311,7 @@ TEST_CASE("A claimer that died after writing the life, or the identity too, is s
 TEST_CASE("An inserter that died between announcing and writing is finished by the next") {
     const WindowTable t({1, 1 << 14}, OnFull::refuse, kTwoASecond);
     const Lease prepared = t.obtain(key(1), 0);
-    CHECK(t.counter.hit(prepared, 0, 1).verdict == Verdict::admitted);
+    CHECK(t.strategy.hit(prepared, 0, 1).verdict == Verdict::admitted);
     Bucket& bucket = t.segment.bucket(0);
     bucket.slots[0] = 0;
     bucket.control = pending_in(0, prepared);
@@ -438,7 +438,7 @@ TEST_CASE("A reset of a table ends the lives of all cells, and their keys begin 
     const Lease before = t.table.find(key(3));
     t.table.reset(0, 0);
     CHECK_FALSE(t.table.find(key(3)));
-    CHECK(t.counter.hit(before, 0, 1).verdict == Verdict::gone);
+    CHECK(t.strategy.hit(before, 0, 1).verdict == Verdict::gone);
     for (std::uint64_t i = 0; i < 10; ++i) {
         CHECK(t.admits(key(i), 0, 2));
         CHECK_FALSE(t.admits(key(i), 0));

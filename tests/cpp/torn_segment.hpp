@@ -183,11 +183,11 @@ inline void tear_file(std::span<const std::uint8_t> bytes) {
     static_cast<void>(scratch.open(opening));
     {
         const Segment whole = scratch.open();
-        Header& header = whole.header();
+        SegmentHeader& header = whole.header();
         const std::uint8_t changes = script.byte() % 8;
         for (std::uint8_t i = 0; i < changes; ++i) {
             auto* const words = reinterpret_cast<Word*>(&header);
-            words[script.byte() % (offsetof(Header, shared) / sizeof(Word) + 4)] ^=
+            words[script.byte() % (offsetof(SegmentHeader, shared) / sizeof(Word) + 4)] ^=
                 script.next() >> (script.byte() % 64);
         }
         const std::uint8_t forgery = script.byte();

@@ -6,23 +6,23 @@
 
 namespace slidegate::testing {
 
-/// Judges all cells by one counter.
+/// Judges all cells by one strategy.
 class WindowJudge final : public Judge {
   public:
-    explicit WindowJudge(const MovingWindow& counter) : counter_(counter) {}
+    explicit WindowJudge(const MovingWindow& strategy) : strategy_(strategy) {}
     [[nodiscard]] std::uint64_t used(const Cell& cell, std::uint64_t head, Life life, CellClass,
                                      Instant instant) const noexcept override {
-        return life.ticks.window == 0 ? 0 : counter_.used(cell, head, instant);
+        return life.ticks.window == 0 ? 0 : strategy_.used(cell, head, instant);
     }
     [[nodiscard]] bool is_expired(std::uint64_t head, Life life, CellClass, Instant instant) const noexcept override {
-        return life.ticks.window == 0 || counter_.is_expired(head, instant);
+        return life.ticks.window == 0 || strategy_.is_expired(head, instant);
     }
     [[nodiscard]] Beginning begin(std::uint32_t position, Life, CellClass, Instant instant) const noexcept override {
-        return counter_.begin(position, instant);
+        return strategy_.begin(position, instant);
     }
 
   private:
-    MovingWindow counter_;
+    MovingWindow strategy_;
 };
 
 /// Cells of 128 bytes under one quota. Budgets: eighth guaranteed, half shared, so 1 KiB is five cells.
@@ -33,8 +33,8 @@ struct WindowTable {
     /// In any segment; claims are taken for abandoned after `patience`.
     WindowTable(Segment in, OnFull on_full, const Quota& quota, CellClass cell_class, Nanos patience = kClaimPatience)
         : segment(std::move(in)),
-          counter(quota.ticks(), quota.amount(), cell_class),
-          judge(counter),
+          strategy(quota.ticks(), quota.amount(), cell_class),
+          judge(strategy),
           table(segment, judge, on_full, patience),
           life(Life::of(quota)) {}
     WindowTable(const WindowTable&) = delete;
@@ -63,7 +63,7 @@ struct WindowTable {
             if (!lease) {
                 return {Verdict::refused, 0, 0, 0, 0};
             }
-            if (const Outcome outcome = counter.hit(lease, now, cost); outcome.verdict != Verdict::gone) {
+            if (const Outcome outcome = strategy.hit(lease, now, cost); outcome.verdict != Verdict::gone) {
                 return outcome;
             }
         }
@@ -74,7 +74,7 @@ struct WindowTable {
     }
 
     Segment segment;
-    MovingWindow counter;
+    MovingWindow strategy;
     WindowJudge judge;
     Table table;
     Life life;

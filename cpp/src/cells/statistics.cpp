@@ -61,9 +61,9 @@ KeyNote& place_of(KeyNote* notes, std::uint64_t identity) noexcept {
     return notes[(identity >> kGenerationBits) % kKeyNotes];
 }
 
-std::optional<RuleCounts> read(const LedgerRule& rule) {
+std::optional<RuleCounts> read(const RuleEntry& rule) {
     // (1) acquire pairs with (2)
-    if (rule.state.load(std::memory_order_acquire) != LedgerRule::kWritten) {
+    if (rule.state.load(std::memory_order_acquire) != RuleEntry::kWritten) {
         return std::nullopt;
     }
     const std::uint64_t size = rule.scope_size.load(std::memory_order_relaxed);
@@ -75,8 +75,8 @@ std::optional<RuleCounts> read(const LedgerRule& rule) {
         RuleCounts counts{
             Quota(rule.amount.load(std::memory_order_relaxed),
                   static_cast<Nanos>(rule.window.load(std::memory_order_relaxed)), static_cast<Strategy>(strategy)),
-            load(rule.scope, LedgerRule::kScopeWords, size),
-            load(rule.name, LedgerRule::kNameWords, rule.name_size.load(std::memory_order_relaxed))};
+            load(rule.scope, RuleEntry::kScopeWords, size),
+            load(rule.name, RuleEntry::kNameWords, rule.name_size.load(std::memory_order_relaxed))};
         counts.is_whole = counts.scope.size() == size;
         counts.owner = rule.owner.load(std::memory_order_relaxed);
         for (const Tally& tally : rule.tallies) {
@@ -92,17 +92,17 @@ std::optional<RuleCounts> read(const LedgerRule& rule) {
 }
 
 // Whether an entry is that of a rule; waits for whoever is writing it.
-bool is_of(const LedgerRule& rule, std::uint64_t fingerprint) noexcept {
+bool is_of(const RuleEntry& rule, std::uint64_t fingerprint) noexcept {
     std::uint64_t state = rule.state.load(std::memory_order_acquire);  // (1)
-    for (int i = 0; state == LedgerRule::kBegun && i < kPatience; ++i) {
+    for (int i = 0; state == RuleEntry::kBegun && i < kPatience; ++i) {
         state = rule.state.load(std::memory_order_acquire);  // (1)
     }
-    return state == LedgerRule::kWritten && rule.fingerprint.load(std::memory_order_relaxed) == fingerprint;
+    return state == RuleEntry::kWritten && rule.fingerprint.load(std::memory_order_relaxed) == fingerprint;
 }
 
 // Entries are taken in order, so that the first free one is behind all others.
-LedgerRule* find(LedgerRule* first, LedgerRule* last, std::uint64_t fingerprint) noexcept {
-    for (; first != last && first->state.load(std::memory_order_relaxed) != LedgerRule::kFree; ++first) {
+RuleEntry* find(RuleEntry* first, RuleEntry* last, std::uint64_t fingerprint) noexcept {
+    for (; first != last && first->state.load(std::memory_order_relaxed) != RuleEntry::kFree; ++first) {
         if (is_of(*first, fingerprint)) {
             return first;
         }
@@ -112,32 +112,32 @@ LedgerRule* find(LedgerRule* first, LedgerRule* last, std::uint64_t fingerprint)
 
 }  // namespace
 
-void LedgerRule::count(bool is_admitted) noexcept {
+void RuleEntry::count(bool is_admitted) noexcept {
     Tally& tally = tallies[static_cast<unsigned>(sched_getcpu()) % kLanes];
     (is_admitted ? tally.admitted : tally.refused).fetch_add(1, std::memory_order_relaxed);
 }
 
-void LedgerRule::count_elsewhere(bool is_admitted) noexcept {
+void RuleEntry::count_elsewhere(bool is_admitted) noexcept {
     count(is_admitted);
     tallies[0].elsewhere.fetch_add(1, std::memory_order_relaxed);
 }
 
-LedgerRule* Ledger::enter(const Quota& quota, std::string_view scope, std::string_view name, Origin origin,
-                          std::uint64_t owner) noexcept {
+RuleEntry* Statistics::enter(const Quota& quota, std::string_view scope, std::string_view name, Origin origin,
+                             std::uint64_t owner) noexcept {
     const std::uint64_t fingerprint = fingerprint_of(quota, scope, name, Owner::space_of(owner));
-    LedgerRule* const of_requests = rules + kLedgerRules - kRequestRules;
+    RuleEntry* const of_requests = rules + kRuleEntries - kRequestRules;
     // Both parts, as a rule may be declared and made by a request, too.
-    if (LedgerRule* const known = find(of_requests, rules + kLedgerRules, fingerprint)) {
+    if (RuleEntry* const known = find(of_requests, rules + kRuleEntries, fingerprint)) {
         return known;
     }
-    LedgerRule* const first = origin == Origin::request ? of_requests : rules;
-    if (LedgerRule* const known = find(rules, first, fingerprint)) {
+    RuleEntry* const first = origin == Origin::request ? of_requests : rules;
+    if (RuleEntry* const known = find(rules, first, fingerprint)) {
         return known;
     }
-    for (LedgerRule* rule = first; rule != rules + kLedgerRules; ++rule) {
+    for (RuleEntry* rule = first; rule != rules + kRuleEntries; ++rule) {
         std::uint64_t state = rule->state.load(std::memory_order_acquire);  // (1)
-        if (state == LedgerRule::kFree &&
-            rule->state.compare_exchange_strong(state, LedgerRule::kBegun, std::memory_order_acquire)) {
+        if (state == RuleEntry::kFree &&
+            rule->state.compare_exchange_strong(state, RuleEntry::kBegun, std::memory_order_acquire)) {
             rule->fingerprint.store(fingerprint, std::memory_order_relaxed);
             rule->amount.store(quota.amount(), std::memory_order_relaxed);
             rule->window.store(static_cast<std::uint64_t>(quota.window()), std::memory_order_relaxed);
@@ -145,9 +145,9 @@ LedgerRule* Ledger::enter(const Quota& quota, std::string_view scope, std::strin
             rule->owner.store(owner, std::memory_order_relaxed);
             rule->scope_size.store(scope.size(), std::memory_order_relaxed);
             rule->name_size.store(name.size(), std::memory_order_relaxed);
-            store(scope, rule->scope, LedgerRule::kScopeWords);
-            store(name, rule->name, LedgerRule::kNameWords);
-            rule->state.store(LedgerRule::kWritten, std::memory_order_release);  // (2)
+            store(scope, rule->scope, RuleEntry::kScopeWords);
+            store(name, rule->name, RuleEntry::kNameWords);
+            rule->state.store(RuleEntry::kWritten, std::memory_order_release);  // (2)
             return rule;
         }
         if (is_of(*rule, fingerprint)) {
@@ -157,15 +157,15 @@ LedgerRule* Ledger::enter(const Quota& quota, std::string_view scope, std::strin
     return nullptr;
 }
 
-std::vector<std::optional<RuleCounts>> Ledger::counts() const {
+std::vector<std::optional<RuleCounts>> Statistics::counts() const {
     std::vector<std::optional<RuleCounts>> all;
-    for (const LedgerRule& rule : rules) {
+    for (const RuleEntry& rule : rules) {
         all.push_back(read(rule));
     }
     return all;
 }
 
-void Ledger::note(std::uint64_t identity, const LedgerRule& rule, std::string_view key) noexcept {
+void Statistics::note(std::uint64_t identity, const RuleEntry& rule, std::string_view key) noexcept {
     identity = key_part(identity);
     KeyNote& its = place_of(notes, identity);
     const auto index = static_cast<std::uint64_t>(&rule - rules);
@@ -178,19 +178,19 @@ void Ledger::note(std::uint64_t identity, const LedgerRule& rule, std::string_vi
     its.fingerprint.store(fingerprint_of(identity, index, key.size(), kept), std::memory_order_relaxed);
 }
 
-std::optional<NotedKey> Ledger::noted(std::uint64_t identity) const {
+std::optional<NotedKey> Statistics::noted(std::uint64_t identity) const {
     identity = key_part(identity);
     const KeyNote& its = place_of(const_cast<KeyNote*>(notes), identity);
     const std::uint64_t size = its.size.load(std::memory_order_relaxed);
     NotedKey noted{load(its.key, KeyNote::kKeyWords, size), true, its.rule.load(std::memory_order_relaxed)};
     noted.is_whole = noted.key.size() == size;
     const bool is_sound =
-        its.identity.load(std::memory_order_relaxed) == identity && noted.rule < kLedgerRules &&
+        its.identity.load(std::memory_order_relaxed) == identity && noted.rule < kRuleEntries &&
         its.fingerprint.load(std::memory_order_relaxed) == fingerprint_of(identity, noted.rule, size, noted.key);
     return is_sound ? std::optional(noted) : std::nullopt;
 }
 
-std::size_t Ledger::space(std::string_view name) noexcept {
+std::size_t Statistics::space(std::string_view name) noexcept {
     // Above all sizes of scopes, which digests of limiters without a space begin with.
     constexpr std::uint64_t kTop = std::uint64_t{1} << 63;
     const std::uint64_t hash = Hasher({0x7370616365, 0x6e616d65}).finish(name.data(), name.size())[0] | kTop;
@@ -204,7 +204,7 @@ std::size_t Ledger::space(std::string_view name) noexcept {
     return 0;
 }
 
-void Ledger::count(std::size_t space, Mishap mishap) noexcept {
+void Statistics::count(std::size_t space, Mishap mishap) noexcept {
     mishaps[space][static_cast<std::size_t>(mishap)].fetch_add(1, std::memory_order_relaxed);
 }
 

@@ -15,17 +15,17 @@ class QuotaJudge final : public Judge {
                        Instant instant) const noexcept override {
         return is_new(life, cell_class)
                    ? 0
-                   : std::visit([&](const auto& counter) { return counter.used(cell, head, instant); },
-                                counter_of(life, cell_class));
+                   : std::visit([&](const auto& strategy) { return strategy.used(cell, head, instant); },
+                                strategy_of(life, cell_class));
     }
     bool is_expired(std::uint64_t head, Life life, CellClass cell_class, Instant instant) const noexcept override {
         return is_new(life, cell_class) ||
-               std::visit([&](const auto& counter) { return counter.is_expired(head, instant); },
-                          counter_of(life, cell_class));
+               std::visit([&](const auto& strategy) { return strategy.is_expired(head, instant); },
+                          strategy_of(life, cell_class));
     }
     Beginning begin(std::uint32_t position, Life life, CellClass cell_class, Instant instant) const noexcept override {
-        return std::visit([&](const auto& counter) { return counter.begin(position, instant); },
-                          counter_of(life, cell_class));
+        return std::visit([&](const auto& strategy) { return strategy.begin(position, instant); },
+                          strategy_of(life, cell_class));
     }
 
   private:
@@ -34,8 +34,8 @@ class QuotaJudge final : public Judge {
         return life.ticks.window == 0 || life.coarse_limit == 0 ||
                (life.strategy == Strategy::moving_window) != (cell_class.ring > 1);
     }
-    static Counter counter_of(Life life, CellClass cell_class) noexcept {
-        return make_counter(life.strategy, life.ticks, life.limit(), cell_class);
+    static AnyStrategy strategy_of(Life life, CellClass cell_class) noexcept {
+        return make_strategy(life.strategy, life.ticks, life.limit(), cell_class);
     }
 };
 
@@ -90,7 +90,7 @@ struct Limiter::State {
                                         options.layout.buckets != 0 ? options.layout : Layout::for_size(options.size))),
           offset(segment->offset()),
           records_keys(options.record_keys),
-          space(options.space.empty() ? 0 : segment->ledger().space(options.space)),
+          space(options.space.empty() ? 0 : segment->statistics().space(options.space)),
           table(*segment, judge, options.on_full) {
         if (space == 0 && !options.space.empty()) {
             throw SegmentError(segment->name() + ": it has no room for more than " + std::to_string(kSpaces) +
@@ -127,7 +127,7 @@ void Limiter::reset() const noexcept { state_->table.reset(state_->space, now())
 
 TableStats Limiter::stats() const noexcept { return state_->table.stats(); }
 
-std::vector<std::optional<RuleCounts>> Limiter::rules_of_all() const { return state_->segment->ledger().counts(); }
+std::vector<std::optional<RuleCounts>> Limiter::rules_of_all() const { return state_->segment->statistics().counts(); }
 
 std::vector<std::optional<RuleCounts>> Limiter::rules() const {
     std::vector<std::optional<RuleCounts>> rules = rules_of_all();
@@ -139,11 +139,11 @@ std::vector<std::optional<RuleCounts>> Limiter::rules() const {
     return rules;
 }
 
-void Limiter::count(Mishap mishap) const noexcept { state_->segment->ledger().count(state_->space, mishap); }
+void Limiter::count(Mishap mishap) const noexcept { state_->segment->statistics().count(state_->space, mishap); }
 
 std::array<std::uint64_t, kMishaps> Limiter::mishaps() const noexcept {
     std::array<std::uint64_t, kMishaps> counts{};
-    const auto& mishaps = state_->segment->ledger().mishaps;
+    const auto& mishaps = state_->segment->statistics().mishaps;
     for (std::size_t space = 0; space <= kSpaces; ++space) {
         for (std::size_t i = 0; i < kMishaps && (state_->space == 0 || state_->space == space); ++i) {
             counts[i] += mishaps[space][i].load(std::memory_order_relaxed);
@@ -198,14 +198,14 @@ std::vector<Usage> Limiter::survey(std::size_t most) const {
     std::vector<Usage> usages;
     for (const Seen& each : fullest) {
         usages.push_back({each.identity, each.life.strategy, each.life.ticks.window_ns(), each.life.limit(), each.used,
-                          segment.ledger().noted(each.identity)});
+                          segment.statistics().noted(each.identity)});
     }
     return usages;
 }
 
 std::optional<Nanos> Limiter::shortage() const noexcept {
     const Segment& segment = *state_->segment;
-    const Header::Shortage& its = segment.header().shortage;
+    const SegmentHeader::Shortage& its = segment.header().shortage;
     const Nanos now = state_->now();
     if (!segment.is_short(now)) {
         return std::nullopt;
@@ -267,7 +267,7 @@ Policy::Policy(std::shared_ptr<Limiter::State> state, const std::vector<Rule>& r
         }
         Hasher prefix(state_->segment->secret());
         if (space != 0) {
-            prefix.word(state_->segment->ledger().spaces[space - 1].load(std::memory_order_relaxed));
+            prefix.word(state_->segment->statistics().spaces[space - 1].load(std::memory_order_relaxed));
         }
         prefix.word(scope.size());
         for (std::size_t i = 0; i < scope.size(); i += 8) {
@@ -284,10 +284,11 @@ Policy::Policy(std::shared_ptr<Limiter::State> state, const std::vector<Rule>& r
                                         ? Owner::kOfRequests
                                         : Owner::kOfRequests + 1 + (Hasher(prefix).finish(nullptr, 0)[0] >> 33);
         const std::uint64_t owner = Owner::in_space(limit, space);
-        gauges_.push_back(
-            {quota, arena, owner, Life::of(quota),
-             make_counter(quota.strategy(), quota.ticks(), quota.amount(), kCellClasses[arena]), prefix,
-             origin == Origin::reader ? nullptr : state_->segment->ledger().enter(quota, scope, name, origin, owner)});
+        gauges_.push_back({quota, arena, owner, Life::of(quota),
+                           make_strategy(quota.strategy(), quota.ticks(), quota.amount(), kCellClasses[arena]), prefix,
+                           origin == Origin::reader
+                               ? nullptr
+                               : state_->segment->statistics().enter(quota, scope, name, origin, owner)});
     }
 }
 
@@ -318,11 +319,11 @@ Digest Policy::Gauge::digest(std::string_view key) const noexcept {
                                                         : Outcome{Verdict::refused, 0, 0, kRetryWhenFull, 0};
             }
             if (state_->records_keys && gauge.entry != nullptr) {
-                state_->segment->ledger().note(digest.identity, *gauge.entry, key);
+                state_->segment->statistics().note(digest.identity, *gauge.entry, key);
             }
         }
         const Outcome outcome =
-            std::visit([&](const auto& counter) { return counter.hit(lease, now, cost); }, gauge.counter);
+            std::visit([&](const auto& strategy) { return strategy.hit(lease, now, cost); }, gauge.strategy);
         if (outcome.verdict != Verdict::gone) {
             return outcome;
         }
@@ -336,7 +337,7 @@ Outcome Policy::look(const Gauge& gauge, const Digest& digest, std::uint64_t cos
             return nothing_used(gauge.quota, cost);
         }
         const Outcome outcome =
-            std::visit([&](const auto& counter) { return counter.peek(lease, now, cost); }, gauge.counter);
+            std::visit([&](const auto& strategy) { return strategy.peek(lease, now, cost); }, gauge.strategy);
         if (outcome.verdict != Verdict::gone) {
             return outcome;
         }
@@ -434,8 +435,8 @@ bool Policy::give_back(const Ticket& ticket, Nanos now) const noexcept {
         const Ticket::Taken& each = ticket.taken_[i];
         if (each.lease) {
             any |= std::visit(
-                [&](const auto& counter) { return counter.refund(each.lease, now, each.receipt, each.cost); },
-                gauges_[i].counter);
+                [&](const auto& strategy) { return strategy.refund(each.lease, now, each.receipt, each.cost); },
+                gauges_[i].strategy);
         }
     }
     return any;

@@ -80,7 +80,7 @@ bool Segment::promise(std::uint64_t offset, std::uint64_t bytes) const noexcept 
 }
 
 bool Segment::promise_first() const noexcept {
-    bool has_room = promise(0, layout_.arena_offset(0)) && promise(layout_.ledger_offset(), sizeof(Ledger));
+    bool has_room = promise(0, layout_.arena_offset(0)) && promise(layout_.statistics_offset(), sizeof(Statistics));
     for (std::size_t i = 0; i < arenas_.size() && has_room; ++i) {
         const std::uint64_t bytes = std::min(kFirstCommit, arena_bytes(i));
         has_room = extend(i, 0, bytes);
@@ -90,7 +90,7 @@ bool Segment::promise_first() const noexcept {
 }
 
 bool Segment::promise_again() const noexcept {
-    bool has_room = promise(0, layout_.arena_offset(0)) && promise(layout_.ledger_offset(), sizeof(Ledger));
+    bool has_room = promise(0, layout_.arena_offset(0)) && promise(layout_.statistics_offset(), sizeof(Statistics));
     for (std::size_t i = 0; i < arenas_.size(); ++i) {
         const std::uint64_t bytes =
             std::min(header().arenas[i].committed.load(std::memory_order_relaxed), arena_bytes(i));
@@ -120,7 +120,7 @@ bool Segment::commit(std::size_t arena, std::uint64_t index, Nanos now) const no
     if (seen >= needed) {
         return true;
     }
-    Header::Shortage& shortage = header().shortage;
+    SegmentHeader::Shortage& shortage = header().shortage;
     const Nanos since_refused = now - refused_at_.load(std::memory_order_relaxed);
     if (refused_at_.load(std::memory_order_relaxed) != kNeverRefused && since_refused >= 0 &&
         since_refused < kAskAgain) {

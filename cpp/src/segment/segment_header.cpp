@@ -25,7 +25,7 @@ std::uint64_t shape_of_this_build() noexcept {
     for (const Nanos length : kTickLengths) {
         shape.word(static_cast<std::uint64_t>(length));
     }
-    shape.word(std::uint64_t{sizeof(LedgerRule)} << 32 | sizeof(Ledger));
+    shape.word(std::uint64_t{sizeof(RuleEntry)} << 32 | sizeof(Statistics));
     return shape.finish(nullptr, 0)[0];
 }
 
@@ -103,13 +103,13 @@ void Epoch::note(Nanos wall, Nanos table_now) noexcept {
     }
 }
 
-Epoch* Header::epoch() noexcept {
+Epoch* SegmentHeader::epoch() noexcept {
     Epoch* const newer = epochs[0].number > epochs[1].number ? &epochs[0] : &epochs[1];
     Epoch* const older = newer == &epochs[0] ? &epochs[1] : &epochs[0];
     return newer->is_sound() ? newer : older->is_sound() ? older : nullptr;
 }
 
-std::string Header::damage() noexcept {
+std::string SegmentHeader::damage() noexcept {
     const Epoch* const counting = epoch();
     if (counting == nullptr) {
         return "neither of its records of a boot is whole";
@@ -123,12 +123,12 @@ std::string Header::damage() noexcept {
     return {};
 }
 
-void Header::begin(const BootMoment& moment) noexcept {
+void SegmentHeader::begin(const BootMoment& moment) noexcept {
     epochs[0].write(moment.id, 0, 0, 1);
     epochs[0].note(moment.wall, moment.since_boot);
 }
 
-void Header::rebase(const Epoch& last, const BootMoment& moment) noexcept {
+void SegmentHeader::rebase(const Epoch& last, const BootMoment& moment) noexcept {
     Epoch& next = &last == &epochs[0] ? epochs[1] : epochs[0];
     // Stamps may be ahead of the floor as ever, by no more than kStep.
     const Nanos end = Shared::read(shared.floor.load(std::memory_order_relaxed));

@@ -41,7 +41,7 @@ std::size_t fitting_size(const Place& place) {
         return kDefaultNamedSize;
     }
     const std::uint64_t half = *free / 2;
-    const std::uint64_t fits = half - std::min<std::uint64_t>(half, sizeof(Ledger));
+    const std::uint64_t fits = half - std::min<std::uint64_t>(half, sizeof(Statistics));
     return std::clamp<std::uint64_t>(fits / kMebibyte * kMebibyte, Layout::kMinSize, kDefaultNamedSize);
 }
 
@@ -100,7 +100,7 @@ std::optional<Segment> Segment::create(const Place& place, const Opening& openin
                      (free ? ", where " + std::to_string(*free) + " bytes are free" : std::string()) +
                      "; make room there, or ask for a smaller size");
     }
-    Header& header = segment.header();
+    SegmentHeader& header = segment.header();
     Birth birth = Birth::of(layout, Segment(Layout{1, 1}).secret());
     birth.owner = opening.owner;
     birth.wall = moment.wall;

@@ -149,7 +149,7 @@ def test_a34_ten_million_keys_of_an_attacker_leave_memory_for_everybody_else(tmp
         assert [honest.hit(f"new {at} {client}")[0] for client in range(50)] == [True] * 50
     stats = storage.engine.stats()
     assert stats.bytes <= stats.capacity_bytes <= size
-    # What is beside the cells: eight bytes for each, and the ledger.
+    # What is beside the cells: eight bytes for each, and the statistics.
     assert path.stat().st_blocks * 512 <= size * 1.1 + (1 << 20)
 
 

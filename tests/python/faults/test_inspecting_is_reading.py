@@ -1,4 +1,4 @@
-"""What only looks at counts leaves no trace in the ledger, and so none in the metrics."""
+"""What only looks at counts leaves no trace in the statistics, and so none in the metrics."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ LOOKS: dict[str, Callable[[str, Limiter], object]] = {
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_fault_29_who_looks_adds_no_limit_to_the_ledger_and_no_series_to_the_metrics(
+def test_fault_29_who_looks_adds_no_limit_to_the_statistics_and_no_series_to_the_metrics(
     look: str, name: str, limiter: Limiter
 ) -> None:
     engine = limiter._checker.counting.storage.engine

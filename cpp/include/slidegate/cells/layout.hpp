@@ -1,5 +1,5 @@
 // How the memory of a table is divided: a page for the header, the index, an arena of cells for each size, a word for the
-// owner of each cell, and the ledger.
+// owner of each cell, and the statistics.
 #pragma once
 
 #include <cstddef>
@@ -42,9 +42,9 @@ struct Layout {
     [[nodiscard]] static constexpr std::uint64_t index_offset() noexcept { return kPage; }
     [[nodiscard]] std::uint64_t arena_offset(std::size_t index) const noexcept;
     [[nodiscard]] std::uint64_t owners_offset(std::size_t index) const noexcept;
-    [[nodiscard]] std::uint64_t ledger_offset() const noexcept { return owners_offset(kCellClasses.size()); }
+    [[nodiscard]] std::uint64_t statistics_offset() const noexcept { return owners_offset(kCellClasses.size()); }
     /// Address space that it takes: more than `size`, as all arenas share one budget, and owners are beside it.
-    [[nodiscard]] std::uint64_t bytes() const noexcept { return ledger_offset() + sizeof(Ledger); }
+    [[nodiscard]] std::uint64_t bytes() const noexcept { return statistics_offset() + sizeof(Statistics); }
 
     friend bool operator==(const Layout&, const Layout&) = default;
 };

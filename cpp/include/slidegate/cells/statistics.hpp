@@ -11,7 +11,7 @@
 
 namespace slidegate {
 
-inline constexpr std::size_t kLedgerRules = 256;
+inline constexpr std::size_t kRuleEntries = 256;
 inline constexpr std::size_t kRequestRules = 128;
 inline constexpr std::size_t kLanes = 8;
 inline constexpr std::size_t kKeyNotes = 4096;
@@ -25,7 +25,7 @@ struct alignas(64) Tally {
 };
 
 /// One rule. Written once, by whoever takes it from free to begun; from written on it never changes but for the tallies.
-struct LedgerRule {
+struct RuleEntry {
     static constexpr std::uint64_t kFree = 0;
     static constexpr std::uint64_t kBegun = 1;
     static constexpr std::uint64_t kWritten = 2;
@@ -49,7 +49,7 @@ struct LedgerRule {
     /// Counts one that another storage has decided.
     void count_elsewhere(bool is_admitted) noexcept;
 };
-static_assert(sizeof(LedgerRule) == 1024);
+static_assert(sizeof(RuleEntry) == 1024);
 
 /// A key in the clear: the last of those that share a place, as far as it fits. Read and written by all at any time, so what
 /// does not agree with its fingerprint is nothing.
@@ -69,7 +69,7 @@ enum class Mishap : std::uint8_t { raised, passed, fell_back };
 inline constexpr std::size_t kMishaps = 3;
 
 /// Who makes a rule: a program, once and for all, or requests, with a scope or a quota of their own. A reader only looks at
-/// what others count, or has it forgotten: no ledger tells of its rules.
+/// what others count, or has it forgotten: no statistics tell of its rules.
 enum class Origin : std::uint8_t { declared, request, reader };
 
 struct RuleCounts {
@@ -88,13 +88,13 @@ struct RuleCounts {
 struct NotedKey {
     std::string key;
     bool is_whole = true;
-    std::uint64_t rule = 0;  ///< index among the ledger's
+    std::uint64_t rule = 0;  ///< index among the entries
 };
 
 /// Lies in a segment, all zero when new. Members are thread-safe, between processes too, and none blocks. Whatever stands in
 /// it, none touches anything else.
-struct Ledger {
-    LedgerRule rules[kLedgerRules];
+struct Statistics {
+    RuleEntry rules[kRuleEntries];
     KeyNote notes[kKeyNotes];
     alignas(64) Word mishaps[kSpaces + 1][kMishaps];
     Word spaces[kSpaces];
@@ -102,12 +102,12 @@ struct Ledger {
     /// The entry of a rule, made when it has none; null when there is no room. Those that requests make have the last
     /// kRequestRules entries and no others, so that they leave room for what is declared later. May make a second one of a
     /// rule that somebody else is writing.
-    [[nodiscard]] LedgerRule* enter(const Quota& quota, std::string_view scope, std::string_view name = {},
-                                    Origin origin = Origin::declared, std::uint64_t owner = 0) noexcept;
+    [[nodiscard]] RuleEntry* enter(const Quota& quota, std::string_view scope, std::string_view name = {},
+                                   Origin origin = Origin::declared, std::uint64_t owner = 0) noexcept;
     /// All rules, with what each has counted, by index; nothing where there is none.
     [[nodiscard]] std::vector<std::optional<RuleCounts>> counts() const;
     /// Remembers a key, and forgets another, perhaps.
-    void note(std::uint64_t identity, const LedgerRule& rule, std::string_view key) noexcept;
+    void note(std::uint64_t identity, const RuleEntry& rule, std::string_view key) noexcept;
     /// The key of this identity, if it was noted and not forgotten.
     [[nodiscard]] std::optional<NotedKey> noted(std::uint64_t identity) const;
     /// The number, from 1, of the limiters that call themselves so, given when they have none: they have rules and mishaps of

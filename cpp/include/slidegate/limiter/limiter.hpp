@@ -24,7 +24,7 @@ inline constexpr std::size_t kDefaultSize = std::size_t{256} << 20;
 struct Rule {
     Quota quota;
     std::string scope;
-    std::string name = {};  ///< what people call it; counts under the same cells, and in the ledger apart
+    std::string name = {};  ///< what people call it; counts under the same cells, and apart in the statistics
     Origin origin = Origin::declared;
     std::size_t space = 0;  ///< of whom in the segment, by RuleCounts::space(); 0 for the limiter's own
 };
@@ -141,7 +141,7 @@ class Policy {
     /// policy's. At most once per ticket.
     bool refund(const Ticket& ticket) const noexcept;
 
-    /// Has the ledger count a decision that somebody else has made about these rules; `refusing` is the one that refused.
+    /// Has the statistics take in a decision that somebody else has made about these rules; `refusing` is the one that refused.
     void tally(bool is_admitted, std::size_t refusing) const noexcept;
     /// Forgets the hits of these keys.
     void reset(std::span<const std::string_view> keys) const noexcept;
@@ -167,9 +167,9 @@ class Policy {
         std::size_t arena;
         std::uint64_t owner;
         Life life;
-        Counter counter;
-        Hasher prefix;      ///< has taken in the scope and the quota
-        LedgerRule* entry;  ///< null when the ledger is full, and for readers
+        AnyStrategy strategy;
+        Hasher prefix;     ///< has taken in the scope and the quota
+        RuleEntry* entry;  ///< null when the statistics are full, and for readers
 
         void count(bool is_admitted) const noexcept {
             if (entry != nullptr) {

@@ -60,9 +60,9 @@ class Segment {
     ~Segment();
 
     [[nodiscard]] const Layout& layout() const noexcept { return layout_; }
-    [[nodiscard]] Header& header() const noexcept { return *reinterpret_cast<Header*>(base_); }
-    [[nodiscard]] Ledger& ledger() const noexcept {
-        return *reinterpret_cast<Ledger*>(base_ + layout_.ledger_offset());
+    [[nodiscard]] SegmentHeader& header() const noexcept { return *reinterpret_cast<SegmentHeader*>(base_); }
+    [[nodiscard]] Statistics& statistics() const noexcept {
+        return *reinterpret_cast<Statistics*>(base_ + layout_.statistics_offset());
     }
     [[nodiscard]] Bucket& bucket(std::uint64_t place) const noexcept {
         return reinterpret_cast<Bucket*>(base_ + Layout::index_offset())[place & (layout_.buckets - 1)];

@@ -52,7 +52,7 @@ struct Epoch {
     [[nodiscard]] std::uint64_t expected_check() const noexcept;
 };
 
-struct Header {
+struct SegmentHeader {
     Birth birth;
     std::array<Epoch, 2> epochs;
     alignas(128) Shared shared;
@@ -80,7 +80,7 @@ struct Header {
     /// called by one caller at a time while nobody counts; killed at any instruction, it has either happened or not.
     void rebase(const Epoch& last, const BootMoment& moment) noexcept;
 };
-static_assert(sizeof(Header) <= kPage);
+static_assert(sizeof(SegmentHeader) <= kPage);
 
 /// The offset that lets table time go on from `last` as if it had stood still but for the time that has certainly passed:
 /// what the wall clock says has passed since `last_wall`, and never less than this boot has lasted when `is_later_boot`.

@@ -11,10 +11,10 @@
 namespace slidegate {
 
 /// One of the strategies. Each has hit, peek, refund, begin and used, as MovingWindow documents them.
-using Counter = std::variant<MovingWindow, FixedWindow, SlidingCounter, Gcra>;
+using AnyStrategy = std::variant<MovingWindow, FixedWindow, SlidingCounter, Gcra>;
 
-[[nodiscard]] inline Counter make_counter(Strategy strategy, Ticks ticks, std::uint64_t amount,
-                                          CellClass cell_class) noexcept {
+[[nodiscard]] inline AnyStrategy make_strategy(Strategy strategy, Ticks ticks, std::uint64_t amount,
+                                               CellClass cell_class) noexcept {
     switch (strategy) {
         case Strategy::fixed_window:
             return FixedWindow(ticks, amount);

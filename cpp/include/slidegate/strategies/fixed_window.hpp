@@ -72,6 +72,6 @@ class FixedWindowRule {
     std::uint64_t limit_;
 };
 
-using FixedWindow = OneWord<FixedWindowRule>;
+using FixedWindow = SingleWord<FixedWindowRule>;
 
 }  // namespace slidegate

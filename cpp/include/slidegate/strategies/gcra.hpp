@@ -78,6 +78,6 @@ class GcraRule {
     std::uint64_t limit_;
 };
 
-using Gcra = OneWord<GcraRule>;
+using Gcra = SingleWord<GcraRule>;
 
 }  // namespace slidegate

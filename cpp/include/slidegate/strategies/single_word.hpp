@@ -19,9 +19,9 @@ namespace slidegate {
 /// and what ends the receipts given so far: that the cell began with nothing again, so that what they were for has drained
 /// away, or that a refund disturbed them.
 template <class Rule>
-class OneWord {
+class SingleWord {
   public:
-    OneWord(Ticks ticks, std::uint64_t amount) noexcept : rule_(ticks, amount) {}
+    SingleWord(Ticks ticks, std::uint64_t amount) noexcept : rule_(ticks, amount) {}
 
     /// Takes `cost` (at least 1) at `now` or changes nothing. O(1). Thread-safe, lock-free.
     [[nodiscard]] Outcome hit(const Lease& lease, Nanos now, std::uint64_t cost) const noexcept {

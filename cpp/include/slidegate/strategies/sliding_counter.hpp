@@ -108,6 +108,6 @@ class SlidingCounterRule {
     std::uint64_t limit_;
 };
 
-using SlidingCounter = OneWord<SlidingCounterRule>;
+using SlidingCounter = SingleWord<SlidingCounterRule>;
 
 }  // namespace slidegate
