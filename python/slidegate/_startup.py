@@ -14,8 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ._fastapi.bypassed_decorators import watch_for_bypassed_decorators
 from ._fastapi.declaration_errors import declaration_errors
 from ._fastapi.decorator import limiters_behind
-from ._fastapi.dependency_tree import application_of, limiter_for, rate_limits_of
+from ._fastapi.dependency_tree import application_of, rate_limits_of
 from ._fastapi.framework import extend, insert, may_bring_a_limiter, replace_inserted, wrap_error_handler
+from ._fastapi.rate_limit import DeclaredRateLimit, limiter_for
 from ._fastapi.route_checks import CheckedBy
 from ._http.add_headers import AddHeaders, with_headers
 from ._routing.finder import RouteFinder
@@ -26,7 +27,6 @@ from .openapi import describe_refusals
 from .report import BY_PATH, Report, RouteReport, has_middleware, middleware_of, report_of
 
 if TYPE_CHECKING:
-    from .dependencies import RateLimit
     from .extension import Limiter
 
 _MOST_NAMED = 8
@@ -110,7 +110,7 @@ def _described(app: Any, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return schema if is_known else describe_refusals(app, schema)
 
 
-def _dependencies_of(app: Any) -> Iterator[tuple[RateLimit, Limiter | None, Any]]:
+def _dependencies_of(app: Any) -> Iterator[tuple[DeclaredRateLimit, Limiter | None, Any]]:
     # Each with the limiter that it has by now, as a lifespan may still bring one, and the application that it is of.
     for found, apps in RouteFinder(app).every_with_apps():
         of = application_of(apps)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._fastapi.dependency_tree import limiter_for, rate_limits_of
+from ._fastapi.dependency_tree import rate_limits_of
+from ._fastapi.rate_limit import limiter_for
 from ._http.header_styles import IETF_NAMES, OPENAI_NAMES
 from ._http.response import _rate_limit_exceeded_handler
 from ._routing.finder import RouteFinder

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.staticfiles import StaticFiles
 
 from ._fastapi.bypassed_decorators import is_verified
-from ._fastapi.dependency_tree import application_of, is_overriding, limiter_for, rate_limits_of
+from ._fastapi.dependency_tree import application_of, is_overriding, rate_limits_of
+from ._fastapi.rate_limit import DeclaredRateLimit, limiter_for
 from ._fastapi.route_checks import CheckedBy, checked_by
 from ._routing.finder import Found, RouteFinder
 from ._routing.layout import router_of
@@ -21,7 +22,6 @@ from ._support.table import aligned
 from .keys.identity import choice_of_client, name_of
 
 if TYPE_CHECKING:
-    from .dependencies import RateLimit
     from .extension import Limiter
 
 __all__ = ["Report", "RouteReport", "report_of"]
@@ -179,7 +179,7 @@ def _route_report(
     way: CheckedBy,
     plan: Plan,
     is_covered: bool,
-    declared: Sequence[RateLimit],
+    declared: Sequence[DeclaredRateLimit],
 ) -> RouteReport:
     is_exempt = plan.exempt_name in limiter._exempt_routes
     is_enforced = (

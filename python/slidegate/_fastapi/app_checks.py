@@ -11,8 +11,8 @@ from starlette.types import Message, Scope
 from .._http.view import CurrentLimit, view_in
 from .._limiter.checker import Check
 from .._routing.finder import Found, Kind, RouteFinder
+from .._routing.served import route_in
 from .._support.callables import wrapped_chain
-from .dependency_tree import route_in
 from .route_checks import check_ahead
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection
 from .._http.request_doubles import as_request
 from .._http.view import untouched
 from .._limiter.checker import Checker
+from .._routing.served import Served
 from .._rules.bucket import short_name
 from .._rules.limit import whole_cost
 from .._rules.limit_group import nobody
@@ -18,7 +19,6 @@ from .._support.callables import Wait, run_blocking, wait_in_thread, wait_on_loo
 from .._support.errors import ConfigurationError, InvalidCost, StorageOut
 from ..decision import Decision
 from ..errors import RateLimitExceeded, as_of_websocket
-from .dependency_tree import Served
 
 if TYPE_CHECKING:
     from .._limiter.planner import Planner
@@ -159,7 +159,7 @@ class BaseLimiter:
         if served is None:
             if scope is None:
                 raise ConfigurationError(f"{where}: the request was not dispatched to a route yet; give a scope")
-            served = Served("", where, nobody, None)
+            served = Served("", where, nobody, None, {})
         function = key if callable(key) else nobody if key is not None else self._key_func
         if function is None:
             raise ConfigurationError(f"{where}: the limiter has no key_func; give a key")

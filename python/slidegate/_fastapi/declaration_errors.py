@@ -9,6 +9,7 @@ from typing import Any
 from .._routing.finder import Found, RouteFinder
 from .._support.callables import qualified_name
 from .dependency_tree import calls_of
+from .rate_limit import DeclaredPerMessage, DeclaredRateLimit
 from .signatures import resolved_signature
 
 UNUSED = "__slidegate_unused__"
@@ -23,8 +24,6 @@ def declaration_errors(app: Any) -> Iterator[str]:
 
 
 def _of_endpoint(found: Found) -> Iterator[str]:
-    from ..dependencies import PerMessage, RateLimit
-
     if hasattr(found.endpoint, UNUSED):
         yield _without_parentheses(found.endpoint)
         return
@@ -36,30 +35,28 @@ def _of_endpoint(found: Found) -> Iterator[str]:
         return
     for parameter in parameters:
         for given in (parameter.default, *getattr(parameter.annotation, "__metadata__", ())):
-            if isinstance(given, RateLimit):
+            if isinstance(given, DeclaredRateLimit):
                 yield f"{given.where} is not asked as the parameter {parameter.name!r}; write Depends({given.where})"
-            elif isinstance(given, PerMessage):
+            elif isinstance(given, DeclaredPerMessage):
                 written = f"Depends({given.rate_limit.where}.per_message)"
                 yield f"a limit of messages is not asked as the parameter {parameter.name!r}; write {written}"
 
 
 def _of_dependencies(found: Found) -> Iterator[str]:
-    from ..dependencies import PerMessage, RateLimit
-
     for call, _ in calls_of(found.dependant):
         owner = getattr(call, "__self__", None)
-        if isinstance(owner, RateLimit):
+        if isinstance(owner, DeclaredRateLimit):
             # FastAPI would make query parameters of what they take, so that clients could choose their limits.
             yield (
                 f"Depends({owner.where}.{call.__name__}) would let clients choose the limit;"
                 f" write Depends({owner.where})"
             )
-        elif inspect.isclass(call) and issubclass(call, RateLimit):
+        elif inspect.isclass(call) and issubclass(call, DeclaredRateLimit):
             name = call.__name__
             yield f'Depends({name}) would let clients choose the limit; write Depends({name}("10/minute"))'
         elif hasattr(call, UNUSED):
             yield f"Depends(limiter.limit({_told(call)})) limits nothing; write Depends(RateLimit({_told(call)}))"
-        elif isinstance(call, PerMessage) and found.protocol != "websocket":
+        elif isinstance(call, DeclaredPerMessage) and found.protocol != "websocket":
             where = call.rate_limit.where
             yield f"{where}.per_message limits the messages of WebSockets, and this is none; write Depends({where})"
 

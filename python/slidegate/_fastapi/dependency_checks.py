@@ -4,34 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from .._http.state import record_of
+from .._http.state import Record
 from .._http.view import CurrentLimit, untouched, view_of
+from .._routing.served import Routes, Served
 from .._rules.limit_group import LimitGroup
 from .._rules.resolver import Plan
 from .._support.callables import Wait, wait_on_loop
 from .._support.errors import ConfigurationError
 from ..decision import Decision
-from .dependency_tree import Routes, Served, followers_of, limiter_for, route_in
+from .dependency_tree import followers_of
+from .rate_limit import DeclaredRateLimit, limiter_for
 
 if TYPE_CHECKING:
-    from ..dependencies import RateLimit
     from ..extension import Limiter
 
-_MOST_KEPT = 65_536
-_MOST_GROUPS = 512
+_MOST_KEPT = 512
+
+_Given: TypeAlias = tuple[str, ...]
 
 
-class _Kept(NamedTuple):
-    route: object
-    rate_limit: RateLimit
-    revisions: tuple[int, int]
+class _Compiled(NamedTuple):
+    """What a `RateLimit` comes to at one route; `revision` tells whether it still does."""
+
+    revision: int
     plan: Plan
-    followers: tuple[RateLimit, ...]
+    followers: tuple[DeclaredRateLimit, ...]
 
 
 class DependencyChecks:
@@ -40,36 +42,43 @@ class DependencyChecks:
     def __init__(self, limiter: Limiter) -> None:
         self._limiter = limiter
         self._routes = Routes()
-        self.group = lru_cache(_MOST_GROUPS)(self._group)
-        self._kept: dict[tuple[int, int, frozenset[str]], _Kept] = {}
+        self.group = lru_cache(_MOST_KEPT)(self._group)
 
     async def decide(
-        self, rate_limit: RateLimit, connection: HTTPConnection, wait: Wait, given: frozenset[str]
+        self, rate_limit: DeclaredRateLimit, connection: HTTPConnection, record: Record, wait: Wait, given: _Given
     ) -> Decision | None:
         """Counts a request once for a `RateLimit`, and for those that follow it; None when nothing was limited.
 
         `given` names what comes with the request. Raises RateLimitExceeded, and what is wrong with a request's limits.
         """
-        limiter = self._limiter
+        decided = record.decided
+        if decided is None:
+            decided = record.decided = {}
+        elif rate_limit in decided and self._limiter.enabled:
+            known: Decision | None = decided[rate_limit]
+            return known
+        limiter, scope = self._limiter, connection.scope
+        served = self._routes.served(scope)
+        compiled: _Compiled | None = None if served is None else served.checks.get((rate_limit, given))
+        overrides = getattr(scope.get("app"), "dependency_overrides", None)
+        if compiled is None or compiled.revision != limiter._planner.revision or overrides:
+            compiled = self._compiled(rate_limit, scope, given, overrides)
         if not limiter.enabled:
-            return _untouched(self._plan(rate_limit, connection.scope, given)[0])
-        record = record_of(connection)
-        decided: dict[int, Decision | None] = record.decided or {}
-        record.decided = decided
-        if id(rate_limit) not in decided:
-            plan, followers = self._plan(rate_limit, connection.scope, given)
-            view = await limiter._checker.take(plan, connection, wait, is_once=True)
-            if view is None:
-                # Paid for already, or let through: what is known of the request, or that all is left.
-                told = view_of(record)
-                decision = told.decision if isinstance(told, CurrentLimit) else _untouched(plan)
-            else:
-                decision = view.decision
-            decided.update({id(each): decision for each in (rate_limit, *followers)})
-        return decided[id(rate_limit)]
+            return _untouched(compiled.plan)
+        view = await limiter._checker.take(compiled.plan, connection, wait, is_once=True)
+        if view is None:
+            # Paid for already, or let through: what is known of the request, or that all is left.
+            told = view_of(record)
+            decision = told.decision if isinstance(told, CurrentLimit) else _untouched(compiled.plan)
+        else:
+            decision = view.decision
+        decided[rate_limit] = decision
+        for each in compiled.followers:
+            decided[each] = decision
+        return decision
 
     async def decide_again(
-        self, rate_limit: RateLimit, connection: HTTPConnection, given: frozenset[str]
+        self, rate_limit: DeclaredRateLimit, connection: HTTPConnection, given: _Given
     ) -> Decision | None:
         """Counts one of many messages for a `RateLimit`, alone."""
         limiter = self._limiter
@@ -108,25 +117,22 @@ class DependencyChecks:
             raise ConfigurationError(f"{where} counts routes, and this request was not dispatched to one")
         return served
 
-    def _plan(self, rate_limit: RateLimit, scope: Scope, given: frozenset[str]) -> tuple[Plan, tuple[RateLimit, ...]]:
-        limiter, route = self._limiter, route_in(scope)
-        overrides: Mapping[Any, Any] = getattr(scope.get("app"), "dependency_overrides", None) or {}
-        revisions = (limiter._planner.revision, limiter._named.revision)
-        key = (id(route), id(rate_limit), given)
-        known = self._kept.get(key)
-        if known is not None and known[:3] == (route, rate_limit, revisions) and not overrides:
-            return known.plan, known.followers
+    def _compiled(
+        self, rate_limit: DeclaredRateLimit, scope: Scope, given: _Given, overrides: Mapping[Any, Any] | None
+    ) -> _Compiled:
+        limiter, revision = self._limiter, self._limiter._planner.revision
         served = self._served(scope, rate_limit.where)
-        found = followers_of(rate_limit, served.dependant, overrides)
+        found = followers_of(rate_limit, served.dependant, overrides or {})
         followers = tuple(each for each in found if limiter_for(each, scope.get("app")) is limiter)
         groups = rate_limit.groups(limiter, given)
         groups += tuple(group for each in followers for group in each.groups(limiter))
-        plan = self.plan_for(served, groups)
-        if len(self._kept) > _MOST_KEPT:
-            self._kept = {}
+        compiled = _Compiled(revision, self.plan_for(served, groups), followers)
+        if len(served.checks) >= _MOST_KEPT:
+            # Programs may make a RateLimit for each request.
+            served.checks.clear()
         if not overrides:
-            self._kept[key] = _Kept(route, rate_limit, revisions, plan, followers)
-        return plan, followers
+            served.checks[rate_limit, given] = compiled
+        return compiled
 
 
 def _untouched(plan: Plan) -> Decision | None:

@@ -1,0 +1,248 @@
+"""What `RateLimit`s declare, and which limiter counts for them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from inspect import Parameter, Signature
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias, cast
+from weakref import WeakKeyDictionary
+
+from limits import RateLimitItem
+from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket
+
+from .._http.state import RECORD, record_of
+from .._rules.limit import StrOrCallableStr
+from .._rules.limit_group import LimitGroup, nobody
+from .._rules.notation import warn_of_amounts
+from .._rules.options import OnError, require_on_error
+from .._support.callables import Wait
+from .._support.copies import OneOfAKind
+from ..decision import Decision
+from ..errors import ConfigurationError, InvalidCost, RateLimitExceeded, StorageOut, as_of_websocket
+from ..keys.identity import Identity, KeyFunction, name_of
+from .signatures import resolved_signature
+
+if TYPE_CHECKING:
+    from ..extension import Limiter
+
+UNSET: Any = object()
+
+_Groups: TypeAlias = "WeakKeyDictionary[Limiter, dict[tuple[str, ...], tuple[int, tuple[LimitGroup, ...]]]]"
+
+
+class DeclaredRateLimit(OneOfAKind):
+    """What a `RateLimit` declares, and who decides about it."""
+
+    stock_call: ClassVar[Any] = None
+    """What FastAPI calls, unless a subclass has parameters of its own."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        # FastAPI asks for it where a parameter of this type is no dependency, and would not say so. Of `Annotated[int,
+        # RateLimit(...)]` the start of the application tells, with the route.
+        if source is not cls:
+            return handler(source)
+        raise ConfigurationError(
+            f'a parameter has the type {cls.__name__} and no Depends; write Depends({cls.__name__}("10/minute"))'
+        )
+
+    def __init__(
+        self,
+        limits: StrOrCallableStr | Any = None,
+        *,
+        key: KeyFunction | Any = None,
+        name: str | None = None,
+        scope: StrOrCallableStr | None = None,
+        shared: bool = False,
+        cost: float | Callable[..., Any] | Any = 1,
+        exempt_when: Callable[..., Any] | None = None,
+        error_message: StrOrCallableStr | None = None,
+        override_defaults: bool = True,
+        shadow: bool = False,
+        on_error: OnError | None = None,
+        limiter: Limiter | None = None,
+    ) -> None:
+        require_on_error("on_error", on_error)
+        self.name = name
+        self.limiter = limiter
+        self.override_defaults = override_defaults
+        self._shadow = shadow
+        self._on_error = on_error
+        limit = [repr(str(limits))] if isinstance(limits, (str, RateLimitItem)) else []
+        told = ", ".join([*limit, *([f"name={name!r}"] if name is not None else [])])
+        self.where = f"RateLimit({told})"
+        for what, flag in (("shadow", shadow), ("shared", shared), ("override_defaults", override_defaults)):
+            if not isinstance(flag, bool):
+                raise ConfigurationError(f"{self.where}: {what}={flag!r} is neither True nor False")
+        if limiter is not None and not hasattr(limiter, "_dependency_checks"):
+            raise ConfigurationError(f"{self.where}: limiter={limiter!r} is no Limiter")
+        if limits is None and name is None:
+            raise ConfigurationError(f'{self.where}: there is no limit; write RateLimit("10/minute"), or a name')
+        if shared:
+            if scope is not None or name is None:
+                raise ConfigurationError(f"{self.where}: shared=True is one bucket by its name; give name=, not scope=")
+            scope = name
+        if scope is not None and not callable(scope) and not (isinstance(scope, str) and scope):
+            raise ConfigurationError(f"{self.where}: scope={scope!r} is neither a name nor a callable")
+        self.scope = scope
+        given = {"limits": limits, "key": key, "cost": cost}
+        self._depends = {what: value for what, value in given.items() if _is_depends(value)}
+        self._limits, self._key, self._cost = (
+            _Injected(self, what, value) if what in self._depends else value for what, value in given.items()
+        )
+        self._options: tuple[Any, ...] = (error_message, exempt_when)
+        self._groups: _Groups = WeakKeyDictionary()
+        if self._limits is not None:
+            # By any strategy: what is wrong by all of them is an error here, not when the application starts.
+            self._group(self._limits, self._key or nobody, "moving-window", self._cost)
+            warn_of_amounts(self._limits, self.where, "moving-window")
+        if self._is_stock:
+            self.__signature__ = _signature(HTTPConnection, self._depends)
+        else:
+            # Older versions of FastAPI do not find out what the annotations of a method stand for.
+            self.__signature__ = resolved_signature(cast(Any, self).__call__)
+        from .._startup import watch_start_up
+
+        watch_start_up()
+
+    @property
+    def dependency(self) -> NoReturn:
+        """What FastAPI asks of what should be a `Depends`. Raises ConfigurationError."""
+        raise ConfigurationError(f"{self.where} is a dependency; write Depends({self.where})")
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether a request is all that is needed to decide."""
+        return not self._depends and self._is_stock
+
+    @property
+    def _is_stock(self) -> bool:
+        kind: Any = type(self)
+        return bool(kind.__call__ is kind.stock_call)
+
+    def is_for(self, limiter: Limiter) -> bool:
+        """Whether this limiter counts, or may if it is that of the application."""
+        return self.limiter is None or self.limiter is limiter
+
+    async def counted(
+        self, connection: HTTPConnection, given: Mapping[str, Any], wait: Wait, *, is_message: bool = False
+    ) -> Decision | None:
+        """Counts a request, or a message of a WebSocket, with what is given beside what was declared."""
+        limiter = limiter_for(self, connection.scope.get("app"))
+        if limiter is None:
+            raise ConfigurationError(f"{self.where} found no limiter; set app.state.limiter, or RateLimit(limiter=...)")
+        record = record_of(connection)
+        if given:
+            record.injected = {**(record.injected or {}), self: given}
+        checks = limiter._dependency_checks
+        try:
+            if is_message:
+                return await checks.decide_again(self, connection, tuple(given))
+            return await checks.decide(self, connection, record, wait, tuple(given))
+        except (RateLimitExceeded, StorageOut, InvalidCost) as error:
+            if connection.scope["type"] == "websocket":
+                raise as_of_websocket(error) from error
+            raise
+
+    def groups(self, limiter: Limiter, given: tuple[str, ...] = ()) -> tuple[LimitGroup, ...]:
+        """What is counted, as that limiter is configured now, where these of `limits`, `key` and `cost` come with the
+        request. Raises ConfigurationError.
+        """
+        made_for = self._groups.setdefault(limiter, {})
+        known = made_for.get(given)
+        if known is not None and known[0] == limiter._named.revision:
+            return known[1]
+        revision, limits = limiter._named.revision, self._limits
+        if limits is None:
+            limits = limiter._named.text_of(self.name, self.where)
+        values = {"limits": limits, "key": self._key or limiter._key_func, "cost": self._cost}
+        values |= {what: _Injected(self, what, None) for what in set(given) - self._depends.keys()}
+        if values["key"] is None:
+            raise ConfigurationError(f"{self.where}: the limiter has no key_func; give one, or RateLimit(key=...)")
+        made = self._group(values["limits"], values["key"], limiter._strategy, values["cost"])
+        limiter._named.declare(made, self.where)
+        if self._on_error is not None:
+            limiter._watch_storage()
+        groups = tuple(limiter._planner.configured([made]))
+        made_for[given] = (revision, groups)
+        return groups
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_groups": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _groups=WeakKeyDictionary())
+        for what, value in self._depends.items():
+            setattr(self, f"_{what}", _Injected(self, what, value))
+
+    def _group(self, limits: Any, key: Any, strategy: Any, cost: Any) -> LimitGroup:
+        message, exempt_when = self._options
+        return LimitGroup(
+            limits,
+            key,
+            self.scope,
+            False,
+            None,
+            message,
+            exempt_when,
+            cost,
+            self.override_defaults,
+            strategy=strategy,
+            where=self.where,
+            name=self.name,
+            is_shadow=self._shadow,
+            on_error=self._on_error,
+        )
+
+    def __repr__(self) -> str:
+        return self.where
+
+
+class DeclaredPerMessage:
+    """A limit of the messages of WebSockets."""
+
+    def __init__(self, rate_limit: DeclaredRateLimit) -> None:
+        self.rate_limit = rate_limit
+        self.__signature__ = _signature(WebSocket, rate_limit._depends)
+
+
+class _Injected(Identity):
+    """Reads what FastAPI has injected into a `RateLimit` for a request."""
+
+    def __init__(self, rate_limit: DeclaredRateLimit, what: str, depends: Any) -> None:
+        self._of = rate_limit
+        self._what = what
+        dependency = getattr(depends, "dependency", None)
+        self.told = f"what {name_of(dependency)} returns" if dependency is not None else "what was given"
+
+    def __call__(self, request: HTTPConnection) -> Any:
+        return request.scope[RECORD].injected[self._of][self._what]
+
+
+def limiter_for(rate_limit: DeclaredRateLimit, app: Any) -> Limiter | None:
+    """The limiter that counts for it in an application; None when it has none, or none yet."""
+    from ..extension import Limiter
+
+    found = rate_limit.limiter or getattr(getattr(app, "state", None), "limiter", None)
+    return found if isinstance(found, Limiter) else None
+
+
+def values_given(limits: object, key: object, cost: object) -> dict[str, Any]:
+    """What comes with a request, by its names."""
+    given = {"limits": limits, "key": key, "cost": cost}
+    return {what: value for what, value in given.items() if value is not UNSET}
+
+
+def _signature(kind: type, depends: Mapping[str, Any]) -> Signature:
+    first = Parameter("connection", Parameter.POSITIONAL_OR_KEYWORD, annotation=kind)
+    return Signature(
+        [first, *(Parameter(what, Parameter.KEYWORD_ONLY, default=each) for what, each in depends.items())]
+    )
+
+
+def _is_depends(value: object) -> bool:
+    # Without the module nobody can have made one.
+    kind = getattr(sys.modules.get("fastapi.params"), "Depends", None)
+    return kind is not None and isinstance(value, kind)
