@@ -27,7 +27,7 @@ from .openapi import describe_refusals
 from .report import BY_PATH, Report, RouteReport, has_middleware, middleware_of, report_of
 
 if TYPE_CHECKING:
-    from .extension import Limiter
+    from ._limiter.core import LimiterCore
 
 _MOST_NAMED = 8
 
@@ -42,7 +42,7 @@ def check_application(app: Any) -> None:
     """Logs what is probably not meant. Raises ConfigurationError for limits that are wrong as they are configured, and,
     with the names of the routes, for inert decorators.
     """
-    from .extension import Limiter
+    from ._limiter.core import LimiterCore
 
     for error in declaration_errors(app):
         raise ConfigurationError(error)
@@ -61,20 +61,20 @@ def check_application(app: Any) -> None:
             )
     for middleware in middleware_of(app):
         found = middleware.kwargs.get("limiter") or getattr(app.state, "limiter", None)
-        if not isinstance(found, Limiter) and getattr(found, "enabled", True):
+        if not isinstance(found, LimiterCore) and getattr(found, "enabled", True):
             raise ConfigurationError(
                 f"{middleware.cls.__name__} found {found!r} for a limiter; set app.state.limiter = limiter, or give it"
                 f" one with app.add_middleware({middleware.cls.__name__}, limiter=limiter)"
             )
     for limiter in limiters_of(app):
-        if limiter._checker.counting.storage.is_alone:
+        if limiter.checker.counting.storage.is_alone:
             look_for_others()
-        limiter._applications.add(app)
-        if any(_is_limited_by(outer, app, limiter) for outer in list(limiter._applications)):
+        limiter.applications.add(app)
+        if any(_is_limited_by(outer, app, limiter) for outer in list(limiter.applications)):
             continue
         report = report_of(limiter, app)
         inert = [each for each in report.routes if each.is_inert]
-        if inert and limiter.enabled and limiter._auto_check:
+        if inert and limiter.enabled and limiter.auto_check:
             raise ConfigurationError(
                 f"{_named(inert)}: @limiter.limit stands above the decorator of the route, which so gets the function"
                 " without its limit; put it below, or add app.add_middleware(SlowAPIMiddleware)"
@@ -83,7 +83,7 @@ def check_application(app: Any) -> None:
             limiter.logger.warning(warning)
 
 
-def _is_limited_by(outer: Any, app: Any, limiter: Limiter) -> bool:
+def _is_limited_by(outer: Any, app: Any, limiter: LimiterCore) -> bool:
     # What is mounted starts with its first request, which the middleware of the outer application has limited.
     if outer is app or not has_middleware(outer, limiter):
         return False
@@ -110,7 +110,7 @@ def _described(app: Any, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return schema if is_known else describe_refusals(app, schema)
 
 
-def _dependencies_of(app: Any) -> Iterator[tuple[DeclaredRateLimit, Limiter | None, Any]]:
+def _dependencies_of(app: Any) -> Iterator[tuple[DeclaredRateLimit, LimiterCore | None, Any]]:
     # Each with the limiter that it has by now, as a lifespan may still bring one, and the application that it is of.
     for found, apps in RouteFinder(app).every_with_apps():
         of = application_of(apps)
@@ -121,7 +121,7 @@ def _dependencies_of(app: Any) -> Iterator[tuple[DeclaredRateLimit, Limiter | No
 def _adds_headers(app: Any) -> bool:
     if any(True for _ in _dependencies_of(app)):
         return True
-    return any(limiter._tells_all for limiter in limiters_of(app))
+    return any(limiter.adds_headers_to_all for limiter in limiters_of(app))
 
 
 def _looked_at(app: Any, outermost: ASGIApp, rest: ASGIApp) -> ASGIApp:
@@ -205,23 +205,24 @@ class _Refusing:
         return {"type": "lifespan.startup.failed", "message": str(self.error)}
 
 
-def limiters_of(app: Any) -> list[Limiter]:
+def limiters_of(app: Any) -> list[LimiterCore]:
     """The limiters of an application: its own, those of its middleware and those that decorate its endpoints."""
-    from .extension import Limiter
+    from ._limiter.core import LimiterCore
 
     finder = RouteFinder(app)
     found = [getattr(getattr(app, "state", None), "limiter", None)]
     found += [each.kwargs.get("limiter") for each in middleware_of(app)]
     found += [limiter for route in finder.every() for limiter in limiters_behind(route.endpoint)]
     found += [limiter for _, limiter, _ in _dependencies_of(app)]
-    return [each for each in dict.fromkeys(found) if isinstance(each, Limiter)]
+    return [each for each in dict.fromkeys(found) if isinstance(each, LimiterCore)]
 
 
-def _warnings_about(limiter: Limiter, app: Any, report: Report) -> Iterator[str]:
+def _warnings_about(limiter: LimiterCore, app: Any, report: Report) -> Iterator[str]:
     if not limiter.enabled:
         return
     missing = [each for each in report.unlimited if each.way == CheckedBy.MIDDLEWARE.value and not each.is_websocket]
-    if missing and (limiter._default_limits or limiter._application_limits) and not has_middleware(app, limiter):
+    is_limiting_all = bool(limiter.planner.default_limits or limiter.planner.application_limits)
+    if missing and is_limiting_all and not has_middleware(app, limiter):
         yield (
             f"default_limits are not enforced on {_named(missing)}: routes without a decorator need"
             " app.add_middleware(SlowAPIMiddleware), of slidegate.middleware"
@@ -229,9 +230,9 @@ def _warnings_about(limiter: Limiter, app: Any, report: Report) -> Iterator[str]
     for choice in dict.fromkeys(choice for each in report.routes for choice in each.choices):
         chosen = [each for each in report.routes if choice in each.choices]
         yield f"{choice}, so whoever varies it is not limited: {_named(chosen)}; slidegate.keys has safer ones"
-    if limiter._named.unused:
-        known = ", ".join(limiter._named.known()) or "none"
-        yield f"no limit is named by {', '.join(limiter._named.unused)}; there are: {known}"
+    if limiter.named.unused:
+        known = ", ".join(limiter.named.known()) or "none"
+        yield f"no limit is named by {', '.join(limiter.named.unused)}; there are: {known}"
     if report.varied:
         yield (
             f'key_style="url" counts every path apart, so whoever varies it is not limited: {_named(report.varied)};'

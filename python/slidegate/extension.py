@@ -5,10 +5,8 @@ from __future__ import annotations
 import inspect
 import logging
 import time as time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from types import MappingProxyType
-from typing import Any, ClassVar, TypeAlias, TypeVar, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias, TypeVar, cast
 from weakref import WeakSet
 
 import limits.storage
@@ -18,51 +16,43 @@ from limits.storage import storage_from_string as storage_from_string
 from limits.strategies import STRATEGIES as STRATEGIES
 from limits.strategies import RateLimiter as RateLimiter
 from starlette.config import Config as Config
-from starlette.datastructures import MutableHeaders
-from starlette.requests import HTTPConnection
+from starlette.datastructures import MutableHeaders as MutableHeaders
 from starlette.requests import Request as Request
 from starlette.responses import JSONResponse as JSONResponse
-from starlette.responses import Response
+from starlette.responses import Response as Response
 
 from ._core import Clock
 from ._fastapi.base_limiter import BaseLimiter
 from ._fastapi.declaration_errors import UNUSED
 from ._fastapi.decorator import Endpoint
 from ._fastapi.dependency_checks import DependencyChecks
-from ._fastapi.route_checks import plan_by_hand
 from ._http.headers import HEADERS
 from ._http.refusal_log import RefusalLog
-from ._http.request_doubles import as_request
 from ._http.response import _rate_limit_exceeded_handler
-from ._http.view import CurrentLimit, CurrentLimitLike
-from ._limiter.backends.limits_package import LimitsPackageBackend, is_strategy_of_limits
 from ._limiter.backends.memory import Counting
 from ._limiter.backends.opening import open_storages
 from ._limiter.checker import Checker
 from ._limiter.planner import Planner
-from ._rules.bucket import KeyStyle, bucket_of, counted_path
+from ._rules.bucket import KeyStyle, bucket_of
 from ._rules.environment import C, Environment, declared_limits, header_format
 from ._rules.limit import Limit, StrOrCallableStr
 from ._rules.limit_group import LimitGroup
 from ._rules.named import NamedLimits
 from ._rules.notation import warn_of_amounts
 from ._rules.options import OnError, OnFull, OnMissingKey, require, require_on_error, require_share
-from ._rules.resolver import Plan, Resolver
+from ._rules.resolver import Resolver
 from ._rules.strategies import is_known
 from ._slowapi.attributes import SlowapiAttributes
 from ._slowapi.counter import Counter, counter_kind
 from ._slowapi.route_limits import RouteLimits
 from ._slowapi.storage_view import StorageView, view_of
 from ._startup import watch_start_up
-from ._storage.base import Health
 from ._storage.limits_package.outage import Outage
 from ._storage.uri import SUPPORTED
-from ._support.callables import qualified_name, run_blocking, wait_in_thread
-from ._support.clock import wall_time_s
+from ._support.callables import qualified_name
 from ._support.copies import OfAModule
 from ._support.escaping import ESCAPED_TRACEBACKS, escaped
-from .decision import NS_PER_S
-from .errors import ConfigurationError, StorageError
+from .errors import ConfigurationError
 from .errors import RateLimitExceeded as RateLimitExceeded
 from .report import Report, report_of
 
@@ -72,7 +62,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Limits: TypeAlias = StrOrCallableStr | Iterable[StrOrCallableStr]
 
 
-class Limiter(BaseLimiter, SlowapiAttributes, OfAModule):
+class Limiter(SlowapiAttributes, BaseLimiter, OfAModule):
     """Limits the requests to endpoints that it decorates. The parameters up to `key_style` are those of slowapi.
 
     - `key_func`: says who sent a request. It, and every other callable, may be asynchronous, and may take the request
@@ -174,193 +164,106 @@ class Limiter(BaseLimiter, SlowapiAttributes, OfAModule):
         environment = Environment(config_filename)
         self.app_config = environment.config
         self.enabled = environment.flag(C.ENABLED, enabled)
-        self._key_func = key_func
-        self._key_style = key_style
-        self._key_prefix = key_prefix or environment.text(C.KEY_PREFIX) or ""
-        self._auto_check = auto_check
-        self._swallow_errors = environment.flag(C.SWALLOW_ERRORS, swallow_errors)
-        self._named = NamedLimits(settings, env_prefix, environment.every())
+        self.key_func = key_func
+        self.key_style = key_style
+        self.key_prefix = key_prefix or environment.text(C.KEY_PREFIX) or ""
+        self.auto_check = auto_check
+        self.swallow_errors = environment.flag(C.SWALLOW_ERRORS, swallow_errors)
+        self.named = NamedLimits(settings, env_prefix, environment.every())
         if env_prefix is not None:
             self.enabled = environment.flag(f"{env_prefix}ENABLED", self.enabled)
         self.problem_details_enabled = problem_details_enabled
-        self._tells_all = headers is not None
-        self._headers_enabled = headers_enabled or self._tells_all or environment.flag(C.HEADERS_ENABLED, False)
-        self._retry_after = retry_after or environment.text(C.HEADER_RETRY_AFTER_VALUE)
-        self._headers = header_format(environment, self._retry_after, retry_after_on_success, headers)
-        self._header_mapping = self._headers.names
+        self.adds_headers_to_all = headers is not None
+        self.headers_enabled = headers_enabled or self.adds_headers_to_all or environment.flag(C.HEADERS_ENABLED, False)
+        self.retry_after = retry_after or environment.text(C.HEADER_RETRY_AFTER_VALUE)
+        self.headers = header_format(environment, self.retry_after, retry_after_on_success, headers)
 
         self._storage_options = {**storage_options, **environment.mapping(C.STORAGE_OPTIONS)}
         self._storage_uri = storage_uri or environment.text(C.STORAGE_URL)
-        self._in_memory_fallback_enabled = bool(
+        self.falls_back = bool(
             in_memory_fallback_enabled
             or in_memory_fallback
             or environment.text(C.IN_MEMORY_FALLBACK)
             or environment.flag(C.IN_MEMORY_FALLBACK_ENABLED, False)
         )
-        self._on_error: OnError | None = on_error or ("local" if self._in_memory_fallback_enabled else None)
-        self._outage = Outage(self.logger, lambda: self._planner.renew()) if self._on_error is not None else None
-        self._is_told_dead = False
+        self.on_error: OnError | None = on_error or ("local" if self.falls_back else None)
+        self.outage = None if self.on_error is None else Outage(self.logger, lambda: self.planner.renew())
         asked = strategy or environment.text(C.STRATEGY)
         # One that a program has added to those of `limits`.
         own_strategy = None if asked is None or is_known(asked) else STRATEGIES.get(asked)
-        local, self._remote, self._limits_package, self._strategy = open_storages(
+        local, self.remote, self.limits_package, self.strategy = open_storages(
             self._storage_uri,
             self._storage_options,
             strategy=asked if own_strategy is None else "fixed-window",
-            key_prefix=self._key_prefix,
+            key_prefix=self.key_prefix,
             name=name,
             size=size,
             on_full=on_full,
             clock=clock,
-            outage=self._outage,
+            outage=self.outage,
             record_keys=record_keys,
             logger=self.logger,
         )
-        self._limits_package_by_hand: LimitsPackageBackend | None = None
+        self.local = local
         self._local_view = view_of(local)
-        view = self._local_view if self._remote is None else view_of(self._remote)
-        self._storage: Any = view if self._limits_package is None else self._limits_package.storage
+        view = self._local_view if self.remote is None else view_of(self.remote)
+        self._storage: Any = view if self.limits_package is None else self.limits_package.storage
 
         def declared(limits: _Limits, variable: str, what: str, scope: str | None = None) -> list[LimitGroup]:
-            return declared_limits(environment, limits, variable, what, scope, key_func, self._strategy)
+            return declared_limits(environment, limits, variable, what, scope, key_func, self.strategy)
 
+        self._marked: dict[str, list[Callable[..., Any]]] = {}
+        self.planner = Planner(self)
+        self._request_filters: list[Callable[[], Any]] = []
         self._default_limits = declared(default_limits, C.DEFAULT_LIMITS, "default_limits")
         self._application_limits = declared(application_limits, C.APPLICATION_LIMITS, "application_limits", "global")
         self._in_memory_fallback = declared(in_memory_fallback, C.IN_MEMORY_FALLBACK, "in_memory_fallback")
-        self._request_filters: list[Callable[[], Any]] = []
-        self._marked: dict[str, list[Callable[..., Any]]] = {}
-        self._exempt_routes: set[str] = set()
-        self._exempt_functions: dict[str, list[Any]] = {}
-        self._planner = Planner(self)
-        self._dependency_checks = DependencyChecks(self)
-        self._applications = WeakSet[Any]()
-        self._route_limits: RouteLimits[Limit] = RouteLimits({}, self._planner.renew)
-        self._dynamic_route_limits: RouteLimits[LimitGroup] = RouteLimits({}, self._planner.renew)
-        self._shared_places = {"global": bucket_of(self._key_prefix, "shared", "global", None)}
-        self._unmatched_limited = unmatched_limited
-        self._preflights_limited = preflights_limited
+        self.dependency_checks = DependencyChecks(self)
+        self.applications = WeakSet[Any]()
+        self.route_limits: RouteLimits[Limit] = RouteLimits({}, Limit, self.planner.renew)
+        self.dynamic_route_limits: RouteLimits[LimitGroup] = RouteLimits({}, LimitGroup, self.planner.renew)
+        self._shared_places = {"global": bucket_of(self.key_prefix, "shared", "global", None)}
+        self.unmatched_limited = unmatched_limited
+        self.preflights_limited = preflights_limited
 
         def counter_on(storage: StorageView) -> Counter:
-            made = counter_kind(self._strategy)
-            return made(storage, self._strategy, self._key_prefix, key_style, self._shared_places, self._note_counter)
+            made = counter_kind(self.strategy)
+            return made(storage, self.strategy, self.key_prefix, key_style, self._shared_places, self.renew)
 
         self._local_counter = counter_on(self._local_view)
-        self._native_counter = self._local_counter if self._remote is None else counter_on(view)
+        self._native_counter = self._local_counter if self.remote is None else counter_on(view)
         refusals = _silent_alone(self.logger.getChild("refusals"))
-        self._checker = Checker(
+        self.checker = Checker(
             owner=self,
             counting=Counting(
                 storage=local,
-                reader=Resolver(self._key_prefix, key_style, on_missing_key, self.logger, local.count_error),
-                foreign_counter=self._foreign_counter,
+                reader=Resolver(self.key_prefix, key_style, on_missing_key, self.logger, local.count_error),
+                foreign_counter=self.foreign_counter,
                 count_error=local.count_error,
-                on_error=self._on_error or ("open" if self._swallow_errors else "closed"),
-                fallback=tuple(self._in_memory_fallback),
-                remote=self._remote,
-                outage=self._outage,
+                on_error=self.on_error or ("open" if self.swallow_errors else "closed"),
+                fallback=tuple(self.planner.fallback_limits),
+                remote=self.remote,
+                outage=self.outage,
                 local_share=local_share,
             ),
-            headers=self._headers,
+            headers=self.headers,
             logger=self.logger,
             refusals=refusals,
             refusal_log=RefusalLog(refusals, log_salt),
             is_log_structured=structured_log,
-            exempt_routes=cast("set[str | None]", self._exempt_routes),
-            headers_enabled=self._headers_enabled,
-            swallows_errors=self._swallow_errors,
+            exempt_routes=cast("set[str | None]", self.planner.exempt_routes),
+            headers_enabled=self.headers_enabled,
+            swallows_errors=self.swallow_errors,
         )
-        counting: Any = self._native_counter if self._limits_package is None else self._limits_package.strategy
+        counting: Any = self._native_counter if self.limits_package is None else self.limits_package.strategy
         if storage_from_string is not limits.storage.storage_from_string:
             # Somebody's test has other storages made.
             counting.storage = self._storage = storage_from_string(
                 self._storage_uri or "memory://", **self._storage_options
             )
         self._limiter: Any = counting if own_strategy is None else own_strategy(self._storage)
+        self.renew()
         watch_start_up()
-
-    @property
-    def _fallback_limiter(self) -> Counter | None:
-        """What counts by hand while the storage is out of reach; None where nothing does."""
-        return self._local_counter if self._on_error == "local" else None
-
-    @property
-    def _fallback_storage(self) -> StorageView | None:
-        """Where that is counted."""
-        return self._local_view if self._on_error == "local" else None
-
-    @property
-    def _Limiter__marked_for_limiting(self) -> Mapping[str, list[Callable[..., Any]]]:
-        """The functions that were decorated, by their qualified names. Read-only."""
-        return MappingProxyType(self._marked)
-
-    def __evaluate_limits(self, request: HTTPConnection, endpoint: str, limits: Sequence[Limit]) -> None:
-        """Counts a request against these limits, for this path or name of an endpoint.
-
-        Checks go through here when it is replaced, in a subclass or in the object. Blocks, and raises, as
-        `_check_request_limit` does.
-        """
-        request = as_request(request)
-        is_usual = self._key_style == "endpoint" or endpoint == counted_path(request.scope)
-        counted = [each.copied() for each in limits]
-        for limit in counted:
-            if not is_usual and limit.declared_scope is None:
-                limit._Limit__scope = endpoint
-        groups = tuple(LimitGroup.of(each, self._strategy, endpoint) for each in counted)
-        checker = replace(self._checker, evaluate=None)
-        plan = Plan(endpoint, groups, (), ())
-        run_blocking(checker.check(plan, request, wait_in_thread, {}, is_marked=False))
-
-    @property
-    def limiter(self) -> Any:
-        """Hits and reads buckets by hand: a `Counter`, or the strategy of `limits` when the storage is one of its."""
-        return self._local_counter if self._on_error == "local" and self._storage_dead else self._limiter
-
-    @property
-    def _storage_dead(self) -> bool:
-        """Whether the storage is out of reach, and not asked until it is back.
-
-        Setting it begins or ends that, where there is an `on_error` or a fallback. As in slowapi, nothing comes of it
-        where there is none.
-        """
-        return self._is_told_dead or not self.health().is_available
-
-    @_storage_dead.setter
-    def _storage_dead(self, is_dead: bool) -> None:
-        if self._outage is None:
-            self._is_told_dead = is_dead
-        elif is_dead:
-            self._outage.begin(StorageError("_storage_dead was set"))
-            self._planner.renew()
-        else:
-            self._outage.end()
-
-    def health(self) -> Health:
-        """Whether the storage is asked now, and why it is not. Asks no server.
-
-        Shared memory or a file is available as long as the system has room there for new keys. A storage of `limits` is
-        known to be out of reach only where there is an `on_error`, or a fallback.
-        """
-        if self._is_out() and self._outage is not None:
-            return self._outage.health()
-        if self._remote is not None:
-            return self._remote.health()
-        return (
-            self._limits_package.health()
-            if self._limits_package is not None
-            else self._checker.counting.storage.health()
-        )
-
-    def close(self) -> None:
-        """Closes the connections to a Redis server, as the end of an event loop or of a thread does with its own.
-
-        For programs that make limiters and drop them. To be called when nobody counts any more.
-        """
-        if self._remote is not None:
-            self._remote.close()
-
-    def get_app_config(self, key: str, default_value: Any = None) -> Any:
-        """A setting of the environment, or of the configuration file."""
-        return self.app_config(key, default=default_value)
 
     def limit(
         self,
@@ -451,9 +354,9 @@ class Limiter(BaseLimiter, SlowapiAttributes, OfAModule):
     def exempt(self, obj: _Function) -> _Function:
         """Decorates an endpoint that is never limited, neither by default limits nor by decorators."""
         name = qualified_name(obj)
-        self._exempt_functions.setdefault(name, []).append(obj)
-        self._exempt_routes.add(name)
-        self._planner.renew(name)
+        self.planner.exempt_functions.setdefault(name, []).append(obj)
+        self.planner.exempt_routes.add(name)
+        self.planner.renew(name)
         return obj
 
     def reset(self) -> None:
@@ -462,7 +365,7 @@ class Limiter(BaseLimiter, SlowapiAttributes, OfAModule):
 
         Logs a warning when the storage is one of `limits` that cannot. Raises StorageError.
         """
-        counting = self._foreign_counter()
+        counting = self.foreign_counter()
         now = getattr(self._native_counter if counting is None else counting, "storage", None)
         found: list[Any] = [self._local_view, self._storage, now]
         for storage in {id(each): each for each in found}.values():
@@ -503,106 +406,40 @@ class Limiter(BaseLimiter, SlowapiAttributes, OfAModule):
                 raise ConfigurationError(f"{function!r} is not an endpoint; decorate functions and methods")
             endpoint = Endpoint.of(self, function)
             if on_error is not None:
-                self._watch_storage()
-            if deduct_when is not None and self._limits_package is not None:
+                self.watch_storage()
+            if deduct_when is not None and self.limits_package is not None:
                 raise ConfigurationError(
                     f"{endpoint.name}: deduct_when gives back what a request took, which the storages of `limits`"
                     f" cannot; it needs no storage_uri, or one of {', '.join(SUPPORTED)}"
                 )
             group = LimitGroup(
                 limits,
-                key_func or self._key_func,
+                key_func or self.key_func,
                 scope,
                 *options,
-                strategy=self._strategy,
+                strategy=self.strategy,
                 where=endpoint.name,
                 deduct_when=deduct_when,
                 on_error=on_error,
                 name=name,
                 is_shadow=shadow,
             )
-            warn_of_amounts(limits, endpoint.name, self._strategy)
+            warn_of_amounts(limits, endpoint.name, self.strategy)
             self._marked.setdefault(endpoint.name, []).append(function)
-            self._named.declare(group, endpoint.name)
-            self._named.applied(group)
+            self.named.declare(group, endpoint.name)
+            self.named.applied(group)
             endpoint.groups.append(group)
             if group.limits is None:
-                self._dynamic_route_limits.declare(endpoint.name, [group])
+                self.dynamic_route_limits.declare(endpoint.name, [group])
             else:
-                self._route_limits.declare(endpoint.name, group.limits)
+                self.route_limits.declare(endpoint.name, group.limits)
             if isinstance(scope, str):
-                self._shared_places[scope] = bucket_of(self._key_prefix, "shared", scope, None)
-            self._planner.add(endpoint)
+                self._shared_places[scope] = bucket_of(self.key_prefix, "shared", scope, None)
+            self.planner.add(endpoint)
             return endpoint.wrap(function)
 
         setattr(decorate, UNUSED, limit_value)
         return decorate
-
-    def _check_request_limit(
-        self, request: HTTPConnection, endpoint_func: Callable[..., Any] | None, in_middleware: bool = True
-    ) -> None:
-        """Counts a request by hand, as a request for that function, whatever was counted for it before.
-
-        In the middleware's way: against the default limits and those of the application, unless the function has
-        limits of its own; else in the way of a decorator. Blocks while asynchronous callables are awaited, which is
-        possible in a worker thread only; TypeError elsewhere. Raises RateLimitExceeded.
-
-        Checks go through here when it is replaced.
-        """
-        if self.enabled and not any(each() for each in self._request_filters):
-            plan = plan_by_hand(self, endpoint_func, in_middleware)
-            run_blocking(self._checker.check(plan, as_request(request), wait_in_thread, {}, is_marked=False))
-
-    def _foreign_counter(self) -> Counter | LimitsPackageBackend | None:
-        counter = self._limiter
-        if counter is self._native_counter and counter.is_stock:
-            return None
-        if isinstance(counter, Counter):
-            if "hit" in vars(counter) or counter.foreign is None:
-                is_own = counter is self._native_counter or counter is self._local_counter
-                return None if is_own and counter.is_stock else counter
-            counter = counter.foreign
-        if not is_strategy_of_limits(counter):
-            return cast(Counter, counter)
-        for bridge in (self._limits_package, self._limits_package_by_hand):
-            if bridge is not None and bridge.strategy is counter and bridge.storage is counter.storage:
-                return bridge
-        self._limits_package_by_hand = LimitsPackageBackend(counter, self._key_prefix, self._outage)
-        return self._limits_package_by_hand
-
-    def _is_out(self) -> bool:
-        return self._outage is not None and self._outage.is_on
-
-    def _inject_headers(self, response: Response, current_limit: CurrentLimitLike | None) -> Response:
-        """Writes the headers of `request.state.view_rate_limit`, when headers are enabled."""
-        if not isinstance(response, Response):
-            raise TypeError("parameter `response` must be an instance of starlette.responses.Response")
-        self._inject_asgi_headers(response.headers, current_limit)
-        return response
-
-    def _inject_asgi_headers(self, headers: MutableHeaders, current_limit: CurrentLimitLike | None) -> MutableHeaders:
-        """The same for the headers alone."""
-        if self.enabled and self._headers_enabled and isinstance(current_limit, (tuple, list)):
-            item, identifiers = current_limit
-            if isinstance(current_limit, CurrentLimit) and not self._is_told_by_hand:
-                raw_decision = current_limit.raw_decision
-            elif self._foreign_counter() is None and not self._is_told_by_hand:
-                try:
-                    raw_decision = self._native_counter.peek(item, *identifiers)
-                except StorageError:
-                    return headers
-            else:
-                reset_time_s, remaining = self._limiter.get_window_stats(item, *identifiers)
-                wait_ns = max(0, round((reset_time_s - wall_time_s()) * NS_PER_S))
-                raw_decision = (remaining > 0, 0, remaining, wait_ns, 0 if remaining > 0 else wait_ns)
-            policies = current_limit.policies if isinstance(current_limit, CurrentLimit) else ()
-            headers.raw[:] = self._headers.written(headers.raw, item, raw_decision, policies)
-        return headers
-
-    # What tells whether somebody has replaced these methods, in the class or in the object.
-    _stock_check: ClassVar[Any] = _check_request_limit
-    _stock_inject: ClassVar[Any] = _inject_asgi_headers
-    _stock_evaluate: ClassVar[Any] = __evaluate_limits
 
 
 def _silent_alone(logger: logging.Logger) -> logging.Logger:

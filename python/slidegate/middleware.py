@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware, DispatchFunction, RequestResponseEndpoint
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,12 +21,13 @@ from ._http.response import _rate_limit_exceeded_handler
 from ._http.state import Record, close, done_of, enter, record_of
 from ._http.view import view_in, view_of
 from ._limiter.checker import Check
+from ._limiter.core import LimiterCore
 from ._routing.finder import endpoint_among
 from ._routing.layout import router_of
+from ._slowapi.patched import patched_check
 from ._startup import watch_start_up
-from ._support.callables import is_async, qualified_name, wait_on_loop
+from ._support.callables import is_async, qualified_name, wait_in_thread, wait_on_loop
 from .errors import ConfigurationError, RateLimitExceeded
-from .extension import Limiter
 
 __all__ = ["SlowAPIASGIMiddleware", "SlowAPIMiddleware", "async_check_limits", "sync_check_limits"]
 
@@ -46,7 +46,7 @@ class SlowAPIMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, dispatch: DispatchFunction | None = None, *, limiter: Limiter | None = None
+        self, app: ASGIApp, dispatch: DispatchFunction | None = None, *, limiter: LimiterCore | None = None
     ) -> None:
         self.app = app
         self._limiter = limiter
@@ -73,7 +73,7 @@ class SlowAPIMiddleware:
             checks = self._app_checks_for(scope)
         limiter = checks.limiter
         check = _check_for(checks, scope) if limiter.enabled else None
-        is_holding = limiter._planner.is_holding
+        is_holding = limiter.planner.is_holding
         if check is None and not is_holding and not self._is_compared:
             await self.app(scope, receive, send)
             return
@@ -91,7 +91,7 @@ class SlowAPIMiddleware:
                     return
             if is_holding:
                 await self._held(record, checks, check is not None, scope, receive, send)
-            elif check is None or not limiter._headers_enabled:
+            elif check is None or not limiter.headers_enabled:
                 await self.app(scope, receive, send)
             else:
 
@@ -131,7 +131,7 @@ class SlowAPIMiddleware:
         except Exception as error:
             return await _response_to(error, request, checks.app)
         response = await call_next(request)
-        return limiter._inject_headers(response, view_in(request.scope))
+        return limiter.inject_headers(response, view_in(request.scope))
 
     async def _held(
         self, record: Record, checks: AppChecks, is_told: bool, scope: Scope, receive: Receive, send: Send
@@ -144,7 +144,7 @@ class SlowAPIMiddleware:
             if message["type"] == "http.response.start":
                 response = Response(status_code=message["status"])
                 response.raw_headers = list(message.get("headers", ()))
-                await limiter._checker.settle(record, response, wait_on_loop)
+                await limiter.checker.settle(record, response, wait_on_loop)
                 if is_told or view_of(record) is not None:
                     checks.add_headers(scope, message)
             await send(message)
@@ -152,7 +152,7 @@ class SlowAPIMiddleware:
         try:
             await self.app(scope, receive, send_settled)
         except Exception:
-            await limiter._checker.settle(record, Response(status_code=500), wait_on_loop)
+            await limiter.checker.settle(record, Response(status_code=500), wait_on_loop)
             raise
 
     def _limiter_for(self, scope: Scope) -> Any:
@@ -161,12 +161,12 @@ class SlowAPIMiddleware:
     def _is_switched_off(self, scope: Scope) -> bool:
         # What a test puts in the place of a limiter has to say no more than that.
         limiter = self._limiter_for(scope)
-        return not isinstance(limiter, Limiter) and not getattr(limiter, "enabled", True)
+        return not isinstance(limiter, LimiterCore) and not getattr(limiter, "enabled", True)
 
     def _app_checks_for(self, scope: Scope) -> AppChecks:
         app = scope.get("app") or self.app
         limiter = self._limiter_for(scope)
-        if not isinstance(limiter, Limiter):
+        if not isinstance(limiter, LimiterCore):
             raise ConfigurationError(
                 f"{type(self).__name__} found {limiter!r} for a limiter; set app.state.limiter = limiter, or give it"
                 " one with app.add_middleware(SlowAPIMiddleware, limiter=limiter)"
@@ -203,9 +203,10 @@ def _find_route_handler(routes: Iterable[BaseRoute], scope: Scope) -> Callable[.
     return endpoint_among(routes, scope)
 
 
-def _should_exempt(limiter: Limiter, handler: Callable[..., Any] | None) -> bool:
+def _should_exempt(limiter: LimiterCore, handler: Callable[..., Any] | None) -> bool:
     """Whether the middleware leaves an endpoint alone: there is none, it is exempt, or its decorator decides."""
-    if handler is None or limiter._planner.exempt_name(qualified_name(handler), handler) in limiter._exempt_routes:
+    planner = limiter.planner
+    if handler is None or planner.exempt_name(qualified_name(handler), handler) in planner.exempt_routes:
         return True
     return endpoint_of(limiter, handler) is not None
 
@@ -215,7 +216,7 @@ def _get_route_name(handler: Callable[..., Any]) -> str:
 
 
 def sync_check_limits(
-    limiter: Limiter, request: Request, handler: Callable[..., Any] | None, app: Any
+    limiter: LimiterCore, request: Request, handler: Callable[..., Any] | None, app: Any
 ) -> tuple[Response | None, bool]:
     """Checks a request for an endpoint in the middleware's way, for middleware of your own.
 
@@ -232,18 +233,20 @@ def sync_check_limits(
 
 
 async def async_check_limits(
-    limiter: Limiter, request: Request, handler: Callable[..., Any] | None, app: Any
+    limiter: LimiterCore, request: Request, handler: Callable[..., Any] | None, app: Any
 ) -> tuple[Response | None, bool]:
     """The same for exception handlers of both kinds."""
     error, is_told = _checked(limiter, request, handler)
     return (None if error is None else await _response_to(error, request, app)), is_told
 
 
-def _checked(limiter: Limiter, request: Request, handler: Callable[..., Any] | None) -> tuple[Exception | None, bool]:
-    if not limiter._auto_check or done_of(record_of(as_request(request))):
+def _checked(
+    limiter: LimiterCore, request: Request, handler: Callable[..., Any] | None
+) -> tuple[Exception | None, bool]:
+    if not limiter.auto_check or done_of(record_of(as_request(request))):
         return None, False
     try:
-        limiter._check_request_limit(request, handler, True)
+        patched_check(limiter, handler, True)(request, wait_in_thread)
     except Exception as error:
         return error, False
     return None, True
@@ -254,22 +257,14 @@ _STOCK_FIND, _STOCK_EXEMPT = _find_route_handler, _should_exempt
 
 def _check_for(checks: AppChecks, scope: Scope) -> Check | None:
     limiter = checks.limiter
-    if _find_route_handler is _STOCK_FIND and _should_exempt is _STOCK_EXEMPT and not limiter._is_replaced():
+    if _find_route_handler is _STOCK_FIND and _should_exempt is _STOCK_EXEMPT and not limiter.is_patched:
         return checks.check_for(scope)
     # Somebody has replaced a part: requests take the way of slowapi, through all of them.
     is_found_here = _find_route_handler is _STOCK_FIND
     handler = checks.endpoint_for(scope) if is_found_here else _find_route_handler(checks.app.routes, scope)
     if _should_exempt(limiter, handler):
         return None
-
-    async def check(request: HTTPConnection) -> None:
-        if limiter._auto_check and not done_of(record_of(request)):
-            count: Callable[..., Any] = limiter._check_request_limit
-            made = count(request, handler, True)
-            if inspect.isawaitable(made):
-                await made
-
-    return lambda request, wait: check(request)
+    return patched_check(limiter, handler, True)
 
 
 async def _response_to(error: Exception, request: Request, app: Any) -> Response:

@@ -12,7 +12,7 @@ from ._routing.finder import RouteFinder
 from .errors import RateLimitExceeded
 
 if TYPE_CHECKING:
-    from .extension import Limiter
+    from ._limiter.core import LimiterCore
 
 __all__ = ["describe_refusals"]
 
@@ -41,15 +41,15 @@ def describe_refusals(app: Any, schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _refusal(app: Any, limiter: Limiter | None) -> dict[str, Any]:
+def _refusal(app: Any, limiter: LimiterCore | None) -> dict[str, Any]:
     return {"description": "Too Many Requests", "headers": _headers(limiter), "content": _content(app, limiter)}
 
 
-def _headers(limiter: Limiter | None) -> dict[str, Any]:
+def _headers(limiter: LimiterCore | None) -> dict[str, Any]:
     headers: dict[str, Any] = {"Retry-After": _RETRY_AFTER}
-    if limiter is None or not limiter._headers_enabled:
+    if limiter is None or not limiter.headers_enabled:
         return headers
-    form = limiter._headers
+    form = limiter.headers
     if "x-ratelimit" in form.styles:
         headers |= {
             form.limit: {"description": "Requests that the limit allows in its window.", "schema": _INTEGER},
@@ -64,7 +64,7 @@ def _headers(limiter: Limiter | None) -> dict[str, Any]:
     return headers
 
 
-def _content(app: Any, limiter: Limiter | None) -> dict[str, Any]:
+def _content(app: Any, limiter: LimiterCore | None) -> dict[str, Any]:
     handlers = getattr(app, "exception_handlers", {})
     is_ours = handlers.get(RateLimitExceeded, handlers.get(429)) is _rate_limit_exceeded_handler
     if is_ours and limiter is not None and limiter.problem_details_enabled:

@@ -22,7 +22,7 @@ from ._support.table import aligned
 from .keys.identity import choice_of_client, name_of
 
 if TYPE_CHECKING:
-    from .extension import Limiter
+    from ._limiter.core import LimiterCore
 
 __all__ = ["Report", "RouteReport", "report_of"]
 
@@ -108,7 +108,7 @@ class Report:
         return "\n".join([*aligned([head, *rows]), "", *self.notes, summary])
 
 
-def report_of(limiter: Limiter, app: Any) -> Report:
+def report_of(limiter: LimiterCore, app: Any) -> Report:
     """The report of one limiter about an application. Raises TypeError for what has no routes."""
     finder = RouteFinder(app)
     every = list(finder.every_with_apps())
@@ -138,7 +138,7 @@ def middleware_of(app: Any) -> list[Any]:
     return [each for each in listed if inspect.isclass(each.cls) and issubclass(each.cls, SlowAPIMiddleware)]
 
 
-def has_middleware(app: Any, limiter: Limiter) -> bool:
+def has_middleware(app: Any, limiter: LimiterCore) -> bool:
     """Whether the application has the middleware, for this limiter, or its router or mount has."""
     from .middleware import SlowAPIMiddleware
 
@@ -172,7 +172,7 @@ def _parts_of(found: Found) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 
 def _route_report(
-    limiter: Limiter,
+    limiter: LimiterCore,
     found: Found,
     called: Any,
     methods: tuple[str, ...],
@@ -181,12 +181,12 @@ def _route_report(
     is_covered: bool,
     declared: Sequence[DeclaredRateLimit],
 ) -> RouteReport:
-    is_exempt = plan.exempt_name in limiter._exempt_routes
+    is_exempt = plan.exempt_name in limiter.planner.exempt_routes
     is_enforced = (
-        not is_exempt and (way is CheckedBy.DECORATOR or is_covered) and limiter._auto_check and limiter.enabled
+        not is_exempt and (way is CheckedBy.DECORATOR or is_covered) and limiter.auto_check and limiter.enabled
     )
     groups = [group for group in plan.groups if group.methods is None or _names_any(group.methods, methods)]
-    by_path = any(limiter._checker.counting.reader.is_by_path(plan, group.scope) for group in groups)
+    by_path = any(limiter.checker.counting.reader.is_by_path(plan, group.scope) for group in groups)
     is_varied = by_path and is_enforced and "{" in found.route
     added = [group for each in declared for group in each.groups(limiter)] if limiter.enabled and not is_exempt else []
     enforced = [*added, *(groups if is_enforced else [])]
@@ -225,7 +225,7 @@ def _names_any(limited: Sequence[str], methods: tuple[str, ...]) -> bool:
     return not methods or any(method.lower() in limited for method in methods)
 
 
-def _described(limiter: Limiter, group: LimitGroup) -> Iterator[str]:
+def _described(limiter: LimiterCore, group: LimitGroup) -> Iterator[str]:
     if group.is_iterated:
         texts = [f"what {qualified_name(type(group))} yields"]
     elif group.limits is None:
@@ -254,15 +254,17 @@ def _described(limiter: Limiter, group: LimitGroup) -> Iterator[str]:
     yield from (f"{text} ({', '.join(details)})" for text in texts)
 
 
-def _reason(limiter: Limiter, way: CheckedBy, plan: Plan, *, is_exempt: bool, is_covered: bool, found: Found) -> str:
+def _reason(
+    limiter: LimiterCore, way: CheckedBy, plan: Plan, *, is_exempt: bool, is_covered: bool, found: Found
+) -> str:
     if is_exempt:
         return "exempt"
     if way is CheckedBy.STATIC:
         return "static files are not limited"
     sources = ["decorator"] if plan.own else []
-    if any(group in plan.common for group in limiter._application_limits):
+    if any(group in plan.common for group in limiter.planner.application_limits):
         sources.append("application_limits")
-    if any(group in plan.common for group in limiter._default_limits):
+    if any(group in plan.common for group in limiter.planner.default_limits):
         sources.append("default_limits")
     if not sources:
         return "no limit was declared for it"
@@ -277,10 +279,10 @@ def _reason(limiter: Limiter, way: CheckedBy, plan: Plan, *, is_exempt: bool, is
     return f"{told} need SlowAPIMiddleware, which the application does not have"
 
 
-def _notes_on(limiter: Limiter) -> Iterator[str]:
+def _notes_on(limiter: LimiterCore) -> Iterator[str]:
     if not limiter.enabled:
         yield "The limiter is switched off (enabled=False): nothing is limited."
-    elif not limiter._auto_check:
+    elif not limiter.auto_check:
         yield "auto_check=False: nothing is limited but what the program checks by hand."
-    if limiter._unmatched_limited:
+    if limiter.unmatched_limited:
         yield "Requests that no endpoint serves are limited together (unmatched_limited=True)."

@@ -16,7 +16,7 @@ from .._support.callables import wrapped_chain
 from .route_checks import check_ahead
 
 if TYPE_CHECKING:
-    from ..extension import Limiter
+    from .._limiter.core import LimiterCore
 
 _MOST_KEPT = 65_536
 
@@ -28,21 +28,21 @@ class AppChecks:
     has been found before it is called.
     """
 
-    def __init__(self, app: Any, limiter: Limiter, routed: Any, *, is_of_route: bool = False) -> None:
+    def __init__(self, app: Any, limiter: LimiterCore, routed: Any, *, is_of_route: bool = False) -> None:
         self.app = app
         self.limiter = limiter
         self.routed = routed
         # Where Starlette's State keeps its attributes; to ask the State itself takes ten times as long.
         self._state = getattr(app, "state", None)
         self._values: dict[str, Any] = getattr(self._state, "_state", {})
-        self._planner = limiter._planner
+        self._planner = limiter.planner
         self._finder = RouteFinder(routed)
         self._served: dict[tuple[int, int], Found] = {}
         self._find = self._serving if is_of_route else self._finder.find
         self._revision = self._planner.revision
         self._checks: dict[Found | None, Check | None] = {}
 
-    def is_for(self, scope: Scope, limiter: Limiter | None) -> bool:
+    def is_for(self, scope: Scope, limiter: LimiterCore | None) -> bool:
         """Whether a request is for this application and has this limiter: the one given, else the application's."""
         app = scope.get("app")
         if limiter is None and app is self.app and app.state is self._state:
@@ -68,11 +68,11 @@ class AppChecks:
     def add_headers(self, scope: Scope, message: Message) -> None:
         """Adds what is to be told of a request's limits to the message that begins a response."""
         limiter, view, raw = self.limiter, view_in(scope), message.get("headers", ())
-        if type(view) is CurrentLimit and limiter._is_inject_stock():
-            message["headers"] = limiter._headers.written(raw, view[0], view.raw_decision, view.policies)
+        if type(view) is CurrentLimit and not limiter.is_writing_patched:
+            message["headers"] = limiter.headers.written(raw, view[0], view.raw_decision, view.policies)
         else:
             # A copy: an application may send the same list again.
-            message["headers"] = limiter._inject_asgi_headers(MutableHeaders(raw=list(raw)), view).raw
+            message["headers"] = limiter.inject_asgi_headers(MutableHeaders(raw=list(raw)), view).raw
 
     def _serving(self, scope: Scope) -> Found | None:
         endpoint, dependant = scope["endpoint"], getattr(route_in(scope), "dependant", None)

@@ -8,12 +8,12 @@ from starlette.requests import HTTPConnection
 
 from .._http.request_doubles import as_request
 from .._http.view import untouched
-from .._limiter.checker import Checker
+from .._limiter.core import LimiterCore
 from .._routing.served import Served
 from .._rules.bucket import short_name
 from .._rules.limit import whole_cost
 from .._rules.limit_group import nobody
-from .._rules.named import Mode, NamedLimits
+from .._rules.named import Mode
 from .._rules.resolver import Plan, RequestContext
 from .._support.callables import Wait, run_blocking, wait_in_thread, wait_on_loop
 from .._support.errors import ConfigurationError, InvalidCost, StorageOut
@@ -21,13 +21,12 @@ from ..decision import Decision
 from ..errors import RateLimitExceeded, as_of_websocket
 
 if TYPE_CHECKING:
-    from .._limiter.planner import Planner
     from .dependency_checks import DependencyChecks
 
 _MOST_SHOWN = 100
 
 
-class BaseLimiter:
+class BaseLimiter(LimiterCore):
     """The part of a limiter that is called by programs themselves. Thread-safe.
 
     What all of the checks have in common:
@@ -40,12 +39,7 @@ class BaseLimiter:
       its path, where a `RateLimit` on that route counts too.
     """
 
-    enabled: bool
-    _key_func: Any
-    _checker: Checker
-    _dependency_checks: DependencyChecks
-    _named: NamedLimits
-    _planner: Planner
+    dependency_checks: DependencyChecks
 
     async def check(
         self,
@@ -114,8 +108,8 @@ class BaseLimiter:
         `mode` is "enforce", "shadow" (count and log, and do not refuse) or "off". Raises ConfigurationError for names
         that no limit has, and for limits that cannot be.
         """
-        self._named.set(name, limits, mode)
-        self._planner.renew()
+        self.named.set(name, limits, mode)
+        self.planner.renew()
 
     async def _checked(
         self, request: HTTPConnection | None, limits: str, key: object, cost: float, scope: str | None, wait: Wait
@@ -124,7 +118,7 @@ class BaseLimiter:
         if not self.enabled:
             return _untouched(plan)
         try:
-            view = await self._checker.take(plan, connection, wait, is_once=False, known_keys=keys)
+            view = await self.checker.take(plan, connection, wait, is_once=False, known_keys=keys)
         except (RateLimitExceeded, StorageOut) as error:
             if connection.scope["type"] == "websocket":
                 raise as_of_websocket(error) from error
@@ -136,14 +130,14 @@ class BaseLimiter:
     ) -> Decision:
         connection, plan, keys = self._asked(request, limits, key, cost, scope)
         context = RequestContext(connection, wait, keys)
-        hits = await self._checker.counting.reader.hits(plan, plan.own, context) if self.enabled else []
+        hits = await self.checker.counting.reader.hits(plan, plan.own, context) if self.enabled else []
         if not hits:
             return _untouched(plan)
-        outcome = await self._checker.counting.peek(hits, context)
+        outcome = await self.checker.counting.peek(hits, context)
         if outcome is None:
             return _untouched(plan)
         hit, raw_decision = outcome
-        return self._checker.counting.view(raw_decision, hit).decision
+        return self.checker.counting.view(raw_decision, hit).decision
 
     def _asked(
         self, request: HTTPConnection | None, limits: str, key: object, cost: float, scope: str | None
@@ -155,15 +149,15 @@ class BaseLimiter:
                 raise ConfigurationError(f"{where}: without a request it needs a key and a scope")
             request = HTTPConnection({"type": "http", "method": "GET", "path": "", "headers": [], "client": None})
         request = as_request(request)
-        served = self._dependency_checks.served(request.scope)
+        served = self.dependency_checks.served(request.scope)
         if served is None:
             if scope is None:
                 raise ConfigurationError(f"{where}: the request was not dispatched to a route yet; give a scope")
             served = Served("", where, nobody, None, {})
-        function = key if callable(key) else nobody if key is not None else self._key_func
+        function = key if callable(key) else nobody if key is not None else self.key_func
         if function is None:
             raise ConfigurationError(f"{where}: the limiter has no key_func; give a key")
-        group = self._dependency_checks.group(limits, function, scope, where).costing(_whole_cost(cost, where, request))
+        group = self.dependency_checks.group(limits, function, scope, where).costing(_whole_cost(cost, where, request))
         plan = Plan(served.endpoint, (group,), (), (), route=served.route or scope or "")
         return request, plan, {id(nobody): key} if function is nobody else {}
 

@@ -19,7 +19,7 @@ from .decorator import Endpoint, endpoint_behind, is_sure_to_be_called
 from .framework import put_before_routes
 
 if TYPE_CHECKING:
-    from ..extension import Limiter
+    from .._limiter.core import LimiterCore
 
 _MOST_WRAPPERS = 32
 
@@ -57,7 +57,7 @@ class BypassDetector:
         if known is not called or endpoint is None or endpoint.is_told_of:
             return
         limiter, record = endpoint.limiter, known_of(scope)
-        if limiter.enabled and limiter._auto_check and (record is None or not record.reached):
+        if limiter.enabled and limiter.auto_check and (record is None or not record.reached):
             endpoint.is_told_of = True
             limiter.logger.warning(
                 "%s has answered, and its limit was not asked: what wraps it did not call it. Put the decorator of the"
@@ -66,7 +66,7 @@ class BypassDetector:
             )
 
 
-def watch_for_bypassed_decorators(app: Any, limiters: Iterable[Limiter]) -> None:
+def watch_for_bypassed_decorators(app: Any, limiters: Iterable[LimiterCore]) -> None:
     """Has those endpoints of an application watched whose decorators may not be reached; does nothing without any."""
     unsure: dict[int, tuple[Any, Endpoint]] = {}
     for limiter in limiters:
@@ -86,7 +86,7 @@ def watch_for_bypassed_decorators(app: Any, limiters: Iterable[Limiter]) -> None
     put_before_routes(router, BypassDetector(router.middleware_stack, unsure))
 
 
-def is_verified(limiter: Limiter, function: Any) -> bool:
+def is_verified(limiter: LimiterCore, function: Any) -> bool:
     """Whether a decorator of the limiter, if the function has one, is called for sure whenever the function is."""
     if inspect.isclass(function) or endpoint_behind(limiter, function) is None:
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from weakref import WeakSet
@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from .._http.request_doubles import as_request
-from .._http.state import VIEW, Mark, done_of, mark, record_of
+from .._http.state import record_of
 from .._http.view import CurrentLimit, view_in
 from .._limiter.checker import Check
 from .._limiter.reservations import response_of, response_to
@@ -32,8 +32,8 @@ from .._support.callables import (
 from .signatures import ADDED_REQUEST, Slot, request_slot, resolved_signature, response_slot, with_parameter
 
 if TYPE_CHECKING:
+    from .._limiter.core import LimiterCore
     from .._rules.limit_group import LimitGroup
-    from ..extension import Limiter
 
 _MARK = "__slidegate__"
 _LIMITED_BY = "__slidegate_limited_by__"
@@ -58,7 +58,7 @@ class Endpoint:
         "wrappers",
     )
 
-    def __init__(self, limiter: Limiter, function: Callable[..., Any], inherited: list[LimitGroup]) -> None:
+    def __init__(self, limiter: LimiterCore, function: Callable[..., Any], inherited: list[LimitGroup]) -> None:
         self.limiter = limiter
         self.function = function
         self.name = qualified_name(function)
@@ -74,7 +74,7 @@ class Endpoint:
             vars(function).setdefault(_LIMITED_BY, WeakSet()).add(self)
 
     @classmethod
-    def of(cls, limiter: Limiter, function: Callable[..., Any]) -> Endpoint:
+    def of(cls, limiter: LimiterCore, function: Callable[..., Any]) -> Endpoint:
         """The endpoint that a decorator is about to limit.
 
         Somebody's own decorator over a limited function starts a new one, which has the same limits: checked first, it
@@ -88,8 +88,8 @@ class Endpoint:
     def wrap(self, previous: Callable[..., Any]) -> Callable[..., Any]:
         """The function to be called instead; `previous`, if that is one. Its signature asks for what checks need."""
         before = (self.is_waiting, self.is_holding)
-        plan = self.limiter._planner.plan_of(self)
-        instead = (*plan.fallback, *self.limiter._groups_in(self.limiter._in_memory_fallback))
+        plan = self.limiter.planner.plan_of(self)
+        instead = (*plan.fallback, *self.limiter.checker.counting.fallback)
         # A check that waits for the event loop must not hold a thread that what it waits for may need.
         self.is_waiting = any(group.is_async for group in (*self.groups, *plan.groups, *instead))
         self.is_holding = any(group.read_deduct is not None for group in self.groups)
@@ -98,7 +98,7 @@ class Endpoint:
         unwrapped = inspect.unwrap(innermost(self.function))
         if is_generator(unwrapped):
             # It may be called on the event loop, where nothing may block.
-            is_waiting = self.is_waiting or self.limiter._remote is not None
+            is_waiting = self.is_waiting or self.limiter.remote is not None
             wrapper = self._gated() if is_waiting else self._synchronous()
         elif is_async(self.function):
             wrapper = self._asynchronous(self.function)
@@ -119,7 +119,6 @@ class Endpoint:
 
     def _asynchronous(self, function: Callable[..., Any]) -> Callable[..., Any]:
         limiter, is_holding = self.limiter, self.is_holding
-        kind, stock_check = type(limiter), type(limiter)._stock_check
         signature, request_at, response_at = self._slots()
         name, is_passed_on = request_at.quick_name, request_at.name == ADDED_REQUEST and not request_at.is_added
 
@@ -134,13 +133,12 @@ class Endpoint:
             if limiter.enabled:
                 if request is None:
                     self._no_request()
-                check = self.check if kind._check_request_limit is stock_check else self.replaced_check
-                pending = check(request, wait_on_loop)
+                pending = self.check(request, wait_on_loop)
                 if pending is not None:
                     await pending
             if response_at is None:
                 result = await function(*args, **kwargs)
-                if limiter._headers_enabled:
+                if limiter.headers_enabled:
                     self._write_headers(request, result, None)
                 return result
             response, args = response_at.take(args, kwargs)
@@ -155,7 +153,6 @@ class Endpoint:
 
     def _synchronous(self) -> Callable[..., Any]:
         limiter, function, is_holding = self.limiter, self.function, self.is_holding
-        kind, stock_check = type(limiter), type(limiter)._stock_check
         signature, request_at, response_at = self._slots()
         name, is_passed_on = request_at.quick_name, request_at.name == ADDED_REQUEST and not request_at.is_added
 
@@ -170,13 +167,12 @@ class Endpoint:
             if limiter.enabled:
                 if request is None:
                     self._no_request()
-                check = self.check if kind._check_request_limit is stock_check else self.replaced_check
-                pending = check(request, wait_in_thread)
+                pending = self.check(request, wait_in_thread)
                 if pending is not None:
                     run_blocking(pending)
             if response_at is None:
                 result = function(*args, **kwargs)
-                if limiter._headers_enabled:
+                if limiter.headers_enabled:
                     self._write_headers(request, result, None)
                 return result
             response, args = response_at.take(args, kwargs)
@@ -191,7 +187,7 @@ class Endpoint:
 
     def _slots(self) -> tuple[inspect.Signature, Slot, Slot | None]:
         signature, request_at = request_slot(resolved_signature(self.function))
-        if not self.limiter._headers_enabled and not self.is_holding:
+        if not self.limiter.headers_enabled and not self.is_holding:
             return signature, request_at, None
         signature, response_at = response_slot(signature)
         return signature, request_at, response_at
@@ -205,7 +201,7 @@ class Endpoint:
 
         async def gate(request: HTTPConnection, response: Response) -> HTTPConnection:
             if limiter.enabled:
-                pending = (self.replaced_check if limiter._is_replaced() else self.check)(request, wait_on_loop)
+                pending = self.check(request, wait_on_loop)
                 if pending is not None:
                     await pending
                 await self._settle(request, wait_on_loop, response_of(request, None, response))
@@ -220,18 +216,6 @@ class Endpoint:
             return function(*args, **kwargs)
 
         return self._dressed(wrapper, signature)
-
-    def replaced_check(self, request: HTTPConnection, wait: Wait) -> Coroutine[Any, Any, None] | None:
-        """The check of somebody who has replaced the limiter's own, as slowapi would call it."""
-        record = record_of(as_request(request))
-        if not self.limiter._auto_check or done_of(record):
-            return None
-        check: Callable[..., Any] = self.limiter._check_request_limit
-        pending = check(request, self.function, False)
-        record.state.setdefault(VIEW, None)
-        record.reached = True
-        mark(record, Mark())
-        return _awaited(pending) if inspect.isawaitable(pending) else None
 
     async def _held(
         self,
@@ -256,17 +240,18 @@ class Endpoint:
     async def _settle(self, request: HTTPConnection, wait: Wait, response: Response | None) -> None:
         record = record_of(as_request(request))
         if not record.is_held_by_middleware:
-            await self.limiter._checker.settle(record, response, wait)
+            await self.limiter.checker.settle(record, response, wait)
 
     def _write_headers(self, request: HTTPConnection | None, result: Any, response: Response | None) -> None:
         response = result if isinstance(result, Response) else response
         if request is None or response is None:
             return
         limiter, view, raw = self.limiter, view_in(as_request(request).scope), response.raw_headers
-        if type(view) is CurrentLimit and limiter.enabled and limiter._headers_enabled and limiter._is_inject_stock():
-            raw[:] = limiter._headers.written(raw, view[0], view.raw_decision, view.policies)
+        is_written = limiter.enabled and limiter.headers_enabled and not limiter.is_writing_patched
+        if type(view) is CurrentLimit and is_written:
+            raw[:] = limiter.headers.written(raw, view[0], view.raw_decision, view.policies)
         else:
-            limiter._inject_headers(response, view)
+            limiter.inject_headers(response, view)
 
     def _no_request(self) -> NoReturn:
         raise TypeError(f"{self.name} is rate limited and was called without a request to count")
@@ -280,12 +265,12 @@ class Endpoint:
         return wrapper
 
 
-def endpoint_behind(limiter: Limiter, function: Any) -> Endpoint | None:
+def endpoint_behind(limiter: LimiterCore, function: Any) -> Endpoint | None:
     """The endpoint of this limiter that a call of the function runs into, as far as wrappers tell what they wrap."""
     return next((endpoint for endpoint in endpoints_behind(function) if endpoint.limiter is limiter), None)
 
 
-def is_sure_to_be_called(limiter: Limiter, function: Any) -> bool:
+def is_sure_to_be_called(limiter: LimiterCore, function: Any) -> bool:
     """Whether a call of the function is one of a wrapper of this limiter, with nothing of others in between."""
     for each in wrapped_chain(function):
         wrapper = getattr(each, "__func__", each)
@@ -306,7 +291,7 @@ def endpoints_behind(function: Any) -> Iterator[Endpoint]:
             yield known
 
 
-def limiters_behind(function: Any) -> Iterator[Limiter]:
+def limiters_behind(function: Any) -> Iterator[LimiterCore]:
     """The limiters that were meant to decorate a function that is registered as an endpoint.
 
     Those whose wrapper it is, or wraps; and those whose wrapper has the function's name in its module, as after a
@@ -324,10 +309,6 @@ def endpoints_over(function: Any) -> Iterator[Endpoint]:
             yield endpoint
             for wrapper in endpoint.wrappers:
                 yield from endpoints_over(wrapper)
-
-
-async def _awaited(value: Awaitable[Any]) -> None:
-    await value
 
 
 def _awaiting(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -21,7 +21,7 @@ from .dependency_tree import followers_of
 from .rate_limit import DeclaredRateLimit, limiter_for
 
 if TYPE_CHECKING:
-    from ..extension import Limiter
+    from .._limiter.core import LimiterCore
 
 _MOST_KEPT = 512
 
@@ -39,7 +39,7 @@ class _Compiled(NamedTuple):
 class DependencyChecks:
     """What comes of `RateLimit`s, and of checks by hand, for requests. Thread-safe."""
 
-    def __init__(self, limiter: Limiter) -> None:
+    def __init__(self, limiter: LimiterCore) -> None:
         self._limiter = limiter
         self._routes = Routes()
         self.group = lru_cache(_MOST_KEPT)(self._group)
@@ -61,11 +61,11 @@ class DependencyChecks:
         served = self._routes.served(scope)
         compiled: _Compiled | None = None if served is None else served.checks.get((rate_limit, given))
         overrides = getattr(scope.get("app"), "dependency_overrides", None)
-        if compiled is None or compiled.revision != limiter._planner.revision or overrides:
+        if compiled is None or compiled.revision != limiter.planner.revision or overrides:
             compiled = self._compiled(rate_limit, scope, given, overrides)
         if not limiter.enabled:
             return _untouched(compiled.plan)
-        view = await limiter._checker.take(compiled.plan, connection, wait, is_once=True)
+        view = await limiter.checker.take(compiled.plan, connection, wait, is_once=True)
         if view is None:
             # Paid for already, or let through: what is known of the request, or that all is left.
             told = view_of(record)
@@ -88,15 +88,15 @@ class DependencyChecks:
         # Apart from the connections to the same route.
         served = served._replace(route=f"{served.route} messages")
         plan = self.plan_for(served, rate_limit.groups(limiter, given))
-        view = await limiter._checker.take(plan, connection, wait_on_loop, is_once=False, headers=False)
+        view = await limiter.checker.take(plan, connection, wait_on_loop, is_once=False, headers=False)
         return None if view is None else view.decision
 
     def plan_for(self, served: Served, groups: tuple[LimitGroup, ...]) -> Plan:
         """The plan of these groups for what serves a request."""
         limiter = self._limiter
-        exempt_name = limiter._planner.exempt_name(served.endpoint, served.function)
-        is_exempt = exempt_name is not None and exempt_name in limiter._exempt_routes
-        own, fallback = () if is_exempt else groups, tuple(limiter._groups_in(limiter._default_limits))
+        exempt_name = limiter.planner.exempt_name(served.endpoint, served.function)
+        is_exempt = exempt_name is not None and exempt_name in limiter.planner.exempt_routes
+        own, fallback = () if is_exempt else groups, tuple(limiter.planner.defaults())
         return Plan(served.endpoint, own, (), fallback, route=served.route, exempt_name=exempt_name)
 
     def served(self, scope: Scope) -> Served | None:
@@ -106,7 +106,7 @@ class DependencyChecks:
     def _group(self, limits: str, key: Any, scope: str | None, where: str) -> LimitGroup:
         """A limit that somebody checks by hand."""
         options: tuple[Any, ...] = (False, None, None, None, 1, False)
-        group = LimitGroup(limits, key, scope, *options, strategy=self._limiter._strategy, where=where)
+        group = LimitGroup(limits, key, scope, *options, strategy=self._limiter.strategy, where=where)
         # A program may make them of what it was sent.
         group.is_made_by_requests = True
         return group
@@ -120,7 +120,7 @@ class DependencyChecks:
     def _compiled(
         self, rate_limit: DeclaredRateLimit, scope: Scope, given: _Given, overrides: Mapping[Any, Any] | None
     ) -> _Compiled:
-        limiter, revision = self._limiter, self._limiter._planner.revision
+        limiter, revision = self._limiter, self._limiter.planner.revision
         served = self._served(scope, rate_limit.where)
         found = followers_of(rate_limit, served.dependant, overrides or {})
         followers = tuple(each for each in found if limiter_for(each, scope.get("app")) is limiter)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .rate_limit import DeclaredPerMessage, DeclaredRateLimit
 
 if TYPE_CHECKING:
-    from ..extension import Limiter
+    from .._limiter.core import LimiterCore
 
 
 def calls_of(dependant: Any) -> Iterator[tuple[Any, bool]]:
@@ -59,7 +59,7 @@ def followers_of(first: DeclaredRateLimit, dependant: Any, overrides: Mapping[An
     return followers
 
 
-def is_overriding(limiter: Limiter, dependant: Any) -> bool:
+def is_overriding(limiter: LimiterCore, dependant: Any) -> bool:
     """Whether dependencies of a route have limits instead of the default ones."""
     if dependant is None:
         return False

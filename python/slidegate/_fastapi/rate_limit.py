@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias, cast
+from typing import Any, ClassVar, NoReturn, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 from limits import RateLimitItem
@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
 from .._http.state import RECORD, record_of
+from .._limiter.core import LimiterCore
 from .._rules.limit import StrOrCallableStr
 from .._rules.limit_group import LimitGroup, nobody
 from .._rules.notation import warn_of_amounts
@@ -24,12 +25,9 @@ from ..errors import ConfigurationError, InvalidCost, RateLimitExceeded, Storage
 from ..keys.identity import Identity, KeyFunction, name_of
 from .signatures import resolved_signature
 
-if TYPE_CHECKING:
-    from ..extension import Limiter
-
 UNSET: Any = object()
 
-_Groups: TypeAlias = "WeakKeyDictionary[Limiter, dict[tuple[str, ...], tuple[int, tuple[LimitGroup, ...]]]]"
+_Groups: TypeAlias = "WeakKeyDictionary[LimiterCore, dict[tuple[str, ...], tuple[int, tuple[LimitGroup, ...]]]]"
 
 
 class DeclaredRateLimit(OneOfAKind):
@@ -62,7 +60,7 @@ class DeclaredRateLimit(OneOfAKind):
         override_defaults: bool = True,
         shadow: bool = False,
         on_error: OnError | None = None,
-        limiter: Limiter | None = None,
+        limiter: LimiterCore | None = None,
     ) -> None:
         require_on_error("on_error", on_error)
         self.name = name
@@ -76,7 +74,7 @@ class DeclaredRateLimit(OneOfAKind):
         for what, flag in (("shadow", shadow), ("shared", shared), ("override_defaults", override_defaults)):
             if not isinstance(flag, bool):
                 raise ConfigurationError(f"{self.where}: {what}={flag!r} is neither True nor False")
-        if limiter is not None and not hasattr(limiter, "_dependency_checks"):
+        if limiter is not None and not isinstance(limiter, LimiterCore):
             raise ConfigurationError(f"{self.where}: limiter={limiter!r} is no Limiter")
         if limits is None and name is None:
             raise ConfigurationError(f'{self.where}: there is no limit; write RateLimit("10/minute"), or a name')
@@ -122,7 +120,7 @@ class DeclaredRateLimit(OneOfAKind):
         kind: Any = type(self)
         return bool(kind.__call__ is kind.stock_call)
 
-    def is_for(self, limiter: Limiter) -> bool:
+    def is_for(self, limiter: LimiterCore) -> bool:
         """Whether this limiter counts, or may if it is that of the application."""
         return self.limiter is None or self.limiter is limiter
 
@@ -136,36 +134,38 @@ class DeclaredRateLimit(OneOfAKind):
         record = record_of(connection)
         if given:
             record.injected = {**(record.injected or {}), self: given}
-        checks = limiter._dependency_checks
+        checks = limiter.dependency_checks
         try:
             if is_message:
-                return await checks.decide_again(self, connection, tuple(given))
-            return await checks.decide(self, connection, record, wait, tuple(given))
+                message: Decision | None = await checks.decide_again(self, connection, tuple(given))
+                return message
+            decision: Decision | None = await checks.decide(self, connection, record, wait, tuple(given))
+            return decision
         except (RateLimitExceeded, StorageOut, InvalidCost) as error:
             if connection.scope["type"] == "websocket":
                 raise as_of_websocket(error) from error
             raise
 
-    def groups(self, limiter: Limiter, given: tuple[str, ...] = ()) -> tuple[LimitGroup, ...]:
+    def groups(self, limiter: LimiterCore, given: tuple[str, ...] = ()) -> tuple[LimitGroup, ...]:
         """What is counted, as that limiter is configured now, where these of `limits`, `key` and `cost` come with the
         request. Raises ConfigurationError.
         """
         made_for = self._groups.setdefault(limiter, {})
         known = made_for.get(given)
-        if known is not None and known[0] == limiter._named.revision:
+        if known is not None and known[0] == limiter.named.revision:
             return known[1]
-        revision, limits = limiter._named.revision, self._limits
+        revision, limits = limiter.named.revision, self._limits
         if limits is None:
-            limits = limiter._named.text_of(self.name, self.where)
-        values = {"limits": limits, "key": self._key or limiter._key_func, "cost": self._cost}
+            limits = limiter.named.text_of(self.name, self.where)
+        values = {"limits": limits, "key": self._key or limiter.key_func, "cost": self._cost}
         values |= {what: _Injected(self, what, None) for what in set(given) - self._depends.keys()}
         if values["key"] is None:
             raise ConfigurationError(f"{self.where}: the limiter has no key_func; give one, or RateLimit(key=...)")
-        made = self._group(values["limits"], values["key"], limiter._strategy, values["cost"])
-        limiter._named.declare(made, self.where)
+        made = self._group(values["limits"], values["key"], limiter.strategy, values["cost"])
+        limiter.named.declare(made, self.where)
         if self._on_error is not None:
-            limiter._watch_storage()
-        groups = tuple(limiter._planner.configured([made]))
+            limiter.watch_storage()
+        groups = tuple(limiter.planner.configured([made]))
         made_for[given] = (revision, groups)
         return groups
 
@@ -221,12 +221,12 @@ class _Injected(Identity):
         return request.scope[RECORD].injected[self._of][self._what]
 
 
-def limiter_for(rate_limit: DeclaredRateLimit, app: Any) -> Limiter | None:
+def limiter_for(rate_limit: DeclaredRateLimit, app: Any) -> LimiterCore | None:
     """The limiter that counts for it in an application; None when it has none, or none yet."""
-    from ..extension import Limiter
+    from .._limiter.core import LimiterCore
 
     found = rate_limit.limiter or getattr(getattr(app, "state", None), "limiter", None)
-    return found if isinstance(found, Limiter) else None
+    return found if isinstance(found, LimiterCore) else None
 
 
 def values_given(limits: object, key: object, cost: object) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class RewrittenPathCheck:
         if checks is not None and check is not None:
             request = Request(scope, receive, send)
             record = record_of(request)
-            if record.done is not None and record.path != scope["path"] and checks.limiter._key_style == "url":
+            if record.done is not None and record.path != scope["path"] and checks.limiter.key_style == "url":
                 # Also of the same endpoint, each path counts apart.
                 record.done = Ahead(((checks.limiter, None),))
             self._tell(checks, scope)

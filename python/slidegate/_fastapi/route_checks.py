@@ -19,7 +19,7 @@ from .decorator import Endpoint, endpoint_behind, endpoints_over
 from .dependency_tree import is_overriding
 
 if TYPE_CHECKING:
-    from ..extension import Limiter
+    from .._limiter.core import LimiterCore
 
 _UNMATCHED = "unmatched requests"
 
@@ -37,14 +37,14 @@ class CheckedBy(Enum):
     STATIC = "static files"
 
 
-def endpoint_of(limiter: Limiter, function: Callable[..., Any]) -> Endpoint | None:
+def endpoint_of(limiter: LimiterCore, function: Callable[..., Any]) -> Endpoint | None:
     """What was declared for a function, or for what it wraps."""
     return endpoint_behind(limiter, function) or _endpoint_over(limiter, function)
 
 
-def plan_by_hand(limiter: Limiter, function: Callable[..., Any] | None, in_middleware: bool) -> Plan:
+def plan_by_hand(limiter: LimiterCore, function: Callable[..., Any] | None, in_middleware: bool) -> Plan:
     """The plan of a function that somebody asks to check, in the way of the middleware or of its decorator."""
-    planner = limiter._planner
+    planner = limiter.planner
     if function is None:
         return planner.plan("", ())
     endpoint = endpoint_of(limiter, function)
@@ -54,7 +54,7 @@ def plan_by_hand(limiter: Limiter, function: Callable[..., Any] | None, in_middl
 
 
 def checked_by(
-    limiter: Limiter, called: Any, named: Any, is_registered: Callable[[object], bool], *, overridden: bool = False
+    limiter: LimiterCore, called: Any, named: Any, is_registered: Callable[[object], bool], *, overridden: bool = False
 ) -> tuple[CheckedBy, Plan]:
     """Who checks requests for what is `called`, a part of the endpoint that is `named`, and by which plan.
 
@@ -63,28 +63,28 @@ def checked_by(
     """
     known = endpoint_behind(limiter, called)
     if known is not None:
-        return CheckedBy.DECORATOR, limiter._planner.plan_of(known)
+        return CheckedBy.DECORATOR, limiter.planner.plan_of(known)
     inert = _endpoint_over(limiter, called)
     if inert is not None and not any(map(is_registered, inert.wrappers)):
-        return CheckedBy.INERT, limiter._planner.plan_of(inert)
+        return CheckedBy.INERT, limiter.planner.plan_of(inert)
     if isinstance(named, StaticFiles):
         name = qualified_name(named)
-        return CheckedBy.STATIC, Plan(name, (), (), (), exempt_name=limiter._planner.exempt_name(name, named))
+        return CheckedBy.STATIC, Plan(name, (), (), (), exempt_name=limiter.planner.exempt_name(name, named))
     return CheckedBy.MIDDLEWARE, _plan_ahead(limiter, named, overridden=overridden)
 
 
-def check_ahead(limiter: Limiter, found: Found | None, is_registered: Callable[[object], bool]) -> Check | None:
+def check_ahead(limiter: LimiterCore, found: Found | None, is_registered: Callable[[object], bool]) -> Check | None:
     """What the middleware has to check before the route is dispatched to; None when there is nothing.
 
     Where a decorator is certain to follow, it checks everything. Where one stands above the decorator of the route, and
     so is never called, it is checked here.
     """
     if found is None or found.kind is not Kind.FULL or found.endpoint is None:
-        unmatched = limiter._planner.plan(_UNMATCHED, (), is_ahead=True, is_pooled=True)
+        unmatched = limiter.planner.plan(_UNMATCHED, (), is_ahead=True, is_pooled=True)
         matched = unmatched if found is None or found.endpoint is None else _plan_ahead(limiter, found.endpoint)
         return _either(
-            _check_of(limiter, matched) if limiter._preflights_limited else None,
-            _check_of(limiter, unmatched) if limiter._unmatched_limited else None,
+            _check_of(limiter, matched) if limiter.preflights_limited else None,
+            _check_of(limiter, unmatched) if limiter.unmatched_limited else None,
         )
     if inspect.isclass(found.endpoint):
         return _by_method(limiter, found.endpoint)
@@ -93,26 +93,26 @@ def check_ahead(limiter: Limiter, found: Found | None, is_registered: Callable[[
 
 
 def _check_unless_decorated(
-    limiter: Limiter, called: Any, named: Any, is_registered: Callable[[object], bool], *, overridden: bool = False
+    limiter: LimiterCore, called: Any, named: Any, is_registered: Callable[[object], bool], *, overridden: bool = False
 ) -> Check | None:
     who, plan = checked_by(limiter, called, named, is_registered, overridden=overridden)
     return None if who is CheckedBy.DECORATOR else _check_of(limiter, plan)
 
 
-def _check_of(limiter: Limiter, plan: Plan) -> Check | None:
-    return limiter._planner.check(plan) if plan.groups else None
+def _check_of(limiter: LimiterCore, plan: Plan) -> Check | None:
+    return limiter.planner.check(plan) if plan.groups else None
 
 
-def _plan_ahead(limiter: Limiter, endpoint: Any, *, overridden: bool = False) -> Plan:
-    return limiter._planner.plan(qualified_name(endpoint), (), endpoint, overridden=overridden, is_ahead=True)
+def _plan_ahead(limiter: LimiterCore, endpoint: Any, *, overridden: bool = False) -> Plan:
+    return limiter.planner.plan(qualified_name(endpoint), (), endpoint, overridden=overridden, is_ahead=True)
 
 
-def _endpoint_over(limiter: Limiter, function: Any) -> Endpoint | None:
+def _endpoint_over(limiter: LimiterCore, function: Any) -> Endpoint | None:
     over = [endpoint for endpoint in endpoints_over(function) if endpoint.limiter is limiter]
     return max(over, key=lambda endpoint: len(endpoint.groups), default=None)
 
 
-def _by_method(limiter: Limiter, endpoint: Any) -> Check:
+def _by_method(limiter: LimiterCore, endpoint: Any) -> Check:
     # A class has a function for each method, with or without a decorator.
     checks: dict[str, Check | None] = {}
 

@@ -32,7 +32,7 @@ class AddHeaders:
             limiter = record.told_by if message["type"] == "http.response.start" else None
             if limiter is not None:
                 headers = MutableHeaders(raw=list(message.get("headers", ())))
-                message["headers"] = limiter._inject_asgi_headers(headers, view_of(record)).raw
+                message["headers"] = limiter.inject_asgi_headers(headers, view_of(record)).raw
             await send(message)
 
         try:
@@ -53,7 +53,7 @@ def with_headers(handler: Any) -> Any:
             response = await run_in_threadpool(handler, request, error)
         record = known_of(request.scope)
         if record is not None and record.told_by is not None:
-            record.told_by._inject_headers(response, view_in(request.scope))
+            record.told_by.inject_headers(response, view_in(request.scope))
         return response
 
     return handle

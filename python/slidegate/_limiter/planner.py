@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._http.request_doubles import as_request
-from .._rules.limit_group import LimitGroup
+from .._rules.limit_group import LimitGroup, Yielding
 from .._rules.resolver import Plan
 from .._support.callables import wrapped_chain
 from .checker import Check
@@ -14,7 +14,7 @@ from .compiled import compile_check
 
 if TYPE_CHECKING:
     from .._fastapi.decorator import Endpoint
-    from ..extension import Limiter
+    from .core import LimiterCore
 
 
 class Planner:
@@ -23,8 +23,14 @@ class Planner:
     `revision` rises whenever checks that were handed out are out of date. Thread-safe.
     """
 
-    def __init__(self, limiter: Limiter) -> None:
+    def __init__(self, limiter: LimiterCore) -> None:
         self._limiter = limiter
+        self.default_limits: Sequence[Any] = ()
+        self.application_limits: Sequence[Any] = ()
+        self.fallback_limits: Sequence[Any] = ()
+        self.request_filters: Sequence[Callable[[], Any]] = ()
+        self.exempt_routes: set[str] = set()
+        self.exempt_functions: dict[str, list[Any]] = {}
         # Not weakly: nothing else refers to one whose decorator stands above that of the route.
         self._endpoints: dict[Endpoint, None] = {}
         self.revision = 0
@@ -46,7 +52,7 @@ class Planner:
 
     def exempt_name(self, name: str, *functions: Any) -> str | None:
         """The name of an endpoint, if it is the one that is exempt under it, or nobody knows which one that is."""
-        exempt = self._limiter._exempt_functions.get(name)
+        exempt = self.exempt_functions.get(name)
         if exempt is None:
             return name
         those = {id(part) for function in exempt for part in _parts_of(function)}
@@ -62,62 +68,57 @@ class Planner:
         is_pooled: bool = False,
     ) -> Plan:
         """Own limits of these functions, those of the application, and the defaults where they apply."""
-        limiter = self._limiter
         own = self.configured(own)
         has_defaults = not (overridden or any(group.override_defaults for group in own))
-        defaults = limiter._groups_in(limiter._default_limits)
-        common = (*limiter._groups_in(limiter._application_limits), *(defaults if has_defaults else ()))
+        defaults = self.defaults()
+        common = (*self.groups_in(self.application_limits), *(defaults if has_defaults else ()))
         exempt_name = self.exempt_name(name, *functions)
-        return Plan(name, tuple(own), common, tuple(defaults), is_ahead, is_pooled, exempt_name=exempt_name)
+        return Plan(name, tuple(own), common, defaults, is_ahead, is_pooled, exempt_name=exempt_name)
 
     def configured(self, groups: Iterable[LimitGroup]) -> list[LimitGroup]:
         """The groups as settings have them, without those that are switched off, or limit nothing."""
-        return [each for each in map(self._limiter._named.applied, groups) if each is not None and each.limits != ()]
+        return [each for each in map(self._limiter.named.applied, groups) if each is not None and each.limits != ()]
 
     def plan_of(self, endpoint: Endpoint) -> Plan:
-        """The plan of an endpoint: what was declared for it, if nobody has changed that."""
-        fixed, dynamic = self._limiter._route_limits, self._limiter._dynamic_route_limits
-        name, groups = endpoint.name, endpoint.groups
-        if not (fixed.is_original(name) and dynamic.is_original(name)):
-            groups = [each for each in (self._left_of(group, name) for group in groups) if each is not None]
-            owners = {id(limit): group for group in endpoint.groups for limit in group.limits or ()}
-            strategy = self._limiter._strategy
-            groups += [LimitGroup.of(each, strategy, name, owners.get(id(each))) for each in fixed.added(name)]
-            groups += dynamic.added(name)
-        return self.plan(name, groups, endpoint.function, *endpoint.wrappers)
+        """The plan of an endpoint."""
+        return self.plan(endpoint.name, self._limiter.groups_of(endpoint), endpoint.function, *endpoint.wrappers)
+
+    def defaults(self) -> tuple[LimitGroup, ...]:
+        """The limits of endpoints that have none of their own."""
+        return tuple(self.groups_in(self.default_limits))
+
+    def groups_in(self, limits: Iterable[Any]) -> list[LimitGroup]:
+        """The groups of such a list, in which programs may have put any iterables of limits."""
+        limiter = self._limiter
+        return [
+            each if isinstance(each, LimitGroup) else Yielding(each, limiter.key_func, limiter.strategy)
+            for each in limits
+        ]
 
     def check(self, plan: Plan) -> Check:
         """The check of a plan, as the limiter is configured now."""
-        limiter = self._limiter
-        if limiter._request_filters:
+        if self.request_filters:
             return self._filtered(self._unfiltered(plan))
         return self._unfiltered(plan)
 
     def _filtered(self, check: Check) -> Check:
-        filters = tuple(self._limiter._request_filters)
+        filters = tuple(self.request_filters)
         return lambda request, wait: None if any(each() for each in filters) else check(request, wait)
 
     def _unfiltered(self, plan: Plan) -> Check:
         limiter = self._limiter
-        if not limiter._auto_check:
+        if not limiter.auto_check:
             return lambda request, wait: None
-        is_elsewhere = limiter._foreign_counter() is not None or limiter._remote is not None or limiter._is_out()
-        if is_elsewhere or limiter._checker.evaluate is not None:
-            return lambda request, wait: limiter._checker.check(plan, as_request(request), wait, {})
-        return compile_check(limiter._checker, plan)
+        is_elsewhere = limiter.foreign_counter() is not None or limiter.remote is not None or limiter.is_out
+        if is_elsewhere or limiter.checker.evaluate is not None:
+            return lambda request, wait: limiter.checker.check(plan, as_request(request), wait, {})
+        return compile_check(limiter.checker, plan)
 
     def _renew(self, endpoint: Endpoint) -> None:
-        if self._limiter._is_replaced():
-            endpoint.check = endpoint.replaced_check
+        if self._limiter.is_patched:
+            endpoint.check = self._limiter.patched_check(endpoint.function, False)
         else:
             endpoint.check = self.check(self.plan_of(endpoint))
-
-    def _left_of(self, group: LimitGroup, name: str) -> LimitGroup | None:
-        # Without the limits that somebody has taken away.
-        if group.limits is None:
-            return group if self._limiter._dynamic_route_limits.holds(name, group) else None
-        left = [limit for limit in group.limits if self._limiter._route_limits.holds(name, limit)]
-        return group.with_limits(left) if left else None
 
 
 def _parts_of(function: Any) -> Iterator[Any]:

@@ -1,36 +1,40 @@
-"""The private names of a limiter that programs and tests put something else in the place of, or change."""
+"""The private names of slowapi's limiter, which programs and tests read, call, change and put something else for."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Any, cast
 
-from .._http.headers import HEADERS, HeaderFormat
-from .._limiter.checker import Checker
-from .._limiter.planner import Planner
-from .._rules.bucket import Bucket, KeyStyle, bucket_of
-from .._rules.limit_group import LimitGroup, Yielding
-from .._rules.options import OnError, require
-from .._rules.strategies import Strategy
-from .._storage.limits_package.outage import Outage
-from .._support.errors import ConfigurationError
+from starlette.config import Config
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from .._fastapi.decorator import Endpoint
+from .._fastapi.route_checks import plan_by_hand
+from .._http.headers import HEADERS
+from .._http.request_doubles import as_request
+from .._http.view import CurrentLimit, CurrentLimitLike
+from .._limiter.backends.limits_package import LimitsPackageBackend, is_strategy_of_limits
+from .._limiter.checker import Check
+from .._limiter.core import LimiterCore
+from .._rules.bucket import Bucket, bucket_of, counted_path
+from .._rules.limit import Limit
+from .._rules.limit_group import LimitGroup
+from .._rules.options import require
+from .._rules.resolver import Plan
+from .._support.callables import run_blocking, wait_in_thread
+from .._support.clock import wall_time_s
+from .._support.errors import ConfigurationError, StorageError
+from ..decision import NS_PER_S
+from .counter import Counter
+from .patched import LIMITERS, REPLACEABLE, KnowsItsLimiters, is_replaced, patched_check
 from .route_limits import ObservedList, ObservedNames, RouteLimits
+from .storage_view import StorageView
 
-if TYPE_CHECKING:
-    from .._limiter.backends.limits_package import LimitsPackageBackend
-    from .counter import Counter
-
-_LISTS = ("_default_limits", "_application_limits", "_in_memory_fallback", "_request_filters")
-_REPLACEABLE = frozenset(
-    {
-        *("_check_request_limit", "_inject_asgi_headers", "_Limiter__evaluate_limits", "_limiter", "_auto_check"),
-        *("_route_limits", "_dynamic_route_limits", "_header_mapping", "_retry_after", "logger"),
-        *("_headers_enabled", "_swallow_errors", "_exempt_routes", "_key_style", "_key_prefix"),
-        *("_in_memory_fallback_enabled", *_LISTS),
-    }
-)
 _FIXED = {
     "_strategy": "give it as Limiter(strategy=...)",
     "_Limiter__check_backend_count": "health() tells when a storage is asked again",
@@ -45,198 +49,349 @@ _HEADER_FIELDS = {
 _ONLY_AT_FIRST = ("_storage_uri", "_storage_options", "app_config")
 
 
-class SlowapiAttributes:
+class _Name:
+    """A name of slowapi's for what is kept under another. What is set takes effect with the next request."""
+
+    def __init__(self, kept: str, write: Callable[[Any, Any], None] | None = None) -> None:
+        self._read = attrgetter(kept)
+        self._write = write or (lambda limiter, value: setattr(limiter, kept, value))
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, limiter: Any, owner: type) -> Any:
+        if limiter is None:
+            return self
+        if self.name in vars(limiter):
+            raise AttributeError(self.name)
+        return self._read(limiter)
+
+    def __set__(self, limiter: Any, value: Any) -> None:
+        self._write(limiter, value)
+        vars(limiter).pop(self.name, None)
+        limiter.renew()
+
+    def __delete__(self, limiter: Any) -> None:
+        # As mock.patch does, which sets it again if it is gone.
+        vars(limiter)[self.name] = None
+
+
+class _List(_Name):
+    """The same of a list that the planner keeps, and that may be changed in place."""
+
+    def __init__(
+        self,
+        kept: str,
+        write: Callable[[Any, Any], None] | None = None,
+        what: str = "LimitGroup, and yields no Limits",
+    ) -> None:
+        def put(limiter: Any, values: Iterable[Any]) -> None:
+            setattr(limiter.planner, kept, self.observed(limiter, values))
+
+        super().__init__(f"planner.{kept}", write or put)
+        self._what = what
+
+    def observed(self, limiter: Any, values: Iterable[Any]) -> ObservedList[Any]:
+        """A list of these values, whose changes the limiter takes up. Raises ConfigurationError."""
+
+        def changed() -> None:
+            for each in list(told):
+                if not self._is_right(each):
+                    list.remove(told, each)
+                    raise self._wrong(each)
+            told.watch()
+            limiter.renew()
+
+        for each in values:
+            if not self._is_right(each):
+                raise self._wrong(each)
+        told: ObservedList[Any] = ObservedList(values, changed)
+        return told
+
+    def _is_right(self, value: object) -> bool:
+        is_of_limits = isinstance(value, Iterable) and not isinstance(value, (str, bytes))
+        return callable(value) if self._what == "function" else is_of_limits
+
+    def _wrong(self, value: object) -> ConfigurationError:
+        return ConfigurationError(f"{self.name}: {value!r} is no {self._what}")
+
+
+class _HeaderNames(_Name):
+    """The same of the names of the headers."""
+
+    def __get__(self, limiter: Any, owner: type) -> Any:
+        names = super().__get__(limiter, owner)
+        if limiter is not None:
+            names = ObservedNames(names, lambda: self.__set__(limiter, names))
+        return names
+
+
+class SlowapiAttributes(LimiterCore, metaclass=KnowsItsLimiters):
     """Has a replaced name take effect with the next request, as it would if each request looked it up.
 
     Lists and dictionaries that are set are copied, and their copies may be changed in place. Raises ConfigurationError
     for values that cannot be, and AttributeError for names that nothing can come of.
     """
 
-    _checker: Checker
-    _planner: Planner
-    _headers: HeaderFormat
-    _header_mapping: dict[int, str]
-    _headers_enabled: bool
-    _swallow_errors: bool
-    _exempt_routes: set[str]
-    _default_limits: list[LimitGroup]
-    _in_memory_fallback: list[LimitGroup]
-    _in_memory_fallback_enabled: bool
-    _retry_after: str | None
-    _key_func: Any
-    _key_prefix: str
-    _key_style: KeyStyle
-    _strategy: Strategy
-    _on_error: OnError | None
-    _outage: Outage | None
-    _limits_package: LimitsPackageBackend | None
-    _limits_package_by_hand: LimitsPackageBackend | None
+    app_config: Config
+    _storage: Any
+    _limiter: Any
+    _local_view: StorageView
     _local_counter: Counter
     _native_counter: Counter
+    _limits_package_by_hand: LimitsPackageBackend | None = None
+    _is_told_dead = False
+    _is_written_by_hand = False
     _shared_places: dict[str, Bucket]
-    logger: logging.Logger
-    _stock_check: ClassVar[Any]
-    _stock_inject: ClassVar[Any]
-    _stock_evaluate: ClassVar[Any]
-    _is_check_replaced = False
-    _is_inject_replaced = False
-    _is_told_by_hand = False
+    _marked: dict[str, list[Callable[..., Any]]]
+    retry_after: str | None
+    route_limits: RouteLimits[Limit]
+    dynamic_route_limits: RouteLimits[LimitGroup]
+
+    def _write_header_names(self, names: Mapping[int, Any]) -> None:
+        fields: dict[str, Any] = {}
+        for number, header in names.items():
+            if number not in _HEADER_FIELDS or not (isinstance(header, str) and header):
+                raise ConfigurationError(f"_header_mapping[{number!r}]={header!r}: no header, or no name for one")
+            fields[_HEADER_FIELDS[number]] = header
+        self.headers = replace(self.headers, **fields)
+
+    def _write_retry_after(self, form: str | None) -> None:
+        require("_retry_after", form, (None, "delta-seconds", "http-date"))
+        self.retry_after, self.headers = form, replace(self.headers, is_retry_after_date=form == "http-date")
+
+    def _write_key_style(self, key_style: Any) -> None:
+        require("_key_style", key_style, ("url", "endpoint"))
+        self.key_style = key_style
+        self._place_anew()
+
+    def _write_key_prefix(self, key_prefix: Any) -> None:
+        if not isinstance(key_prefix, str):
+            raise ConfigurationError(f"_key_prefix={key_prefix!r} is no text")
+        self.key_prefix = key_prefix
+        self._place_anew()
+
+    def _write_fallback(self, limits: Iterable[Any]) -> None:
+        self.planner.fallback_limits = type(self)._in_memory_fallback.observed(self, limits)
+        if self.planner.fallback_limits:
+            self._write_fallback_enabled(True)
+
+    def _write_fallback_enabled(self, is_enabled: bool) -> None:
+        self.falls_back = is_enabled
+        if is_enabled and self.on_error is None:
+            self.on_error = "local"
+            self.watch_storage()
+            self._limits_package_by_hand = None
+
+    def _write_exempt_routes(self, names: Iterable[str]) -> None:
+        self.planner.exempt_routes = set(names)
+
+    def _write_route_limits(self, limits: Mapping[str, list[Limit]]) -> None:
+        self.route_limits = self.route_limits.replaced_by(limits)
+
+    def _write_dynamic_route_limits(self, limits: Mapping[str, list[LimitGroup]]) -> None:
+        self.dynamic_route_limits = self.dynamic_route_limits.replaced_by(limits)
+
+    _key_func = _Name("key_func")
+    _strategy = _Name("strategy")
+    _auto_check = _Name("auto_check")
+    _headers_enabled = _Name("headers_enabled")
+    _swallow_errors = _Name("swallow_errors")
+    _key_style = _Name("key_style", _write_key_style)
+    _key_prefix = _Name("key_prefix", _write_key_prefix)
+    _retry_after = _Name("retry_after", _write_retry_after)
+    _header_mapping = _HeaderNames("headers.names", _write_header_names)
+    _exempt_routes = _Name("planner.exempt_routes", _write_exempt_routes)
+    _default_limits = _List("default_limits")
+    _application_limits = _List("application_limits")
+    _in_memory_fallback = _List("fallback_limits", _write_fallback)
+    _in_memory_fallback_enabled = _Name("falls_back", _write_fallback_enabled)
+    _request_filters = _List("request_filters", what="function")
+    _route_limits = _Name("route_limits", _write_route_limits)
+    _dynamic_route_limits = _Name("dynamic_route_limits", _write_dynamic_route_limits)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        own = vars(self)
-        is_made = "_limiter" in own
+        is_made = "_limiter" in vars(self)
         if is_made and name in _FIXED:
             raise AttributeError(f"{name} cannot be changed: {_FIXED[name]}")
         if is_made and name in _ONLY_AT_FIRST:
             self.logger.warning("%s is read when a Limiter is made, and no more: nothing comes of setting it", name)
-        previous = own.get(name)
-        if isinstance(previous, RouteLimits):
-            value = previous.replaced_by(value)
-        elif name in _LISTS:
-            value = self._told_list(name, value)
-        elif name == "_exempt_routes" and not isinstance(value, set):
-            value = set(value)
-        elif name == "_header_mapping":
-            value = ObservedNames(value, self._rename_headers)
         super().__setattr__(name, value)
-        try:
-            self._note_replaced(name)
-        except ConfigurationError:
-            super().__setattr__(name, previous)
-            raise
+        if is_made and name in REPLACEABLE:
+            self.renew()
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
-        self._note_replaced(name)
+        if name in REPLACEABLE:
+            self.renew()
 
-    def _told_list(self, name: str, values: Iterable[Any]) -> ObservedList[Any]:
-        def changed() -> None:
-            for each in list(told):
-                if not is_right(each):
-                    list.remove(told, each)
-                    raise ConfigurationError(f"{name}: {each!r} is no {what}")
-            told.watch()
-            self._note_replaced(name)
-
-        what = "function" if name == "_request_filters" else "LimitGroup, and yields no Limits"
-        is_right = callable if name == "_request_filters" else _is_of_limits
-        for each in values:
-            if not is_right(each):
-                raise ConfigurationError(f"{name}: {each!r} is no {what}")
-        told: ObservedList[Any] = ObservedList(values, changed)
-        return told
-
-    def _rename_headers(self) -> None:
-        try:
-            self._note_replaced("_header_mapping")
-        except ConfigurationError:
-            vars(self)["_header_mapping"] = ObservedNames(self._headers.names, self._rename_headers)
-            raise
-
-    def _watch_storage(self) -> None:
-        """Has `on_error` decide about requests while a storage of `limits` is out of reach."""
-        if self._limits_package is not None:
-            self._outage = self._outage or Outage(self.logger, lambda: self._planner.renew())
-            self._limits_package.watch(self._outage)
-
-    def _note_replaced(self, name: str) -> None:
-        own = vars(self)
-        if name not in _REPLACEABLE or "_checker" not in own:
+    def renew(self) -> None:
+        """Has what was replaced take effect with the next request."""
+        if "_limiter" not in vars(self):
             return
-        own["_is_check_replaced"] = "_check_request_limit" in own
-        self._note_told()
-        if name in ("_header_mapping", "_retry_after"):
-            own["_headers"] = self._named_headers()
-        elif name in ("_key_style", "_key_prefix"):
-            self._place_anew()
-        elif name in ("_in_memory_fallback", "_in_memory_fallback_enabled"):
-            self._fall_back_anew(name)
-        counting, checker = self._checker.counting, self._checker
-        if name == "logger":
-            is_usual = isinstance(self.logger, logging.Logger)
-            refusals = self.logger.getChild("refusals") if is_usual else self.logger
-            checker = replace(checker, logger=self.logger, refusals=refusals)
-        reader = replace(counting.reader, key_prefix=self._key_prefix, key_style=self._key_style, logger=checker.logger)
-        self._checker = replace(
-            checker,
-            headers=self._headers,
-            headers_enabled=self._headers_enabled,
-            swallows_errors=self._swallow_errors,
-            exempt_routes=cast("set[str | None]", self._exempt_routes),
-            evaluate=self._evaluating(),
-            counting=replace(
-                counting,
-                reader=reader,
-                fallback=tuple(self._groups_in(self._in_memory_fallback)),
-                on_error=self._on_error or ("open" if self._swallow_errors else "closed"),
-                outage=self._outage,
-            ),
-        )
-        self._planner.renew()
-
-    def _note_counter(self) -> None:
-        """Takes up what was replaced in a counter."""
-        self._note_told()
-        self._planner.renew()
-
-    def _note_told(self) -> None:
-        own = vars(self)
+        LIMITERS.add(self)
+        self.is_patched = is_replaced(self, SlowapiAttributes, "_check_request_limit")
         # Strategies of `limits` are asked for each request, and need nobody to look.
-        own["_is_told_by_hand"] = "get_window_stats" in getattr(own.get("_limiter"), "__dict__", ())
-        own["_is_inject_replaced"] = "_inject_asgi_headers" in own or self._is_told_by_hand
+        self._is_written_by_hand = "get_window_stats" in getattr(self._limiter, "__dict__", ())
+        is_patched = is_replaced(self, SlowapiAttributes, "_inject_asgi_headers")
+        self.is_writing_patched = is_patched or self._is_written_by_hand
+        super().renew()
 
-    def _groups_in(self, limits: Sequence[Any]) -> list[LimitGroup]:
-        """The groups of such a list, in which programs may have put any iterables of limits."""
-        return [
-            each if isinstance(each, LimitGroup) else Yielding(each, self._key_func, self._strategy) for each in limits
-        ]
+    def patched_check(self, function: Callable[..., Any] | None, in_middleware: bool) -> Check:
+        return patched_check(self, function, in_middleware)
 
-    def _named_headers(self) -> HeaderFormat:
-        fields: dict[str, Any] = {}
-        for number, header in self._header_mapping.items():
-            if number not in _HEADER_FIELDS or not (isinstance(header, str) and header):
-                raise ConfigurationError(f"_header_mapping[{number!r}]={header!r}: no header, or no name for one")
-            fields[_HEADER_FIELDS[number]] = header
-        require("_retry_after", self._retry_after, (None, "delta-seconds", "http-date"))
-        return replace(self._headers, **fields, is_retry_after_date=self._retry_after == "http-date")
-
-    def _place_anew(self) -> None:
-        require("_key_style", self._key_style, ("url", "endpoint"))
-        if not isinstance(self._key_prefix, str):
-            raise ConfigurationError(f"_key_prefix={self._key_prefix!r} is no text")
-        for scope in self._shared_places:
-            self._shared_places[scope] = bucket_of(self._key_prefix, "shared", scope, None)
-        for counter in {id(each): each for each in (self._local_counter, self._native_counter)}.values():
-            counter.place_by(self._key_prefix, self._key_style)
-        if self._limits_package is not None:
-            vars(self)["_limits_package"] = self._limits_package.with_prefix(self._key_prefix)
-        vars(self)["_limits_package_by_hand"] = None
-
-    def _fall_back_anew(self, name: str) -> None:
-        own = vars(self)
-        if name == "_in_memory_fallback" and self._in_memory_fallback:
-            own["_in_memory_fallback_enabled"] = True
-        if self._in_memory_fallback_enabled and self._on_error is None:
-            own["_on_error"] = "local"
-            own["_outage"] = self._outage or Outage(self.logger, lambda: self._planner.renew())
-            self._watch_storage()
-            own["_limits_package_by_hand"] = None
-
-    def _evaluating(self) -> Callable[..., Any] | None:
-        kind: Any = type(self)
-        is_stock = kind._Limiter__evaluate_limits is kind._stock_evaluate
-        if is_stock and "_Limiter__evaluate_limits" not in vars(self):
+    @property
+    def evaluate(self) -> Callable[..., Any] | None:
+        """What decides about limits instead of the checker; None while nobody has replaced that."""
+        if not is_replaced(self, SlowapiAttributes, "_Limiter__evaluate_limits"):
             return None
         return lambda *given: cast(Any, self)._Limiter__evaluate_limits(*given)
 
-    def _is_replaced(self) -> bool:
-        kind: Any = type(self)
-        return kind._check_request_limit is not kind._stock_check or self._is_check_replaced
+    @property
+    def _fallback_limiter(self) -> Counter | None:
+        """What counts by hand while the storage is out of reach; None where nothing does."""
+        return self._local_counter if self.on_error == "local" else None
 
-    def _is_inject_stock(self) -> bool:
-        kind: Any = type(self)
-        return kind._inject_asgi_headers is kind._stock_inject and not self._is_inject_replaced
+    @property
+    def _fallback_storage(self) -> StorageView | None:
+        """Where that is counted."""
+        return self._local_view if self.on_error == "local" else None
 
+    @property
+    def _Limiter__marked_for_limiting(self) -> Mapping[str, list[Callable[..., Any]]]:
+        """The functions that were decorated, by their qualified names. Read-only."""
+        return MappingProxyType(self._marked)
 
-def _is_of_limits(group: object) -> bool:
-    return isinstance(group, Iterable) and not isinstance(group, (str, bytes))
+    @property
+    def limiter(self) -> Any:
+        """Hits and reads buckets by hand: a `Counter`, or the strategy of `limits` when the storage is one of its."""
+        return self._local_counter if self.on_error == "local" and self._storage_dead else self._limiter
+
+    @property
+    def _storage_dead(self) -> bool:
+        """Whether the storage is out of reach, and not asked until it is back.
+
+        Setting it begins or ends that, where there is an `on_error` or a fallback. As in slowapi, nothing comes of it
+        where there is none.
+        """
+        return self._is_told_dead or not self.health().is_available
+
+    @_storage_dead.setter
+    def _storage_dead(self, is_dead: bool) -> None:
+        if self.outage is None:
+            self._is_told_dead = is_dead
+        elif is_dead:
+            self.outage.begin(StorageError("_storage_dead was set"))
+            self.planner.renew()
+        else:
+            self.outage.end()
+
+    def get_app_config(self, key: str, default_value: Any = None) -> Any:
+        """A setting of the environment, or of the configuration file."""
+        return self.app_config(key, default=default_value)
+
+    def foreign_counter(self) -> Counter | LimitsPackageBackend | None:
+        counter = self._limiter
+        if counter is self._native_counter and counter.is_stock:
+            return None
+        if isinstance(counter, Counter):
+            if "hit" in vars(counter) or counter.foreign is None:
+                is_own = counter is self._native_counter or counter is self._local_counter
+                return None if is_own and counter.is_stock else counter
+            counter = counter.foreign
+        if not is_strategy_of_limits(counter):
+            return cast(Counter, counter)
+        for bridge in (self.limits_package, self._limits_package_by_hand):
+            if bridge is not None and bridge.strategy is counter and bridge.storage is counter.storage:
+                return bridge
+        self._limits_package_by_hand = LimitsPackageBackend(counter, self.key_prefix, self.outage)
+        return self._limits_package_by_hand
+
+    def _Limiter__evaluate_limits(self, request: HTTPConnection, endpoint: str, limits: Sequence[Limit]) -> None:
+        """Counts a request against these limits, for this path or name of an endpoint.
+
+        Checks go through here when it is replaced, in a subclass or in the object. Blocks, and raises, as
+        `_check_request_limit` does.
+        """
+        request = as_request(request)
+        is_usual = self.key_style == "endpoint" or endpoint == counted_path(request.scope)
+        counted = [each.copied() for each in limits]
+        for limit in counted:
+            if not is_usual and limit.declared_scope is None:
+                limit._Limit__scope = endpoint
+        groups = tuple(LimitGroup.of(each, self.strategy, endpoint) for each in counted)
+        checker = replace(self.checker, evaluate=None)
+        plan = Plan(endpoint, groups, (), ())
+        run_blocking(checker.check(plan, request, wait_in_thread, {}, is_marked=False))
+
+    def _check_request_limit(
+        self, request: HTTPConnection, endpoint_func: Callable[..., Any] | None, in_middleware: bool = True
+    ) -> None:
+        """Counts a request by hand, as a request for that function, whatever was counted for it before.
+
+        In the middleware's way: against the default limits and those of the application, unless the function has
+        limits of its own; else in the way of a decorator. Blocks while asynchronous callables are awaited, which is
+        possible in a worker thread only; TypeError elsewhere. Raises RateLimitExceeded.
+
+        Checks go through here when it is replaced.
+        """
+        if self.enabled and not any(each() for each in self.planner.request_filters):
+            plan = plan_by_hand(self, endpoint_func, in_middleware)
+            run_blocking(self.checker.check(plan, as_request(request), wait_in_thread, {}, is_marked=False))
+
+    def _inject_headers(self, response: Response, current_limit: CurrentLimitLike | None) -> Response:
+        """Writes the headers of `request.state.view_rate_limit`, when headers are enabled."""
+        if not isinstance(response, Response):
+            raise TypeError("parameter `response` must be an instance of starlette.responses.Response")
+        self._inject_asgi_headers(response.headers, current_limit)
+        return response
+
+    def _inject_asgi_headers(self, headers: MutableHeaders, current_limit: CurrentLimitLike | None) -> MutableHeaders:
+        """The same for the headers alone."""
+        if self.enabled and self.headers_enabled and isinstance(current_limit, (tuple, list)):
+            item, identifiers = current_limit
+            if isinstance(current_limit, CurrentLimit) and not self._is_written_by_hand:
+                raw_decision = current_limit.raw_decision
+            elif self.foreign_counter() is None and not self._is_written_by_hand:
+                try:
+                    raw_decision = self._native_counter.peek(item, *identifiers)
+                except StorageError:
+                    return headers
+            else:
+                reset_time_s, remaining = self._limiter.get_window_stats(item, *identifiers)
+                wait_ns = max(0, round((reset_time_s - wall_time_s()) * NS_PER_S))
+                raw_decision = (remaining > 0, 0, remaining, wait_ns, 0 if remaining > 0 else wait_ns)
+            policies = current_limit.policies if isinstance(current_limit, CurrentLimit) else ()
+            headers.raw[:] = self.headers.written(headers.raw, item, raw_decision, policies)
+        return headers
+
+    def inject_headers(self, response: Response, current_limit: CurrentLimitLike | None) -> Response:
+        return self._inject_headers(response, current_limit)
+
+    def inject_asgi_headers(self, headers: MutableHeaders, current_limit: CurrentLimitLike | None) -> MutableHeaders:
+        return self._inject_asgi_headers(headers, current_limit)
+
+    def groups_of(self, endpoint: Endpoint) -> Sequence[LimitGroup]:
+        """What was declared for an endpoint, without what somebody has taken away, and with what was put there."""
+        fixed, dynamic, name = self.route_limits, self.dynamic_route_limits, endpoint.name
+        if fixed.is_original(name) and dynamic.is_original(name):
+            return endpoint.groups
+        groups = [each for each in (self._left_of(group, name) for group in endpoint.groups) if each is not None]
+        owners = {id(limit): group for group in endpoint.groups for limit in group.limits or ()}
+        groups += [LimitGroup.of(each, self.strategy, name, owners.get(id(each))) for each in fixed.added(name)]
+        return groups + dynamic.added(name)
+
+    def _left_of(self, group: LimitGroup, name: str) -> LimitGroup | None:
+        if group.limits is None:
+            return group if self.dynamic_route_limits.holds(name, group) else None
+        left = [limit for limit in group.limits if self.route_limits.holds(name, limit)]
+        return group.with_limits(left) if left else None
+
+    def _place_anew(self) -> None:
+        for scope in self._shared_places:
+            self._shared_places[scope] = bucket_of(self.key_prefix, "shared", scope, None)
+        for counter in {id(each): each for each in (self._local_counter, self._native_counter)}.values():
+            counter.place_by(self.key_prefix, self.key_style)
+        if self.limits_package is not None:
+            self.limits_package = self.limits_package.with_prefix(self.key_prefix)
+        self._limits_package_by_hand = None

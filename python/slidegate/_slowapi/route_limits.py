@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from .._support.errors import ConfigurationError
+
 _Kind = TypeVar("_Kind", bound=type)
 _Limit = TypeVar("_Limit")
 
@@ -60,8 +62,9 @@ class RouteLimits(dict[str, list[_Limit]]):
     """Lists of limits by the qualified names of endpoints. Calls `on_change` when somebody changes them, or one of the
     lists, and knows what it was before. Not thread-safe while it is changed."""
 
-    def __init__(self, limits: Mapping[str, list[_Limit]], on_change: Callable[[], None]) -> None:
+    def __init__(self, limits: Mapping[str, list[_Limit]], kind: type[_Limit], on_change: Callable[[], None]) -> None:
         super().__init__(limits)
+        self._kind = kind
         self._on_change = on_change
         self._original: dict[str, list[_Limit]] = {}
         self._own_lists()
@@ -78,7 +81,7 @@ class RouteLimits(dict[str, list[_Limit]]):
         """What is to be used when somebody wants other ones from now on."""
         if isinstance(limits, RouteLimits):
             return limits
-        other: RouteLimits[_Limit] = RouteLimits(limits, self._on_change)
+        other: RouteLimits[_Limit] = RouteLimits(limits, self._kind, self._on_change)
         other._original = self._original
         return other
 
@@ -103,6 +106,10 @@ class RouteLimits(dict[str, list[_Limit]]):
     def changed(self) -> None:
         """Takes up what somebody has put here, and tells."""
         self._own_lists()
+        for name, limits in self.items():
+            for each in [each for each in limits if not isinstance(each, self._kind)]:
+                list.remove(limits, each)
+                raise ConfigurationError(f"{name}: {each!r} is no {self._kind.__name__}")
         self._on_change()
 
     def _own_lists(self) -> None:

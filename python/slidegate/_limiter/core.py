@@ -1,0 +1,153 @@
+"""What decorators, dependencies, middleware and reports know of a limiter."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakSet
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
+
+from .._http.headers import HeaderFormat
+from .._http.view import CurrentLimitLike
+from .._rules.bucket import KeyStyle
+from .._rules.limit_group import LimitGroup
+from .._rules.named import NamedLimits
+from .._rules.options import OnError
+from .._rules.strategies import Strategy
+from .._storage.base import Health
+from .._storage.limits_package.outage import Outage
+from .._storage.memory import MemoryStorage
+from .._storage.redis.storage import RedisStorage
+from .backends.limits_package import LimitsPackageBackend
+from .checker import Check, Checker
+
+if TYPE_CHECKING:
+    from .._fastapi.decorator import Endpoint
+    from .planner import Planner
+
+
+class LimiterCore:
+    """Everything of a limiter but what programs call. Thread-safe.
+
+    `planner` says what is checked, and `checker` checks it. Both are made again when something is replaced, so that
+    nobody keeps a `checker` longer than a plan.
+    """
+
+    enabled: bool
+    logger: logging.Logger
+    problem_details_enabled: bool
+    planner: Planner
+    checker: Checker
+    named: NamedLimits
+    headers: HeaderFormat
+    headers_enabled: bool
+    adds_headers_to_all: bool
+    """Whether what dependencies have decided is told of all applications, by headers that the limiter names."""
+    key_func: Any
+    key_prefix: str
+    key_style: KeyStyle
+    strategy: Strategy
+    auto_check: bool
+    swallow_errors: bool
+    unmatched_limited: bool
+    preflights_limited: bool
+    falls_back: bool
+    """Whether other limits, or this process, count while the storage is out of reach, as slowapi has it."""
+    on_error: OnError | None
+    outage: Outage | None
+    local: MemoryStorage
+    """What counts in this process, in shared memory or in a file."""
+    remote: RedisStorage | None
+    limits_package: LimitsPackageBackend | None
+    is_patched = False
+    """Whether somebody has replaced what checks requests."""
+    is_writing_patched = False
+    """Whether somebody has replaced what writes headers."""
+    applications: WeakSet[Any]
+    """Those that were looked at when they started."""
+    dependency_checks: Any
+
+    @property
+    def is_out(self) -> bool:
+        """Whether the storage is out of reach, and is not asked now."""
+        return self.outage is not None and self.outage.is_on
+
+    def patched_check(self, function: Callable[..., Any] | None, in_middleware: bool) -> Check:
+        """What checks requests for a function where the limiter `is_patched`, in the middleware or in a decorator."""
+        raise NotImplementedError
+
+    def inject_headers(self, response: Response, current_limit: CurrentLimitLike | None) -> Response:
+        """Writes what is to be told of a request's limits, when headers are enabled."""
+        raise NotImplementedError
+
+    def inject_asgi_headers(self, headers: MutableHeaders, current_limit: CurrentLimitLike | None) -> MutableHeaders:
+        """The same for the headers alone."""
+        raise NotImplementedError
+
+    def groups_of(self, endpoint: Endpoint) -> Sequence[LimitGroup]:
+        """What an endpoint is limited by beside what applies to all."""
+        return endpoint.groups
+
+    def foreign_counter(self) -> Any:
+        """What counts instead of the storages of this package; None where nothing else does."""
+        return self.limits_package
+
+    @property
+    def evaluate(self) -> Callable[..., Any] | None:
+        """What decides about limits instead of the checker."""
+        return None
+
+    def renew(self) -> None:
+        """Has what was replaced take effect with the next request."""
+        checker, counting, is_usual = self.checker, self.checker.counting, isinstance(self.logger, logging.Logger)
+        self.checker = replace(
+            checker,
+            logger=self.logger,
+            refusals=self.logger.getChild("refusals") if is_usual else self.logger,
+            headers=self.headers,
+            headers_enabled=self.headers_enabled,
+            swallows_errors=self.swallow_errors,
+            exempt_routes=cast("set[str | None]", self.planner.exempt_routes),
+            evaluate=self.evaluate,
+            counting=replace(
+                counting,
+                reader=replace(
+                    counting.reader, key_prefix=self.key_prefix, key_style=self.key_style, logger=self.logger
+                ),
+                fallback=tuple(self.planner.groups_in(self.planner.fallback_limits)),
+                on_error=self.on_error or ("open" if self.swallow_errors else "closed"),
+                outage=self.outage,
+            ),
+        )
+        self.planner.renew()
+
+    def watch_storage(self) -> None:
+        """Has `on_error` decide about requests while a storage of `limits` is out of reach."""
+        if self.limits_package is not None or self.on_error is not None:
+            self.outage = self.outage or Outage(self.logger, lambda: self.planner.renew())
+        if self.limits_package is not None and self.outage is not None:
+            self.limits_package.watch(self.outage)
+
+    def health(self) -> Health:
+        """Whether the storage is asked now, and why it is not. Asks no server.
+
+        Shared memory or a file is available as long as the system has room there for new keys. A storage of `limits` is
+        known to be out of reach only where there is an `on_error`, or a fallback.
+        """
+        if self.is_out and self.outage is not None:
+            return self.outage.health()
+        if self.remote is not None:
+            return self.remote.health()
+        return self.local.health() if self.limits_package is None else self.limits_package.health()
+
+    def close(self) -> None:
+        """Closes the connections to a Redis server, as the end of an event loop or of a thread does with its own.
+
+        For programs that make limiters and drop them. To be called when nobody counts any more.
+        """
+        if self.remote is not None:
+            self.remote.close()
