@@ -476,6 +476,7 @@ def test_threads_have_connections_of_their_own_and_leave_nothing_open(server: Re
 FORK = """
 import asyncio, os, sys
 from slidegate._core import Quota
+from slidegate._support.callables import run_blocking
 from slidegate._storage.redis.storage import RedisStorage
 from slidegate._storage.redis.uri import parse_redis_uri
 
@@ -485,7 +486,7 @@ policy = storage.policy(((Quota(1_000_000, 60_000_000_000), "fork"),))
 async def both():
     await policy.hit_async("before")
     policy.hit("before")
-    identity = storage._server._threads.execute(b"CLIENT", b"ID")
+    identity = run_blocking(storage._server._threads.execute(b"CLIENT", b"ID"))
     inherited = list(storage._server._loops._by_loop.values())
     child = os.fork()
     name = "parent" if child else "child"
@@ -493,12 +494,12 @@ async def both():
         # A loop does not survive a fork; what it had open is the parent's.
         asyncio._set_running_loop(None)
         loop = asyncio.new_event_loop()
-        is_own = storage._server._threads.execute(b"CLIENT", b"ID") != identity
+        is_own = run_blocking(storage._server._threads.execute(b"CLIENT", b"ID")) != identity
         is_right = loop.run_until_complete(count(name))
         is_closed = [each._socket.fileno() for each in inherited] == [-1]
         os._exit(0 if is_right and is_own and is_closed else 1)
     _, status = os.waitpid(child, 0)
-    is_right = await count(name) and storage._server._threads.execute(b"CLIENT", b"ID") == identity
+    is_right = await count(name) and run_blocking(storage._server._threads.execute(b"CLIENT", b"ID")) == identity
     print(is_right and os.waitstatus_to_exitcode(status) == 0)
 
 async def count(name):

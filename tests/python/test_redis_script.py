@@ -20,9 +20,9 @@ from slidegate._storage.redis.script import (
     ask,
     ask_refund,
     ask_reset,
-    essentials_of,
     lead_of,
-    receipts_of,
+    raw_decision_of,
+    reservation_of,
 )
 
 VECTORS = Path(__file__).parent.parent / "vectors"
@@ -71,13 +71,12 @@ class Counted:
         return ask(operation, self.rules, keys, [cost] * len(self.rules))
 
     def hit(self, cost: int = 1, operation: bytes = b"hit") -> Any:
-        return essentials_of(self.run(self.question(operation, cost).tail), self.rules)
+        return raw_decision_of(self.run(self.question(operation, cost).tail), self.rules)
 
     def reserve(self, cost: int) -> Any:
         question = self.question(b"reserve", cost)
-        reply = self.run(question.tail)
-        answer = essentials_of(reply, self.rules)
-        return answer, receipts_of(reply, question, self.rules) if answer[0] else None
+        answer, receipts = reservation_of(question, self.rules)(self.run(question.tail))
+        return answer, receipts if answer[0] else None
 
     def refund(self, receipts: Any) -> bool:
         return self.run(ask_refund(receipts).tail) == 1
@@ -258,7 +257,7 @@ def test_keys_expire_by_themselves_when_nothing_is_left_to_know(server: RedisSer
     rule = RedisRule.of(_core.Quota(100, MINUTE_NS, strategy), "")
     key = lead_of("somebody", is_hashed=False) + rule.suffix
     tail = ask(b"hit", [rule], [key], [50]).tail
-    _, _, _, reset_after_ns, _ = essentials_of(server.call(b"EVAL", SCRIPT.text, *tail), [rule])
+    _, _, _, reset_after_ns, _ = raw_decision_of(server.call(b"EVAL", SCRIPT.text, *tail), [rule])
     left_ms = server.call(b"PTTL", key)
     assert reset_after_ns / 1e6 - 2000 < left_ms <= reset_after_ns / 1e6 + 2
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import ipaddress
-import os
 import select
 import socket
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 from ..._core import RedisProtocolError, RedisReader, RedisReplyError, redis_command
 from ..._support.errors import StorageError, StorageTimeout, StorageUnavailable
 from ..._support.escaping import escaped
 from .deadline import LoopDeadline
+from .opening import opened_socket
 from .replies import (
     Redirected,
     check_greetings,
@@ -31,7 +31,6 @@ from .target import Address, RedisTarget
 
 _CHUNK = 65536
 _CHUNKS_AT_ONCE = 8
-_RETRY_S = 0.005
 
 Answer: TypeAlias = "asyncio.Future[Any]"
 
@@ -95,16 +94,21 @@ class AioConnection:
         With `is_asking` a node of a cluster answers for keys that are on their way to it.
         """
         answer: Answer = self._loop.create_future()
-        if self._is_ready and not is_asking:
-            self._ask(answer, tail)
+        if not self._is_ready:
+            self._ask_later(partial(self._ask_anyway if is_asking else self._ask, answer, tail), answer)
+        elif is_asking:
+            self._ask_anyway(answer, tail)
         else:
-            self._when_ready(answer, lambda: self._ask_anyway(answer, tail) if is_asking else self._ask(answer, tail))
+            self._send(answer, tail, redis_command(b"EVALSHA", self._script.sha, *tail))
         return answer
 
     def execute(self, *arguments: bytes) -> Answer:
-        """The answer to another command, in the same way; an error is raised as RedisReplyError."""
+        """The answer to another command, in the same way; an error is a value."""
         answer: Answer = self._loop.create_future()
-        self._when_ready(answer, lambda: self._send(answer, (), redis_command(*arguments)))
+        if self._is_ready:
+            self._send(answer, (), redis_command(*arguments))
+        else:
+            self._ask_later(partial(self._send, answer, (), redis_command(*arguments)), answer)
         return answer
 
     def end(self, error: StorageError) -> None:
@@ -139,9 +143,8 @@ class AioConnection:
 
     async def _open(self) -> None:
         try:
-            connection = await self._connect()
-            if self._target.tls is not None:
-                connection = await self._shake_hands(connection, self._target.tls)
+            self.place = self._target.address if self._locate is None else await self._locate(self._loop)
+            self._socket = connection = await opened_socket(self._target, self.place, self)
             self._loop.add_reader(connection, self._on_readable)
             await self._greet(greetings_for(self._target, is_master=self._locate is not None))
         except StorageError as error:
@@ -166,64 +169,18 @@ class AioConnection:
             if not answer.done():
                 ask()
 
-    async def _connect(self) -> socket.socket:
-        address = self._target.address if self._locate is None else await self._locate(self._loop)
-        self.place = address
-        if isinstance(address, str):
-            return await self._connect_to(socket.AF_UNIX, address)
-        failure: OSError | None = None
-        for family, place in await self._resolve(*address):
-            try:
-                connection = await self._connect_to(family, place)
-            except OSError as error:
-                failure = failure or error
-                continue
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return connection
-        raise failure or OSError("the name has no address")
-
-    async def _resolve(self, host: str, port: int) -> list[tuple[int, Any]]:
+    async def resolve(self, host: str, port: int) -> list[tuple[int, Any]]:
         with contextlib.suppress(ValueError):
             is_6 = ipaddress.ip_address(host).version == 6
             return [(socket.AF_INET6 if is_6 else socket.AF_INET, (host, port))]
         found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         return [(family, place) for family, _, _, _, place in found]
 
-    async def _connect_to(self, family: int, place: Any) -> socket.socket:
-        connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        self._socket = connection
-        try:
-            while (code := connection.connect_ex(place)) == errno.EAGAIN:
-                # So says a unix socket whose server has not taken up those before.
-                await asyncio.sleep(_RETRY_S)
-            if code == errno.EINPROGRESS:
-                await self._until(connection, select.POLLOUT)
-                code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if code:
-                raise OSError(code, os.strerror(code))
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
-    async def _shake_hands(self, plain: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
-        connection = tls.wrap_socket(plain, server_hostname=self._target.host, do_handshake_on_connect=False)
+    async def until(self, connection: socket.socket, event: int) -> None:
         self._socket = connection
-        try:
-            while True:
-                try:
-                    connection.do_handshake()
-                except ssl.SSLWantReadError:
-                    await self._until(connection, select.POLLIN)
-                except ssl.SSLWantWriteError:
-                    await self._until(connection, select.POLLOUT)
-                else:
-                    return connection
-        except BaseException:
-            connection.close()
-            raise
-
-    async def _until(self, connection: socket.socket, event: int) -> None:
         ready = self._loop.create_future()
         is_reading = event == select.POLLIN
         (self._loop.add_reader if is_reading else self._loop.add_writer)(connection, self._set_heard, ready)
@@ -256,13 +213,10 @@ class AioConnection:
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def _when_ready(self, answer: Answer, ask: Callable[[], None]) -> None:
-        if self._is_ready:
-            ask()
-        elif self._is_ended:
+    def _ask_later(self, ask: Callable[[], None], answer: Answer) -> None:
+        if self._is_ended:
             raise StorageUnavailable(f"{self._target.name}: the connection is closed")
-        else:
-            self._waiting.append((answer, ask))
+        self._waiting.append((answer, ask))
 
     def _ask(self, answer: Answer, tail: tuple[bytes, ...], name: bytes = b"EVALSHA") -> None:
         script = self._script.sha if name == b"EVALSHA" else self._script.text
@@ -361,7 +315,7 @@ class AioConnection:
     def _settle_error(self, answer: Answer, tail: tuple[bytes, ...], number: int, reply: RedisReplyError) -> None:
         if number == 0 or not tail:
             if not answer.done():
-                answer.set_exception(reply)
+                answer.set_result(reply)
         elif code_of(reply) == "NOSCRIPT" and number != self._last_eval:
             # Not run, so it may be asked again; the text is sent once, also when many have found it missing.
             if not answer.done():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import select
 import socket
 import ssl
@@ -12,16 +10,17 @@ from collections.abc import Callable
 from typing import Any
 
 from ..._core import RedisProtocolError, RedisReader, RedisReplyError, redis_command
+from ..._support.callables import run_blocking
 from ..._support.errors import StorageTimeout, StorageUnavailable
 from ..._support.escaping import escaped
 from .deadline import ThreadDeadline
+from .opening import opened_socket
 from .replies import check_greetings, code_of, greetings_for, is_of_the_connection, storage_error
 from .script import Script
 from .target import Address, RedisTarget
 
 _CHUNK = 65536
 _MOST_CHUNKS = 4096
-_RETRY_S = 0.005
 
 
 class SyncConnection:
@@ -62,7 +61,7 @@ class SyncConnection:
         """Whether it is open and nothing came unasked, as when the server has closed it."""
         if self._socket.fileno() < 0:
             return False
-        return not self._readable.poll(0) or self._is_only_about_tls()
+        return not self._polls[select.POLLIN].poll(0) or self._is_only_about_tls()
 
     def _is_only_about_tls(self) -> bool:
         if not isinstance(self._socket, ssl.SSLSocket):
@@ -109,62 +108,25 @@ class SyncConnection:
             self._socket.close()
 
     def _connect(self, address: Address) -> socket.socket:
-        target = self._target
         try:
-            if isinstance(address, str):
-                return self._connect_to(socket.AF_UNIX, address)
-            failure: OSError | None = None
-            for family, _, _, _, place in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
-                try:
-                    plain = self._connect_to(family, place)
-                except TimeoutError:
-                    raise
-                except OSError as error:
-                    failure = failure or error
-                    continue
-                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return plain if target.tls is None else self._shake_hands(plain, target.tls)
-            raise failure or OSError("the name has no address")
+            connection: socket.socket = run_blocking(opened_socket(self._target, address, self))
         except TimeoutError:
             raise self._timeout() from None
         except OSError as error:
-            raise StorageUnavailable(f"{target.name} cannot be reached: {error}") from error
-
-    def _connect_to(self, family: int, place: Any) -> socket.socket:
-        connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        try:
-            self._readable, self._writable = select.poll(), select.poll()
-            self._readable.register(connection, select.POLLIN)
-            self._writable.register(connection, select.POLLOUT)
-            while (code := connection.connect_ex(place)) == errno.EAGAIN:
-                # So says a unix socket whose server has not taken up those before.
-                self._deadline.spend(_RETRY_S)
-                time.sleep(_RETRY_S)
-            if code == errno.EINPROGRESS:
-                self._deadline.wait(self._writable)
-                code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if code:
-                raise OSError(code, os.strerror(code))
-        except BaseException:
-            connection.close()
-            raise
+            raise StorageUnavailable(f"{self._target.name} cannot be reached: {error}") from error
+        self._polls = _polls_of(connection)
         return connection
 
-    def _shake_hands(self, plain: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
-        connection = tls.wrap_socket(plain, server_hostname=self._target.host, do_handshake_on_connect=False)
-        try:
-            while True:
-                try:
-                    connection.do_handshake()
-                except ssl.SSLWantReadError:
-                    self._deadline.wait(self._readable)
-                except ssl.SSLWantWriteError:
-                    self._deadline.wait(self._writable)
-                else:
-                    return connection
-        except BaseException:
-            connection.close()
-            raise
+    async def resolve(self, host: str, port: int) -> list[tuple[int, Any]]:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return [(family, place) for family, _, _, _, place in found]
+
+    async def until(self, connection: socket.socket, event: int) -> None:
+        self._deadline.wait(_polls_of(connection)[event])
+
+    async def pause(self, seconds: float) -> None:
+        self._deadline.spend(seconds)
+        time.sleep(seconds)
 
     def _exchange(self, data: bytes, count: int) -> list[Any]:
         replies: list[Any] = []
@@ -196,21 +158,28 @@ class SyncConnection:
             try:
                 data = data[self._socket.send(data) :]
             except (BlockingIOError, ssl.SSLWantWriteError):
-                self._deadline.wait(self._writable)
+                self._deadline.wait(self._polls[select.POLLOUT])
             except ssl.SSLWantReadError:
-                self._deadline.wait(self._readable)
+                self._deadline.wait(self._polls[select.POLLIN])
 
     def _receive(self) -> bytes:
         # TLS may hold what the system does not see any more, so it is asked first.
         if self._target.tls is None:
-            self._deadline.wait(self._readable)
+            self._deadline.wait(self._polls[select.POLLIN])
         while True:
             try:
                 return self._socket.recv(_CHUNK)
             except (BlockingIOError, ssl.SSLWantReadError):
-                self._deadline.wait(self._readable)
+                self._deadline.wait(self._polls[select.POLLIN])
             except ssl.SSLWantWriteError:
-                self._deadline.wait(self._writable)
+                self._deadline.wait(self._polls[select.POLLOUT])
 
     def _timeout(self) -> StorageTimeout:
         return StorageTimeout(f"{self._target.name} has not answered within {self._deadline.limit_s * 1000:.0f} ms")
+
+
+def _polls_of(connection: socket.socket) -> dict[int, select.poll]:
+    polls = {event: select.poll() for event in (select.POLLIN, select.POLLOUT)}
+    for event, poll in polls.items():
+        poll.register(connection, event)
+    return polls

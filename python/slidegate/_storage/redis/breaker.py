@@ -42,34 +42,37 @@ class CircuitBreaker:
         self._outages = 0
         self._since_s = monotonic()
         self._last_error: str | None = None
-        self._is_open = False
+        self.is_open = False
+        """Whether the server is not asked now."""
+        self.is_troubled = False
+        """Whether `succeeded` is to be called."""
         self._is_told = False
         self._quiet_until_s = 0.0
         self._stopped = threading.Event()
 
-    def admit(self) -> None:
-        """Raises StorageUnavailable while open."""
-        if self._is_open:
-            raise StorageUnavailable(f"{self._name} is not asked until it answers again: {self._last_error}")
+    def refusal(self) -> StorageUnavailable:
+        """What is raised while it is open."""
+        return StorageUnavailable(f"{self._name} is not asked until it answers again: {self._last_error}")
 
     def succeeded(self) -> None:
         """The server has answered, and to the question."""
-        if self._failures or self._is_told:
-            self._failures = 0
-            self._is_told = False
+        self.is_troubled = False
+        self._failures = 0
+        self._is_told = False
 
     def failed(self, error: StorageError) -> None:
         """The server has not, or only that it cannot, or nonsense. What is about one question only opens nothing."""
         with self._lock:
+            self.is_troubled = True
             self._last_error = escaped(error)
             self._failures += isinstance(error, (StorageUnavailable, StorageTimeout))
-            is_opening = not (self._is_open or self._failures < _FAILURES_TO_OPEN or self._stopped.is_set())
+            is_opening = not (self.is_open or self._failures < _FAILURES_TO_OPEN or self._stopped.is_set())
             is_to_tell = not self._is_told and (is_opening or monotonic() >= self._quiet_until_s)
             if is_to_tell:
                 self._is_told = True
                 self._quiet_until_s = monotonic() + _QUIET_S
             if is_opening:
-                self._is_open = True
+                self.is_open = True
                 self._outages += 1
                 self._since_s = monotonic()
         if is_to_tell:
@@ -79,7 +82,7 @@ class CircuitBreaker:
 
     def health(self) -> Health:
         with self._lock:
-            return Health(not self._is_open, monotonic() - self._since_s, self._outages, self._last_error)
+            return Health(not self.is_open, monotonic() - self._since_s, self._outages, self._last_error)
 
     def stop(self) -> None:
         """Ends the probing."""
@@ -97,7 +100,7 @@ class CircuitBreaker:
                 pause_s = min(2 * pause_s, _LAST_PROBE_S)
                 continue
             with self._lock:
-                self._is_open = False
+                self.is_open = False
                 self._is_told = False
                 self._failures = 0
                 self._since_s = monotonic()

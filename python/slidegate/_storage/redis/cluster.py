@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from ..._support.callables import run_blocking
 from ..._support.errors import StorageError, StorageUnavailable
 from ..._support.fork import ForkableLock, begins_in_children
 from ..base import Health
@@ -16,6 +17,7 @@ from .node import RedisNode
 from .replies import Redirected
 from .script import Question, Script
 from .target import Address, RedisTarget
+from .waits import IN_THREAD, Waits
 
 _SLOTS = 16384
 _MOST_REDIRECTIONS = 16
@@ -58,41 +60,22 @@ class RedisCluster:
         # Those tasks are of loops that ended with the fork.
         self._learning = {}
 
-    def evaluate(self, question: Question, meaning: Callable[[Any], _Meaning]) -> _Meaning:
+    async def evaluate(self, question: Question, meaning: Callable[[Any], _Meaning], waits: Waits) -> _Meaning:
         if self._is_due():
-            with self._turn:
-                if self._is_due():
-                    self._learn()
+            await self._learn_together(waits)
         slot, is_asking = slot_of(question.keys[0]), False
         node = self._master(slot)
         for _ in range(_MOST_REDIRECTIONS):
             try:
-                return node.evaluate(question, meaning, is_asking=is_asking)
+                return await node.evaluate(question, meaning, waits, is_asking=is_asking)
             except Redirected as redirected:
                 if redirected.kind == "TRYAGAIN":
-                    time.sleep(_RETRY_S)
-                node, is_asking = self._redirected(slot, node, redirected)
-            except StorageUnavailable:
-                self._is_stale = True
-                raise
-        raise self._lost(slot)
-
-    async def evaluate_async(self, question: Question, meaning: Callable[[Any], _Meaning]) -> _Meaning:
-        if self._is_due():
-            await self._learn_async()
-        slot, is_asking = slot_of(question.keys[0]), False
-        node = self._master(slot)
-        for _ in range(_MOST_REDIRECTIONS):
-            try:
-                return await node.evaluate_async(question, meaning, is_asking=is_asking)
-            except Redirected as redirected:
-                if redirected.kind == "TRYAGAIN":
-                    await asyncio.sleep(_RETRY_S)
+                    await waits.sleep(_RETRY_S)
                 node, is_asking = self._redirected(slot, node, redirected)
             except StorageError:
                 self._is_stale = True
                 raise
-        raise self._lost(slot)
+        raise StorageUnavailable(f"{self.target.name} redirects without end about slot {slot}")
 
     def divided(self, keys: Sequence[bytes]) -> list[list[int]] | None:
         slots = [slot_of(key) for key in keys]
@@ -127,7 +110,7 @@ class RedisCluster:
             node.close()
 
     def _all_masters(self) -> list[RedisNode]:
-        self._learn()
+        run_blocking(self._learn(IN_THREAD))
         return list({id(node): node for node in self._masters if node is not None}.values())
 
     def _master(self, slot: int) -> RedisNode:
@@ -159,9 +142,6 @@ class RedisCluster:
                 node = self._nodes[address] = RedisNode(self.target.at(address), self._script, self._logger)
             return node
 
-    def _lost(self, slot: int) -> StorageUnavailable:
-        return StorageUnavailable(f"{self.target.name} redirects without end about slot {slot}")
-
     # --- how slots are divided ----------------------------------------------------------------------------------------
 
     def _is_due(self) -> bool:
@@ -172,48 +152,39 @@ class RedisCluster:
             known = list(self._nodes)
         return [self._node(each) for each in dict.fromkeys((*known, *self.target.seeds))]
 
-    def _learn(self) -> None:
-        self._asked_s = time.monotonic()
-        failure: StorageError | None = None
-        for node in self._candidates():
-            try:
-                self._take_up(node, node.execute(b"CLUSTER", b"SLOTS"))
-                return
-            except StorageError as error:
-                failure = failure or error
-        self._give_up(failure)
-
-    async def _learn_async(self) -> None:
-        # Once for all who wait on this loop; none of them takes it with him when he is cancelled.
+    async def _learn_together(self, waits: Waits) -> None:
+        # Once for all who wait. Of those on a loop none takes it with him when he is cancelled.
+        if waits.is_blocking:
+            with self._turn:
+                if self._is_due():
+                    await self._learn(waits)
+            return
         loop = asyncio.get_running_loop()
         task = self._learning.get(loop)
         if task is None:
-            task = self._learning[loop] = loop.create_task(self._ask_all())
+            task = self._learning[loop] = loop.create_task(self._learn(waits))
             task.add_done_callback(lambda done: self._learning.pop(loop, None))
         await asyncio.shield(task)
 
-    async def _ask_all(self) -> None:
+    async def _learn(self, waits: Waits) -> None:
+        async def ask(node: RedisNode) -> tuple[list[RedisNode | None], set[Address]]:
+            return self._division_by(node, await node.execute(waits, b"CLUSTER", b"SLOTS"))
+
         self._asked_s = time.monotonic()
-        failure: StorageError | None = None
-
-        async def ask(node: RedisNode) -> tuple[RedisNode, Any]:
-            return node, await node.execute_async(b"CLUSTER", b"SLOTS")
-
-        asked = [asyncio.ensure_future(ask(node)) for node in self._candidates()]
         try:
-            for first in asyncio.as_completed(asked):
-                try:
-                    self._take_up(*await first)
-                    return
-                except StorageError as error:
-                    failure = failure or error
-        finally:
-            for task in asked:
-                task.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
-        self._give_up(failure)
+            masters, places = await waits.first_of([ask(node) for node in self._candidates()])
+        except StorageError as error:
+            # Those that are known are asked all the same: the others may be what is out of reach.
+            if self._is_known:
+                return
+            raise StorageUnavailable(f"{self.target.name} cannot be reached: {error}") from error
+        self._masters, self._is_known, self._is_stale = masters, True, False
+        with self._lock:
+            gone = [self._nodes.pop(each) for each in list(self._nodes) if each not in places]
+        for node in gone:
+            node.close()
 
-    def _take_up(self, asked: RedisNode, answer: Any) -> None:
+    def _division_by(self, asked: RedisNode, answer: Any) -> tuple[list[RedisNode | None], set[Address]]:
         masters: list[RedisNode | None] = [None] * _SLOTS
         places: set[Address] = set()
         try:
@@ -225,13 +196,4 @@ class RedisCluster:
             raise StorageUnavailable(f"{asked.target.name} does not say how slots are divided") from error
         if len(masters) != _SLOTS or not any(masters):
             raise StorageUnavailable(f"{asked.target.name} is a node of a cluster that has no slots")
-        self._masters, self._is_known, self._is_stale = masters, True, False
-        with self._lock:
-            gone = [self._nodes.pop(each) for each in list(self._nodes) if each not in places]
-        for node in gone:
-            node.close()
-
-    def _give_up(self, failure: StorageError | None) -> None:
-        # Those that are known are asked all the same: the others may be what is out of reach.
-        if not self._is_known:
-            raise StorageUnavailable(f"{self.target.name} cannot be reached: {failure}")
+        return masters, places

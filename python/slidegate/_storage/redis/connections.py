@@ -5,19 +5,35 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 from weakref import ref
 
-from ..._support.errors import StorageError, StorageTimeout, StorageUnavailable
+from ..._support.errors import StorageError, StorageUnavailable
 from .async_connection import AioConnection, Answer
 from .blocking_connection import SyncConnection
 from .breaker import CircuitBreaker
 from .replies import Redirected
-from .script import Question, Script
+from .script import Script
 from .sentinel import MasterWatch, connected, master_locator
 from .target import RedisTarget
+
+
+class Connections(Protocol):
+    """What asks, in its own way to wait. Raises, or fails with, StorageError."""
+
+    def evaluate(self, tail: tuple[bytes, ...], *, is_asking: bool = False) -> Awaitable[Any]:
+        """The script's answer."""
+        ...
+
+    def execute(self, *arguments: bytes) -> Awaitable[Any]:
+        """The answer to another command; an error is a value."""
+        ...
+
+    def distrust(self, error: StorageError) -> None:
+        """Closes the connection that has answered: the server answers, but nonsense."""
+        ...
 
 
 class LoopConnections:
@@ -37,20 +53,17 @@ class LoopConnections:
         self._by_loop: dict[asyncio.AbstractEventLoop, AioConnection] = {}
         self._ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
 
-    def evaluate(self, question: Question, *, is_asking: bool = False) -> Answer:
-        """The script's answer, to be awaited where it was asked for. Never blocks.
-
-        Raises, or fails with, StorageError; without an event loop it raises RuntimeError.
-        """
-        return self._connection().evaluate(question.tail, is_asking=is_asking)
+    def evaluate(self, tail: tuple[bytes, ...], *, is_asking: bool = False) -> Answer:
+        """To be awaited where it was asked for. Never blocks; without an event loop it raises RuntimeError."""
+        return self._connection().evaluate(tail, is_asking=is_asking)
 
     def execute(self, *arguments: bytes) -> Answer:
-        """The answer to another command, in the same way; an error is raised as RedisReplyError."""
         return self._connection().execute(*arguments)
 
     def _connection(self) -> AioConnection:
         loop = asyncio.get_running_loop()
-        self._breaker.admit()
+        if self._breaker.is_open:
+            raise self._breaker.refusal()
         if self._pid != os.getpid():
             self._leave_to_parent()
         connection = self._by_loop.get(loop)
@@ -160,23 +173,21 @@ class ThreadConnections:
         self._watch = watch
         self._own = _OfThread()
 
-    def evaluate(self, question: Question, *, is_asking: bool = False) -> Any:
-        """The script's answer. Waits for it as long as the target's deadlines say; raises StorageError."""
-        self._breaker.admit()
+    async def evaluate(self, tail: tuple[bytes, ...], *, is_asking: bool = False) -> Any:
+        """Waits for it as long as the target's deadlines say."""
+        return self._asked(lambda connection: connection.evaluate(self._script, tail, is_asking=is_asking))
+
+    async def execute(self, *arguments: bytes) -> Any:
+        return self._asked(lambda connection: connection.execute(*arguments))
+
+    def _asked(self, ask: Callable[[SyncConnection], Any]) -> Any:
+        if self._breaker.is_open:
+            raise self._breaker.refusal()
         try:
-            return self._connection().evaluate(self._script, question.tail, is_asking=is_asking)
+            return ask(self._connection())
         except Redirected:
             raise
         except StorageError as error:
-            self._breaker.failed(error)
-            raise
-
-    def execute(self, *arguments: bytes) -> Any:
-        """The answer to another command; an error is a value. Raises StorageError."""
-        self._breaker.admit()
-        try:
-            return self._connection().execute(*arguments)
-        except (StorageUnavailable, StorageTimeout) as error:
             self._breaker.failed(error)
             raise
 

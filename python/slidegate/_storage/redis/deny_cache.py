@@ -29,21 +29,20 @@ class DenyCache:
     def __init__(self, longest_s: float) -> None:
         self.age = 0
         self._longest_ns = round(longest_s * NS_PER_S)
-        self._by_key: dict[bytes, _Denial] = {}
+        self.by_key: dict[bytes, _Denial] = {}
+        """Empty where `find` finds nothing."""
         self._lock = ForkableLock()
 
     def find(self, keys: Sequence[bytes], costs: Sequence[int]) -> RawDecision | None:
         """The refusal of such a hit that keeps the caller waiting longest, as of now; None when there is none."""
-        if not self._by_key:
-            return None
         now_ns = monotonic_ns()
         found: tuple[int, int, _Denial] | None = None
         for at, key in enumerate(keys):
-            denial = self._by_key.get(key)
+            denial = self.by_key.get(key)
             if denial is None or costs[at] < denial.cost:
                 continue
             if denial.until_ns <= now_ns:
-                self._by_key.pop(key, None)
+                self.by_key.pop(key, None)
             elif found is None or denial.until_ns > found[0]:
                 found = denial.until_ns, at, denial
         if found is None:
@@ -63,18 +62,18 @@ class DenyCache:
         kept_ns = min(retry_after_ns, self._longest_ns) if retry_after_ns > 0 else self._longest_ns
         with self._lock:
             if age == self.age:
-                if len(self._by_key) >= _MOST_KEPT:
-                    self._by_key.clear()
-                self._by_key[keys[at]] = _Denial(now_ns, now_ns + kept_ns, costs[at], raw_decision)
+                if len(self.by_key) >= _MOST_KEPT:
+                    self.by_key.clear()
+                self.by_key[keys[at]] = _Denial(now_ns, now_ns + kept_ns, costs[at], raw_decision)
 
     def forget(self, keys: Iterable[bytes]) -> None:
         """Forgets what a reset or a refund of these keys makes void."""
         with self._lock:
             self.age += 1
             for key in keys:
-                self._by_key.pop(key, None)
+                self.by_key.pop(key, None)
 
     def clear(self) -> None:
         with self._lock:
             self.age += 1
-            self._by_key.clear()
+            self.by_key.clear()

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..._core import Quota, RedisReplyError
+from ..._support.callables import run_blocking
 from ..._support.errors import StorageUnavailable
 from ...decision import NS_PER_S
 from ..base import Health
 from .breaker import CircuitBreaker
-from .connections import LoopConnections, ThreadConnections
+from .connections import Connections, LoopConnections, ThreadConnections
 from .replies import Redirected, storage_error
-from .script import KEY_VERSION, Question, RedisRule, Script, ask, essentials_of, lead_of
+from .script import KEY_VERSION, Question, RedisRule, Script, ask, lead_of, raw_decision_of
 from .sentinel import MasterWatch, connected
 from .target import RedisTarget
+from .waits import IN_THREAD, Waits
 
 _Meaning = TypeVar("_Meaning")
 _KEYS_AT_ONCE = b"1000"
@@ -26,17 +28,13 @@ _PROBE = ask(b"hit", [_PROBED], [lead_of("", is_hashed=False) + _PROBED.suffix],
 class RedisServer(Protocol):
     """What answers questions: a node, or a cluster of them. Thread-safe.
 
-    `meaning` makes of an answer what it means, and raises ValueError for what means nothing. All but `health` raise
-    StorageError.
+    `meaning` makes of an answer what it means, and raises ValueError for what means nothing. `check` and `forget`
+    block. All but `health` raise StorageError.
     """
 
-    def evaluate(self, question: Question, meaning: Callable[[Any], _Meaning]) -> _Meaning:
-        """Blocks."""
-        ...
-
-    async def evaluate_async(self, question: Question, meaning: Callable[[Any], _Meaning]) -> _Meaning:
-        """For event loops."""
-        ...
+    def evaluate(
+        self, question: Question, meaning: Callable[[Any], _Meaning], waits: Waits
+    ) -> Coroutine[Any, Any, _Meaning]: ...
 
     def divided(self, keys: Sequence[bytes]) -> list[list[int]] | None:
         """Which of these keys one question can be about; None when it can be about all of them."""
@@ -59,27 +57,19 @@ class RedisNode:
         self._loops = LoopConnections(target, script, self._breaker, self._watch)
         self._threads = ThreadConnections(target, script, self._breaker, self._watch)
 
-    def evaluate(self, question: Question, meaning: Callable[[Any], _Meaning], *, is_asking: bool = False) -> _Meaning:
-        try:
-            meant = meaning(self._threads.evaluate(question, is_asking=is_asking))
-        except ValueError as error:
-            nonsense = self._nonsense(error)
-            self._threads.distrust(nonsense)
-            raise nonsense from error
-        self._breaker.succeeded()
-        return meant
-
-    async def evaluate_async(
-        self, question: Question, meaning: Callable[[Any], _Meaning], *, is_asking: bool = False
+    async def evaluate(
+        self, question: Question, meaning: Callable[[Any], _Meaning], waits: Waits, *, is_asking: bool = False
     ) -> _Meaning:
-        answer = await self._loops.evaluate(question, is_asking=is_asking)
+        connections: Connections = self._threads if waits.is_blocking else self._loops
+        answer = await connections.evaluate(question.tail, is_asking=is_asking)
         try:
             meant = meaning(answer)
         except ValueError as error:
-            nonsense = self._nonsense(error)
-            self._loops.distrust(nonsense)
+            nonsense = StorageUnavailable(f"{self.target.name}: {error}")
+            connections.distrust(nonsense)
             raise nonsense from error
-        self._breaker.succeeded()
+        if self._breaker.is_troubled:
+            self._breaker.succeeded()
         return meant
 
     def divided(self, keys: Sequence[bytes]) -> list[list[int]] | None:
@@ -89,7 +79,7 @@ class RedisNode:
         return self._breaker.health()
 
     def check(self) -> None:
-        if self.execute(b"PING") != b"PONG":
+        if self._execute(b"PING") != b"PONG":
             raise StorageUnavailable(f"{self.target.name} does not answer PING")
 
     def forget(self, is_meant: Callable[[bytes], bool]) -> int:
@@ -99,25 +89,22 @@ class RedisNode:
         """
         cursor, count = b"0", 0
         while True:
-            cursor, keys = self.execute(b"SCAN", cursor, b"MATCH", KEY_VERSION + b"*", b"COUNT", _KEYS_AT_ONCE)
+            cursor, keys = self._execute(b"SCAN", cursor, b"MATCH", KEY_VERSION + b"*", b"COUNT", _KEYS_AT_ONCE)
             for key in filter(is_meant, keys):
                 # One by one, as those of a node of a cluster are of many slots.
-                count += self.execute(b"UNLINK", key)
+                count += self._execute(b"UNLINK", key)
             if cursor == b"0":
                 return count
 
-    def execute(self, *arguments: bytes) -> Any:
-        """The answer to another command. Blocks."""
-        answer = self._threads.execute(*arguments)
+    async def execute(self, waits: Waits, *arguments: bytes) -> Any:
+        """The answer to another command."""
+        answer = await (self._threads if waits.is_blocking else self._loops).execute(*arguments)
         if isinstance(answer, RedisReplyError):
             raise storage_error(self.target.name, answer)
         return answer
 
-    async def execute_async(self, *arguments: bytes) -> Any:
-        try:
-            return await self._loops.execute(*arguments)
-        except RedisReplyError as error:
-            raise storage_error(self.target.name, error) from error
+    def _execute(self, *arguments: bytes) -> Any:
+        return run_blocking(self.execute(IN_THREAD, *arguments))
 
     def close(self) -> None:
         self._breaker.stop()
@@ -126,14 +113,11 @@ class RedisNode:
         self._loops.close()
         self._threads.close()
 
-    def _nonsense(self, error: ValueError) -> StorageUnavailable:
-        return StorageUnavailable(f"{self.target.name}: {error}")
-
     def _probe(self) -> None:
         connection = connected(self.target)
         try:
             # No PING, which servers answer that cannot count.
-            essentials_of(connection.evaluate(self._script, _PROBE.tail), [_PROBED])
+            raw_decision_of(connection.evaluate(self._script, _PROBE.tail), [_PROBED])
         except Redirected:
             # A node of a cluster that knows where the key is counts others.
             pass

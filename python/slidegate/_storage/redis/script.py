@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b, sha1
 from struct import pack
@@ -125,7 +125,7 @@ def ask_refund(receipts: Sequence[Receipt]) -> Question:
     return Question(tuple(receipt.key for receipt in receipts), (b"refund", *arguments))
 
 
-def essentials_of(reply: Any, rules: Sequence[RedisRule]) -> RawDecision:
+def raw_decision_of(reply: Any, rules: Sequence[RedisRule]) -> RawDecision:
     """The answer to a hit, a reservation or a peek. Raises ValueError when it is none."""
     try:
         allowed, index, remaining, reset, retry = reply[:5]
@@ -135,14 +135,25 @@ def essentials_of(reply: Any, rules: Sequence[RedisRule]) -> RawDecision:
         raise ValueError(f"an answer to a hit was expected, not {type(reply).__name__}") from None
 
 
-def receipts_of(reply: list[int], question: Question, rules: Sequence[RedisRule]) -> tuple[Receipt, ...]:
-    """What gives an admitted reservation back. Raises ValueError when the answer holds no receipts."""
-    if len(reply) != 5 + 3 * len(rules):
-        raise ValueError("an answer to a reservation was expected")
-    return tuple(
-        Receipt(key, argument, (reply[3 * i + 5], reply[3 * i + 6], reply[3 * i + 7]))
-        for i, (key, argument) in enumerate(zip(question.keys, question.arguments[1:], strict=True))
-    )
+def reservation_of(
+    question: Question, rules: Sequence[RedisRule]
+) -> Callable[[Any], tuple[RawDecision, tuple[Receipt, ...]]]:
+    """Reads the answer to a reservation: a decision, and what gives it back if it was admitted. That raises ValueError
+    when it is none.
+    """
+
+    def read(reply: Any) -> tuple[RawDecision, tuple[Receipt, ...]]:
+        raw_decision = raw_decision_of(reply, rules)
+        if not raw_decision[0]:
+            return raw_decision, ()
+        if len(reply) != 5 + 3 * len(rules):
+            raise ValueError("an answer to a reservation was expected")
+        return raw_decision, tuple(
+            Receipt(key, argument, (reply[3 * i + 5], reply[3 * i + 6], reply[3 * i + 7]))
+            for i, (key, argument) in enumerate(zip(question.keys, question.arguments[1:], strict=True))
+        )
+
+    return read
 
 
 def is_one(answer: Any) -> bool:

@@ -60,8 +60,6 @@ def master_locator(target: RedisTarget) -> Callable[[asyncio.AbstractEventLoop],
         connection = AioConnection(sentinel, _NO_SCRIPT, loop, lambda error: None)
         try:
             return _opinion(target, sentinel, await connection.execute(*_question(target)))
-        except RedisReplyError as error:
-            return _opinion(target, sentinel, error)
         finally:
             connection.end(StorageUnavailable(f"{sentinel.name} has answered"))
 

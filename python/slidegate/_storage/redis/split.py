@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeAlias
 
 from ..._support.errors import StorageError
@@ -17,55 +17,32 @@ from .script import (
     ask,
     ask_refund,
     ask_reset,
-    essentials_of,
     is_one,
-    receipts_of,
+    raw_decision_of,
+    reservation_of,
 )
+from .waits import Waits
 
-Reserved: TypeAlias = tuple[RawDecision, tuple[Receipt, ...]]
-_Ask: TypeAlias = Callable[[Question, Callable[[Any], Any]], Awaitable[Any]]
-_Gather: TypeAlias = Callable[[list[Coroutine[Any, Any, Any]]], Awaitable[list[Any]]]
+_Exchange: TypeAlias = tuple[Question, Callable[[Any], Any]]
 
 
 class Parts:
-    """Asks a server in parts. Blocks, or not, as the server is asked: `blocking` makes coroutines that never suspend.
+    """Asks a server in parts. `divided` are the indices of the rules and keys of each part."""
 
-    `divided` are the indices of the rules and keys of each part.
-    """
-
-    def __init__(self, ask: _Ask, gather: _Gather, rules: Sequence[RedisRule], divided: list[list[int]]) -> None:
-        self._ask = ask
-        self._gather = gather
+    def __init__(self, server: RedisServer, rules: Sequence[RedisRule], divided: list[list[int]], waits: Waits) -> None:
+        self._server = server
         self._rules = rules
         self._divided = divided
+        self._waits = waits
 
-    @classmethod
-    def blocking(cls, server: RedisServer, rules: Sequence[RedisRule], divided: list[list[int]]) -> Parts:
-        async def evaluate(question: Question, meaning: Callable[[Any], Any]) -> Any:
-            return server.evaluate(question, meaning)
-
-        return cls(evaluate, _one_by_one, rules, divided)
-
-    @classmethod
-    def on_loop(cls, server: RedisServer, rules: Sequence[RedisRule], divided: list[list[int]]) -> Parts:
-        return cls(server.evaluate_async, _all_at_once, rules, divided)
-
-    async def reserve(self, keys: Sequence[bytes], costs: Sequence[int]) -> Reserved:
+    async def reserve(self, keys: Sequence[bytes], costs: Sequence[int]) -> tuple[RawDecision, tuple[Receipt, ...]]:
         """Takes all of the costs, or none; in between others may be refused for what is then given back."""
 
-        def part_of(question: Question, rules: Sequence[RedisRule]) -> Callable[[Any], Reserved]:
-            def meaning(answer: Any) -> Reserved:
-                raw_decision = essentials_of(answer, rules)
-                return raw_decision, receipts_of(answer, question, rules) if raw_decision[0] else ()
+        def exchange(part: list[int]) -> _Exchange:
+            rules, question = self._about(b"reserve", part, keys, costs)
+            return question, reservation_of(question, rules)
 
-            return meaning
-
-        asked = []
-        for part in self._divided:
-            rules = [self._rules[at] for at in part]
-            question = ask(b"reserve", rules, [keys[at] for at in part], [costs[at] for at in part])
-            asked.append(self._asking(question, part_of(question, rules)))
-        answers = await self._gather(asked)
+        answers = await self._ask_each(exchange)
         taken = [answer for answer in answers if not isinstance(answer, BaseException)]
         error = next((answer for answer in answers if isinstance(answer, BaseException)), None)
         if error is None and all(raw_decision[0] for raw_decision, _ in taken):
@@ -74,7 +51,7 @@ class Parts:
             if raw_decision[0]:
                 # What cannot be given back now counts until its window is over.
                 with suppress(StorageError):
-                    await self._ask(ask_refund(receipts), is_one)
+                    await self._server.evaluate(ask_refund(receipts), is_one, self._waits)
         if error is not None:
             raise error
         return self._tightest([each for each, _ in taken]), ()
@@ -82,28 +59,30 @@ class Parts:
     async def peek(self, keys: Sequence[bytes], costs: Sequence[int]) -> RawDecision:
         """What would be answered about all of them."""
 
-        def part_of(rules: Sequence[RedisRule]) -> Callable[[Any], RawDecision]:
-            return lambda answer: essentials_of(answer, rules)
+        def exchange(part: list[int]) -> _Exchange:
+            rules, question = self._about(b"peek", part, keys, costs)
+            return question, partial(raw_decision_of, rules=rules)
 
-        asked = []
-        for part in self._divided:
-            rules = [self._rules[at] for at in part]
-            question = ask(b"peek", rules, [keys[at] for at in part], [costs[at] for at in part])
-            asked.append(self._asking(question, part_of(rules)))
-        return self._tightest(_without_errors(await self._gather(asked)))
+        return self._tightest(_without_errors(await self._ask_each(exchange)))
 
     async def refund(self, receipts: Sequence[Receipt]) -> bool:
         """Gives back what was taken, wherever it can be; whether all of it was."""
-        asked = [self._asking(ask_refund([receipts[at] for at in part]), is_one) for part in self._divided]
-        return all(_without_errors(await self._gather(asked)))
+        answers = await self._ask_each(lambda part: (ask_refund([receipts[at] for at in part]), is_one))
+        return all(_without_errors(answers))
 
     async def reset(self, keys: Sequence[bytes]) -> None:
         """Forgets the hits of these keys."""
-        asked = [self._asking(ask_reset([keys[at] for at in part]), is_one) for part in self._divided]
-        _without_errors(await self._gather(asked))
+        _without_errors(await self._ask_each(lambda part: (ask_reset([keys[at] for at in part]), is_one)))
 
-    async def _asking(self, question: Question, meaning: Callable[[Any], Any]) -> Any:
-        return await self._ask(question, meaning)
+    async def _ask_each(self, exchange: Callable[[list[int]], _Exchange]) -> list[Any]:
+        exchanges = map(exchange, self._divided)
+        return await self._waits.all_of([self._server.evaluate(*each, self._waits) for each in exchanges])
+
+    def _about(
+        self, operation: bytes, part: list[int], keys: Sequence[bytes], costs: Sequence[int]
+    ) -> tuple[list[RedisRule], Question]:
+        rules = [self._rules[at] for at in part]
+        return rules, ask(operation, rules, [keys[at] for at in part], [costs[at] for at in part])
 
     def _tightest(self, answers: Sequence[RawDecision]) -> RawDecision:
         # Of refusals the longest, one without end before all; else what has least left.
@@ -119,17 +98,3 @@ def _without_errors(answers: Sequence[Any]) -> list[Any]:
         if isinstance(answer, BaseException):
             raise answer
     return list(answers)
-
-
-async def _all_at_once(asked: list[Coroutine[Any, Any, Any]]) -> list[Any]:
-    return await asyncio.gather(*asked, return_exceptions=True)
-
-
-async def _one_by_one(asked: list[Coroutine[Any, Any, Any]]) -> list[Any]:
-    answers: list[Any] = []
-    for each in asked:
-        try:
-            answers.append(await each)
-        except StorageError as error:
-            answers.append(error)
-    return answers

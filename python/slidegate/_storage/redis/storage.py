@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import lru_cache, partial
+from typing import Any, cast
 
 from ..._core import redis_command
 from ..._rules.bucket import Rule, is_led, joined
 from ..._support.callables import run_blocking
 from ..._support.errors import ConfigurationError, StorageError
 from ...decision import RawDecision
-from ..base import Health
+from ..base import Costs, Health, Keys
 from .cluster import RedisCluster
 from .deny_cache import DenyCache
 from .node import RedisNode, RedisServer
@@ -25,16 +25,16 @@ from .script import (
     ask,
     ask_refund,
     ask_reset,
-    essentials_of,
     is_one,
     key_in,
     lead_of,
-    receipts_of,
+    raw_decision_of,
+    reservation_of,
 )
 from .split import Parts
 from .target import RedisTarget
+from .waits import IN_THREAD, ON_LOOP, Waits
 
-Key = str | bytes
 _POLICIES_KEPT = 4096
 
 
@@ -58,18 +58,6 @@ class RedisTicket:
         return [RedisTicket(tuple(receipts[at] for at in part)) for part in parts]
 
 
-class _Hit(NamedTuple):
-    question: Question
-    costs: tuple[int, ...]
-    age: int
-    denial: RawDecision | None
-
-    def kept(self, denials: DenyCache, raw_decision: RawDecision) -> RawDecision:
-        if not raw_decision[0]:
-            denials.put(self.question.keys, self.costs, raw_decision, self.age)
-        return raw_decision
-
-
 class RedisPolicy:
     """Rules that are hit together, in one round trip: one key for all or one for each, costs likewise. Thread-safe.
 
@@ -85,118 +73,101 @@ class RedisPolicy:
         self._rules = rules
         self._server = server
         self._is_hashed = is_hashed
+        self._suffixes = [rule.suffix for rule in rules]
+        self._raw_decision = partial(raw_decision_of, rules=rules)
+        # What nearly every hit takes.
+        self._ones = (1,) * len(rules)
+        self._hit_of_ones = (b"hit", *(rule.of_one for rule in rules))
 
-    def hit(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> RawDecision:
-        hit = self._hit(keys, cost)
-        if hit.denial is not None:
-            return hit.denial
-        parts = self._blocking_parts(hit.question.keys)
-        if parts is not None:
-            return hit.kept(self._denials, run_blocking(parts.reserve(hit.question.keys, hit.costs))[0])
-        return hit.kept(self._denials, self._server.evaluate(hit.question, self._essentials))
+    def hit(self, keys: Keys, cost: Costs = 1, /) -> RawDecision:
+        return cast(RawDecision, run_blocking(self._hit(keys, cost, IN_THREAD)))
 
-    def peek(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> RawDecision:
-        names, costs = self._keys(keys), self._costs(cost)
-        parts = self._blocking_parts(names)
-        if parts is not None:
-            return cast(RawDecision, run_blocking(parts.peek(names, costs)))
-        return self._server.evaluate(ask(b"peek", self._rules, names, costs), self._essentials)
+    def hit_async(self, keys: Keys, cost: Costs = 1, /) -> Coroutine[Any, Any, RawDecision]:
+        return self._hit(keys, cost, ON_LOOP)
 
-    def reserve(
-        self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /
-    ) -> tuple[RawDecision, RedisTicket | None]:
-        names, costs = self._keys(keys), self._costs(cost)
-        parts = self._blocking_parts(names)
-        if parts is not None:
-            return _ticket(*run_blocking(parts.reserve(names, costs)))
-        question = ask(b"reserve", self._rules, names, costs)
-        return self._server.evaluate(question, lambda answer: self._reservation(answer, question))
+    def peek(self, keys: Keys, cost: Costs = 1, /) -> RawDecision:
+        return cast(RawDecision, run_blocking(self._peek(keys, cost, IN_THREAD)))
+
+    def peek_async(self, keys: Keys, cost: Costs = 1, /) -> Coroutine[Any, Any, RawDecision]:
+        return self._peek(keys, cost, ON_LOOP)
+
+    def reserve(self, keys: Keys, cost: Costs = 1, /) -> tuple[RawDecision, RedisTicket | None]:
+        return cast("tuple[RawDecision, RedisTicket | None]", run_blocking(self._reserve(keys, cost, IN_THREAD)))
+
+    def reserve_async(
+        self, keys: Keys, cost: Costs = 1, /
+    ) -> Coroutine[Any, Any, tuple[RawDecision, RedisTicket | None]]:
+        return self._reserve(keys, cost, ON_LOOP)
 
     def refund(self, ticket: RedisTicket, /) -> bool:
-        receipts = ticket.spend()
-        if not receipts:
-            return False
-        names = [each.key for each in receipts]
-        parts = self._blocking_parts(names)
-        if parts is not None:
-            is_done = bool(run_blocking(parts.refund(receipts)))
+        return bool(run_blocking(self._refund(ticket, IN_THREAD)))
+
+    def refund_async(self, ticket: RedisTicket, /) -> Coroutine[Any, Any, bool]:
+        return self._refund(ticket, ON_LOOP)
+
+    def reset(self, keys: Keys, /) -> None:
+        run_blocking(self._reset(keys, IN_THREAD))
+
+    def reset_async(self, keys: Keys, /) -> Coroutine[Any, Any, None]:
+        return self._reset(keys, ON_LOOP)
+
+    async def _hit(self, keys: Keys, cost: Costs, waits: Waits) -> RawDecision:
+        names, denials = self._keys(keys), self._denials
+        costs = self._ones if type(cost) is int and cost == 1 else self._costs(cost)
+        denial = denials.find(names, costs) if denials.by_key else None
+        if denial is not None:
+            return denial
+        age = denials.age
+        if (divided := self._server.divided(names) if len(names) > 1 else None) is not None:
+            raw_decision, _ = await Parts(self._server, self._rules, divided, waits).reserve(names, costs)
         else:
-            is_done = self._server.evaluate(ask_refund(receipts), is_one)
-        self._denials.forget(names)
-        return is_done
+            is_of_ones = costs == self._ones
+            question = Question(names, self._hit_of_ones) if is_of_ones else ask(b"hit", self._rules, names, costs)
+            raw_decision = await self._server.evaluate(question, self._raw_decision, waits)
+        if not raw_decision[0]:
+            denials.put(names, costs, raw_decision, age)
+        return raw_decision
 
-    def reset(self, keys: Key | tuple[Key, ...], /) -> None:
-        names = self._keys(keys)
-        parts = self._blocking_parts(names)
-        if parts is not None:
-            run_blocking(parts.reset(names))
-        else:
-            self._server.evaluate(ask_reset(names), is_one)
-        self._denials.forget(names)
-
-    async def hit_async(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> RawDecision:
-        hit = self._hit(keys, cost)
-        if hit.denial is not None:
-            return hit.denial
-        parts = self._parts_on_loop(hit.question.keys)
-        if parts is not None:
-            raw_decision, _ = await parts.reserve(hit.question.keys, hit.costs)
-            return hit.kept(self._denials, raw_decision)
-        return hit.kept(self._denials, await self._server.evaluate_async(hit.question, self._essentials))
-
-    async def peek_async(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /) -> RawDecision:
+    async def _peek(self, keys: Keys, cost: Costs, waits: Waits) -> RawDecision:
         names, costs = self._keys(keys), self._costs(cost)
-        parts = self._parts_on_loop(names)
-        if parts is not None:
+        if (parts := self._parts(names, waits)) is not None:
             return await parts.peek(names, costs)
-        return await self._server.evaluate_async(ask(b"peek", self._rules, names, costs), self._essentials)
+        return await self._server.evaluate(ask(b"peek", self._rules, names, costs), self._raw_decision, waits)
 
-    async def reserve_async(
-        self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...] = 1, /
-    ) -> tuple[RawDecision, RedisTicket | None]:
+    async def _reserve(self, keys: Keys, cost: Costs, waits: Waits) -> tuple[RawDecision, RedisTicket | None]:
         names, costs = self._keys(keys), self._costs(cost)
-        parts = self._parts_on_loop(names)
-        if parts is not None:
-            return _ticket(*await parts.reserve(names, costs))
-        question = ask(b"reserve", self._rules, names, costs)
-        return await self._server.evaluate_async(question, lambda answer: self._reservation(answer, question))
+        if (parts := self._parts(names, waits)) is not None:
+            raw_decision, receipts = await parts.reserve(names, costs)
+        else:
+            question = ask(b"reserve", self._rules, names, costs)
+            raw_decision, receipts = await self._server.evaluate(question, reservation_of(question, self._rules), waits)
+        return raw_decision, RedisTicket(receipts) if raw_decision[0] else None
 
-    async def refund_async(self, ticket: RedisTicket, /) -> bool:
+    async def _refund(self, ticket: RedisTicket, waits: Waits) -> bool:
         receipts = ticket.spend()
         if not receipts:
             return False
         names = [each.key for each in receipts]
-        parts = self._parts_on_loop(names)
-        if parts is not None:
+        if (parts := self._parts(names, waits)) is not None:
             is_done = await parts.refund(receipts)
         else:
-            is_done = await self._server.evaluate_async(ask_refund(receipts), is_one)
+            is_done = await self._server.evaluate(ask_refund(receipts), is_one, waits)
         self._denials.forget(names)
         return is_done
 
-    async def reset_async(self, keys: Key | tuple[Key, ...], /) -> None:
+    async def _reset(self, keys: Keys, waits: Waits) -> None:
         names = self._keys(keys)
-        parts = self._parts_on_loop(names)
-        if parts is not None:
+        if (parts := self._parts(names, waits)) is not None:
             await parts.reset(names)
         else:
-            await self._server.evaluate_async(ask_reset(names), is_one)
+            await self._server.evaluate(ask_reset(names), is_one, waits)
         self._denials.forget(names)
 
-    def _blocking_parts(self, names: Sequence[bytes]) -> Parts | None:
+    def _parts(self, names: Sequence[bytes], waits: Waits) -> Parts | None:
         divided = self._server.divided(names)
-        return None if divided is None else Parts.blocking(self._server, self._rules, divided)
+        return None if divided is None else Parts(self._server, self._rules, divided, waits)
 
-    def _parts_on_loop(self, names: Sequence[bytes]) -> Parts | None:
-        divided = self._server.divided(names)
-        return None if divided is None else Parts.on_loop(self._server, self._rules, divided)
-
-    def _hit(self, keys: Key | tuple[Key, ...], cost: int | tuple[int, ...]) -> _Hit:
-        costs, names = self._costs(cost), self._keys(keys)
-        denial = self._denials.find(names, costs)
-        return _Hit(ask(b"hit", self._rules, names, costs), costs, self._denials.age, denial)
-
-    def _costs(self, cost: int | tuple[int, ...]) -> tuple[int, ...]:
+    def _costs(self, cost: Costs) -> tuple[int, ...]:
         costs = cost if isinstance(cost, tuple) else (cost,) * len(self._rules)
         if len(costs) != len(self._rules):
             raise ValueError(f"expected one cost, or one for each of {len(self._rules)} rules, not {len(costs)}")
@@ -207,25 +178,14 @@ class RedisPolicy:
                 raise ValueError(f"a cost is at least 1, not {each}")
         return costs
 
-    def _keys(self, keys: Key | tuple[Key, ...]) -> list[bytes]:
-        is_hashed = self._is_hashed
+    def _keys(self, keys: Keys) -> tuple[bytes, ...]:
         if not isinstance(keys, tuple):
-            lead = lead_of(keys, is_hashed=is_hashed)
-            return [lead + rule.suffix for rule in self._rules]
+            lead = lead_of(keys, is_hashed=self._is_hashed)
+            return tuple(map(lead.__add__, self._suffixes))
         if len(keys) != len(self._rules):
             raise ValueError(f"expected one key, or one for each of {len(self._rules)} rules, not {len(keys)}")
-        return [lead_of(key, is_hashed=is_hashed) + rule.suffix for rule, key in zip(self._rules, keys, strict=True)]
-
-    def _essentials(self, answer: Any) -> RawDecision:
-        return essentials_of(answer, self._rules)
-
-    def _reservation(self, answer: Any, question: Question) -> tuple[RawDecision, RedisTicket | None]:
-        raw_decision = essentials_of(answer, self._rules)
-        return raw_decision, RedisTicket(receipts_of(answer, question, self._rules)) if raw_decision[0] else None
-
-
-def _ticket(raw_decision: RawDecision, receipts: tuple[Receipt, ...]) -> tuple[RawDecision, RedisTicket | None]:
-    return raw_decision, RedisTicket(receipts) if raw_decision[0] else None
+        leads = map(partial(lead_of, is_hashed=self._is_hashed), keys)
+        return tuple(map(bytes.__add__, leads, self._suffixes))
 
 
 class RedisStorage:
