@@ -67,7 +67,7 @@ def check_application(app: Any) -> None:
                 f" one with app.add_middleware({middleware.cls.__name__}, limiter=limiter)"
             )
     for limiter in limiters_of(app):
-        if limiter.checker.counting.storage.is_alone:
+        if limiter.local.is_alone:
             look_for_others()
         limiter.applications.add(app)
         if any(_is_limited_by(outer, app, limiter) for outer in list(limiter.applications)):

@@ -29,8 +29,10 @@ from ._fastapi.dependency_checks import DependencyChecks
 from ._http.headers import HEADERS
 from ._http.refusal_log import RefusalLog
 from ._http.response import _rate_limit_exceeded_handler
-from ._limiter.backends.memory import Counting
+from ._limiter.backends.fallback import Fallback
+from ._limiter.backends.memory import MemoryBackend
 from ._limiter.backends.opening import open_storages
+from ._limiter.backends.redis import RedisBackend
 from ._limiter.checker import Checker
 from ._limiter.planner import Planner
 from ._rules.bucket import KeyStyle, bucket_of
@@ -191,23 +193,23 @@ class Limiter(SlowapiAttributes, BaseLimiter, OfAModule):
         asked = strategy or environment.text(C.STRATEGY)
         # One that a program has added to those of `limits`.
         own_strategy = None if asked is None or is_known(asked) else STRATEGIES.get(asked)
-        local, self.remote, self.limits_package, self.strategy = open_storages(
+        local, self.redis, strategy_of_limits, self.strategy = open_storages(
             self._storage_uri,
             self._storage_options,
             strategy=asked if own_strategy is None else "fixed-window",
-            key_prefix=self.key_prefix,
             name=name,
             size=size,
             on_full=on_full,
             clock=clock,
-            outage=self.outage,
             record_keys=record_keys,
             logger=self.logger,
         )
-        self.local = local
+        self.local, self.local_backend = local, MemoryBackend(local)
+        self.own_backend = self.local_backend if self.redis is None else RedisBackend(self.redis)
+        self.is_of_limits = strategy_of_limits is not None
         self._local_view = view_of(local)
-        view = self._local_view if self.remote is None else view_of(self.remote)
-        self._storage: Any = view if self.limits_package is None else self.limits_package.storage
+        view = self._local_view if self.redis is None else view_of(self.redis)
+        self._storage: Any = view if strategy_of_limits is None else strategy_of_limits.storage
 
         def declared(limits: _Limits, variable: str, what: str, scope: str | None = None) -> list[LimitGroup]:
             return declared_limits(environment, limits, variable, what, scope, key_func, self.strategy)
@@ -231,21 +233,13 @@ class Limiter(SlowapiAttributes, BaseLimiter, OfAModule):
             return made(storage, self.strategy, self.key_prefix, key_style, self._shared_places, self.renew)
 
         self._local_counter = counter_on(self._local_view)
-        self._native_counter = self._local_counter if self.remote is None else counter_on(view)
+        self._native_counter = self._local_counter if self.redis is None else counter_on(view)
         refusals = _silent_alone(self.logger.getChild("refusals"))
+        resolver = Resolver(self.key_prefix, key_style, on_missing_key, self.logger, local.count_error)
         self.checker = Checker(
             owner=self,
-            counting=Counting(
-                storage=local,
-                reader=Resolver(self.key_prefix, key_style, on_missing_key, self.logger, local.count_error),
-                foreign_counter=self.foreign_counter,
-                count_error=local.count_error,
-                on_error=self.on_error or ("open" if self.swallow_errors else "closed"),
-                fallback=tuple(self.planner.fallback_limits),
-                remote=self.remote,
-                outage=self.outage,
-                local_share=local_share,
-            ),
+            backend=Fallback(self.own_backend, self.local_backend, resolver, "closed", local_share),
+            resolver=resolver,
             headers=self.headers,
             logger=self.logger,
             refusals=refusals,
@@ -255,7 +249,7 @@ class Limiter(SlowapiAttributes, BaseLimiter, OfAModule):
             headers_enabled=self.headers_enabled,
             swallows_errors=self.swallow_errors,
         )
-        counting: Any = self._native_counter if self.limits_package is None else self.limits_package.strategy
+        counting: Any = self._native_counter if strategy_of_limits is None else strategy_of_limits
         if storage_from_string is not limits.storage.storage_from_string:
             # Somebody's test has other storages made.
             counting.storage = self._storage = storage_from_string(
@@ -365,8 +359,8 @@ class Limiter(SlowapiAttributes, BaseLimiter, OfAModule):
 
         Logs a warning when the storage is one of `limits` that cannot. Raises StorageError.
         """
-        counting = self.foreign_counter()
-        now = getattr(self._native_counter if counting is None else counting, "storage", None)
+        is_own = self.checker.backend.primary is self.own_backend
+        now = getattr(self._native_counter if is_own else self._limiter, "storage", None)
         found: list[Any] = [self._local_view, self._storage, now]
         for storage in {id(each): each for each in found}.values():
             if not hasattr(storage, "reset"):
@@ -407,7 +401,7 @@ class Limiter(SlowapiAttributes, BaseLimiter, OfAModule):
             endpoint = Endpoint.of(self, function)
             if on_error is not None:
                 self.watch_storage()
-            if deduct_when is not None and self.limits_package is not None:
+            if deduct_when is not None and self.is_of_limits:
                 raise ConfigurationError(
                     f"{endpoint.name}: deduct_when gives back what a request took, which the storages of `limits`"
                     f" cannot; it needs no storage_uri, or one of {', '.join(SUPPORTED)}"

@@ -38,7 +38,7 @@ class LimiterCollector(Collector):
             raise ConfigurationError(f"names={names!r} are not one for each of {len(limiters)} limiters")
         self._limiters: list[tuple[str, Limiter, Any]] = []
         for name, limiter in zip(names, limiters, strict=True):
-            self._limiters.append((name, limiter, limiter.checker.counting.storage.engine))
+            self._limiters.append((name, limiter, limiter.local.engine))
 
     def collect(self) -> Iterator[Metric]:
         """One sample for each limit and outcome, and the state of each limiter's memory."""

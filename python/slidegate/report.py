@@ -186,7 +186,7 @@ def _route_report(
         not is_exempt and (way is CheckedBy.DECORATOR or is_covered) and limiter.auto_check and limiter.enabled
     )
     groups = [group for group in plan.groups if group.methods is None or _names_any(group.methods, methods)]
-    by_path = any(limiter.checker.counting.reader.is_by_path(plan, group.scope) for group in groups)
+    by_path = any(limiter.checker.resolver.is_by_path(plan, group.scope) for group in groups)
     is_varied = by_path and is_enforced and "{" in found.route
     added = [group for each in declared for group in each.groups(limiter)] if limiter.enabled and not is_exempt else []
     enforced = [*added, *(groups if is_enforced else [])]

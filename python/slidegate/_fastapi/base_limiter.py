@@ -17,6 +17,7 @@ from .._rules.named import Mode
 from .._rules.resolver import Plan, RequestContext
 from .._support.callables import Wait, run_blocking, wait_in_thread, wait_on_loop
 from .._support.errors import ConfigurationError, InvalidCost, StorageOut
+from .._support.steps import awaited
 from ..decision import Decision
 from ..errors import RateLimitExceeded, as_of_websocket
 
@@ -129,15 +130,16 @@ class BaseLimiter(LimiterCore):
         self, request: HTTPConnection | None, limits: str, key: object, cost: float, scope: str | None, wait: Wait
     ) -> Decision:
         connection, plan, keys = self._asked(request, limits, key, cost, scope)
-        context = RequestContext(connection, wait, keys)
-        hits = await self.checker.counting.reader.hits(plan, plan.own, context) if self.enabled else []
+        context = RequestContext(connection, wait, keys, plan)
+        hits = await self.checker.resolver.hits(plan, plan.own, context) if self.enabled else []
         if not hits:
             return _untouched(plan)
-        outcome = await self.checker.counting.peek(hits, context)
+        outcome = self.checker.resolver.refusal(hits)
+        outcome = outcome or await awaited(self.checker.backend.peek(hits, wait), wait)
         if outcome is None:
             return _untouched(plan)
         hit, raw_decision = outcome
-        return self.checker.counting.view(raw_decision, hit).decision
+        return self.checker.view(raw_decision, hit).decision
 
     def _asked(
         self, request: HTTPConnection | None, limits: str, key: object, cost: float, scope: str | None

@@ -14,10 +14,10 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from .._http.request_doubles import as_request
+from .._http.response import response_of, response_to
 from .._http.state import record_of
 from .._http.view import CurrentLimit, view_in
 from .._limiter.checker import Check
-from .._limiter.reservations import response_of, response_to
 from .._support.callables import (
     Wait,
     innermost,
@@ -89,7 +89,7 @@ class Endpoint:
         """The function to be called instead; `previous`, if that is one. Its signature asks for what checks need."""
         before = (self.is_waiting, self.is_holding)
         plan = self.limiter.planner.plan_of(self)
-        instead = (*plan.fallback, *self.limiter.checker.counting.fallback)
+        instead = (*plan.fallback, *self.limiter.checker.backend.limits)
         # A check that waits for the event loop must not hold a thread that what it waits for may need.
         self.is_waiting = any(group.is_async for group in (*self.groups, *plan.groups, *instead))
         self.is_holding = any(group.read_deduct is not None for group in self.groups)
@@ -98,7 +98,7 @@ class Endpoint:
         unwrapped = inspect.unwrap(innermost(self.function))
         if is_generator(unwrapped):
             # It may be called on the event loop, where nothing may block.
-            is_waiting = self.is_waiting or self.limiter.remote is not None
+            is_waiting = self.is_waiting or self.limiter.redis is not None
             wrapper = self._gated() if is_waiting else self._synchronous()
         elif is_async(self.function):
             wrapper = self._asynchronous(self.function)

@@ -1,10 +1,11 @@
-"""The answer to a refused request."""
+"""The response to a refused request, and the responses that others come to."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 
 from ..errors import RateLimitExceeded
@@ -36,6 +37,27 @@ def _rate_limit_exceeded_handler(request: Request, exc: Exception) -> Response:
     for name, value in (getattr(exc, "headers", None) or {}).items():
         response.headers.setdefault(name, value)
     return response
+
+
+def response_of(connection: HTTPConnection, result: Any, filled: Response | None) -> Response:
+    """The response that the framework will make of what an endpoint returned, as far as its status goes.
+
+    `filled` is the one that the endpoint could write headers and a status to.
+    """
+    if isinstance(result, Response):
+        return result
+    status = filled.status_code if filled is not None else None
+    status = status or getattr(connection.scope.get("route"), "status_code", None) or 200
+    return Response(status_code=status, headers=filled.headers if filled is not None else None)
+
+
+def response_to(connection: HTTPConnection, error: Exception) -> Response | None:
+    """The response that will come of an exception; None when only its handler knows."""
+    if isinstance(error, HTTPException):
+        return Response(status_code=error.status_code, headers=error.headers)
+    handlers = getattr(connection.scope.get("app"), "exception_handlers", {})
+    known = {kind for kind in type(error).__mro__ if kind in handlers} - {Exception}
+    return None if known else Response(status_code=500)
 
 
 def _problem(detail: str, exc: Exception) -> JSONResponse:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 from limits import RateLimitItem
 
 from .._rules.limit import Limit
+from .._rules.resolver import Hit
 from ..decision import Decision, RawDecision
 from .state import VIEW, Mark, Record, known_of
 
@@ -30,11 +31,19 @@ class CurrentLimit(tuple[RateLimitItem, list[str]]):
     raw_decision: RawDecision
     policies: tuple[Policy, ...] = ()
     """All limits that were asked, where that is known."""
+    hit: Hit | None = None
+    """What it is about, where that is known."""
 
     @classmethod
     def of(cls, raw_decision: RawDecision, item: RateLimitItem, key: str, scope: str, key_prefix: str) -> CurrentLimit:
         current = cls((item, [key_prefix, key, scope] if key_prefix else [key, scope]))
         current.raw_decision = raw_decision
+        return current
+
+    def updated(self, remaining: int, reset_after_ns: int) -> CurrentLimit:
+        """What is told instead when so much is left of it by now."""
+        current = CurrentLimit(self)
+        current.raw_decision, current.hit = (True, 0, remaining, reset_after_ns, 0), self.hit
         return current
 
     @property
@@ -75,7 +84,7 @@ def told_of(record: Record, owner: object, view: CurrentLimit) -> CurrentLimit:
     chosen, other = (view, before) if is_scarcer else (before, view)
     known = {(each.name, each.item) for each in chosen.policies}
     told = CurrentLimit(chosen)
-    told.raw_decision = chosen.raw_decision
+    told.raw_decision, told.hit = chosen.raw_decision, chosen.hit
     told.policies = (*chosen.policies, *(each for each in other.policies if (each.name, each.item) not in known))
     return told
 

@@ -20,15 +20,14 @@ from .._http.view import Ahead, CurrentLimit, Policy, told_of
 from .._rules.bucket import counted_path
 from .._rules.limit import Limit
 from .._rules.limit_group import LimitGroup
-from .._rules.resolver import Hit, Plan, RequestContext
-from .._slowapi.counter import Counter
+from .._rules.resolver import Hit, Outcome, Plan, RequestContext, Resolver
 from .._support.callables import Wait, qualified_name
 from .._support.errors import ConfigurationError, StorageOut
 from .._support.escaping import escaped
+from .._support.steps import awaited
 from ..decision import Decision, RawDecision
 from ..errors import RateLimitExceeded
-from .backends.limits_package import LimitsPackageBackend
-from .backends.memory import Counting
+from .backends.fallback import Fallback
 from .reservations import settle_reservations
 
 Check: TypeAlias = Callable[[HTTPConnection, Wait], Coroutine[Any, Any, None] | None]
@@ -70,7 +69,8 @@ class Checker:
     """
 
     owner: object
-    counting: Counting
+    backend: Fallback
+    resolver: Resolver
     headers: HeaderFormat
     logger: logging.Logger
     refusals: logging.Logger
@@ -104,10 +104,10 @@ class Checker:
             record.reached = True
         if self._is_settled(plan, request.scope, done):
             return
-        context = RequestContext(request, wait, dict(known_keys))
+        context = RequestContext(request, wait, dict(known_keys), plan, record)
         groups = self._left_of(plan, done)
         try:
-            outcome = await self._decided(plan, groups, context, record, (record.taken or {}).get(id(self.owner)))
+            outcome = await self._decided(plan, groups, context, (record.taken or {}).get(id(self.owner)))
         except _Swallowed:
             return
         if is_marked:
@@ -132,7 +132,7 @@ class Checker:
         """
         record = record_of(request)
         record.reached = True
-        context = RequestContext(request, wait, dict(known_keys))
+        context = RequestContext(request, wait, dict(known_keys), plan, record)
         taken: dict[object, int] | None = None
         if is_once:
             record.taken = record.taken or {}
@@ -141,7 +141,7 @@ class Checker:
         record.state.setdefault(COMPLETE, Ahead(()))
         record.state.setdefault(VIEW, None)
         try:
-            outcome = await self._decided(plan, plan.own, context, record, taken)
+            outcome = await self._decided(plan, plan.own, context, taken)
         except _Swallowed:
             return None
         if outcome is None:
@@ -155,37 +155,35 @@ class Checker:
         plan: Plan,
         groups: Sequence[LimitGroup],
         context: RequestContext,
-        record: Record,
         taken: dict[object, int] | None,
     ) -> _Outcome | None:
         """What came of a request; None when there was nothing to decide.
 
         `taken` holds how much the request has paid for what already, to which is added what it pays now.
         """
-        foreign = self.counting.foreign_counter()
         try:
-            hits = await self.counting.reader.hits(plan, groups, context)
+            hits = await self.resolver.hits(plan, groups, context)
             if taken:
                 hits = [hit for hit in (each.beyond(taken.get(each.same, 0)) for each in hits) if hit]
             enforced = [hit for hit in hits if not hit.group.is_shadow]
             if self.evaluate is not None and enforced:
-                by_path = self.counting.reader.key_style == "url"
+                by_path = self.resolver.key_style == "url"
                 endpoint = counted_path(context.request.scope) if by_path else plan.endpoint
                 await context.answer(self.evaluate(context.request, endpoint, [hit.limit for hit in enforced]))
                 return None
-            outcome = await self.counting.decide(plan, enforced, context, record, foreign) if enforced else None
+            outcome = await self._taken(enforced, context) if enforced else None
             paid = list(enforced)
             if outcome is None or outcome[1][0]:
-                paid += await self._shadow(plan, hits, context, record, foreign)
+                paid += await self._shadow(plan, hits, context)
         except HTTPException as error:
             if isinstance(error, StorageOut):
-                self.counting.count_error("raised")
+                self.resolver.count_error("raised")
             raise
         except Exception as error:
             if not self.swallows_errors or isinstance(error, ConfigurationError):
-                self.counting.count_error("raised")
+                self.resolver.count_error("raised")
                 raise
-            self.counting.count_error("passed")
+            self.resolver.count_error("passed")
             self.logger.exception("Failed to rate limit. Swallowing error")
             raise _Swallowed from error
         if taken is not None and (outcome is None or outcome[1][0]):
@@ -194,16 +192,12 @@ class Checker:
         if outcome is None:
             return None
         hit, raw_decision = outcome
-        return _Outcome(hit, raw_decision, enforced, foreign is None or isinstance(foreign, LimitsPackageBackend))
+        return _Outcome(hit, raw_decision, enforced, self.backend.is_exact)
 
-    async def _shadow(
-        self,
-        plan: Plan,
-        hits: Sequence[Hit],
-        context: RequestContext,
-        record: Record,
-        foreign: Counter | LimitsPackageBackend | None,
-    ) -> list[Hit]:
+    async def _taken(self, hits: Sequence[Hit], context: RequestContext) -> Outcome | None:
+        return self.resolver.refusal(hits) or await awaited(self.backend.take(hits, context), context.wait)
+
+    async def _shadow(self, plan: Plan, hits: Sequence[Hit], context: RequestContext) -> list[Hit]:
         """Those that were taken: one that would have been refused leaves it to others to refuse."""
         paid: list[Hit] = []
         # Each for itself, as none of them has a say about the others; nor about requests while the storage is out.
@@ -211,11 +205,11 @@ class Checker:
             if hit.group.is_shadow:
                 outcome = None
                 with suppress(StorageOut):
-                    outcome = await self.counting.decide(plan, [hit], context, record, foreign)
+                    outcome = await self._taken([hit], context)
                 if outcome is not None and outcome[1][0]:
                     paid.append(hit)
                 elif outcome is not None:
-                    decision = self.counting.view(outcome[1], hit).decision
+                    decision = self.view(outcome[1], hit).decision
                     route = plan.route or plan.endpoint
                     self.refusal_log.tell(decision, limit=hit.limit.name, route=route, is_shadow=True)
         return paid
@@ -224,7 +218,7 @@ class Checker:
         self, plan: Plan, outcome: _Outcome, context: RequestContext, record: Record, *, is_told: bool = True
     ) -> CurrentLimit:
         hit, raw_decision = outcome.hit, outcome.raw_decision
-        view = self.counting.view(raw_decision, hit)
+        view = self.view(raw_decision, hit)
         view.policies = tuple(
             Policy(each.limit.name or str(each.limit.limit), each.limit.limit, raw_decision if each is hit else None)
             for each in outcome.hits
@@ -236,6 +230,13 @@ class Checker:
             if hit.group.read_message is not None:
                 detail = str(await context.answer(hit.group.read_message(context.request)))
             raise self.refusal(hit.limit, view.decision, detail, plan=plan, policies=view.policies)
+        return view
+
+    def view(self, raw_decision: RawDecision, hit: Hit) -> CurrentLimit:
+        """What a request's state keeps of an answer."""
+        item, label = hit.limit.limit, hit.place.label
+        view = CurrentLimit.of(hit.told(raw_decision), item, hit.key, label, self.resolver.key_prefix)
+        view.hit = hit
         return view
 
     def _is_settled(self, plan: Plan, scope: Mapping[str, Any], done: object) -> bool:

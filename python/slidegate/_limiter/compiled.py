@@ -26,24 +26,24 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
     def check_in_general(request: HTTPConnection, wait: Wait) -> Coroutine[Any, Any, None]:
         return checker.check(plan, as_request(request), wait, {})
 
-    reader = checker.counting.reader
+    resolver = checker.resolver
     # Other headers tell all limits of a request, also those that matter less.
     is_plain = not checker.swallows_errors and (not checker.headers_enabled or checker.headers.is_plain)
     is_plain = is_plain and all(map(_is_plain, plan.groups))
     if not is_plain or len({id(group.key_function) for group in plan.groups}) != 1:
         return check_in_general
-    by_path = reader.is_by_path(plan, plan.groups[0].scope)
-    if any(by_path != reader.is_by_path(plan, group.scope) for group in plan.groups):
+    by_path = resolver.is_by_path(plan, plan.groups[0].scope)
+    if any(by_path != resolver.is_by_path(plan, group.scope) for group in plan.groups):
         return check_in_general
 
     hits = _fixed_hits(checker, plan)
-    hit = checker.counting.storage.policy(tuple(each.rule for each in hits)).hit
+    hit = checker.backend.policy(hits).hit
     costs: Any = tuple(each.cost for each in hits)
     if len(set(costs)) == 1:
         costs = costs[0]
     items, labels = [each.limit.limit for each in hits], [each.place.label for each in hits]
     key_function, read_key = plan.groups[0].key_function, plan.groups[0].read_key
-    prefix = [reader.key_prefix] if reader.key_prefix else []
+    prefix = [resolver.key_prefix] if resolver.key_prefix else []
     exempt_name, exempt_routes = plan.exempt_name, checker.exempt_routes
     mark, is_reached = checker.mark_of(plan), not plan.is_ahead
 
@@ -64,7 +64,7 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
         except HTTPException:
             raise
         except Exception:
-            checker.counting.count_error("raised")
+            checker.resolver.count_error("raised")
             raise
         if type(key) is not str or not key:
             return checker.check(plan, request, wait, {id(key_function): key})
@@ -117,7 +117,7 @@ def _is_plain(group: LimitGroup) -> bool:
 def _fixed_hits(checker: Checker, plan: Plan) -> list[Hit]:
     hits: dict[object, Hit] = {}
     for group in plan.groups:
-        place = checker.counting.reader.place(plan, "", group.scope)
+        place = checker.resolver.place(plan, "", group.scope)
         for limit in group.limits or ():
             assert limit.quota is not None
             hit = Hit(limit, group, limit.quota, place, "", group.fixed_cost)

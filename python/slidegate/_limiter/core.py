@@ -22,7 +22,8 @@ from .._storage.base import Health
 from .._storage.limits_package.outage import Outage
 from .._storage.memory import MemoryStorage
 from .._storage.redis.storage import RedisStorage
-from .backends.limits_package import LimitsPackageBackend
+from .backends.base import Backend
+from .backends.memory import MemoryBackend
 from .checker import Check, Checker
 
 if TYPE_CHECKING:
@@ -61,8 +62,12 @@ class LimiterCore:
     outage: Outage | None
     local: MemoryStorage
     """What counts in this process, in shared memory or in a file."""
-    remote: RedisStorage | None
-    limits_package: LimitsPackageBackend | None
+    redis: RedisStorage | None
+    local_backend: MemoryBackend
+    own_backend: Backend
+    """What counts in `redis` where there is one, else in `local`."""
+    is_of_limits: bool
+    """Whether the storage is one of the `limits` package."""
     is_patched = False
     """Whether somebody has replaced what checks requests."""
     is_writing_patched = False
@@ -70,11 +75,6 @@ class LimiterCore:
     applications: WeakSet[Any]
     """Those that were looked at when they started."""
     dependency_checks: Any
-
-    @property
-    def is_out(self) -> bool:
-        """Whether the storage is out of reach, and is not asked now."""
-        return self.outage is not None and self.outage.is_on
 
     def patched_check(self, function: Callable[..., Any] | None, in_middleware: bool) -> Check:
         """What checks requests for a function where the limiter `is_patched`, in the middleware or in a decorator."""
@@ -92,9 +92,9 @@ class LimiterCore:
         """What an endpoint is limited by beside what applies to all."""
         return endpoint.groups
 
-    def foreign_counter(self) -> Any:
-        """What counts instead of the storages of this package; None where nothing else does."""
-        return self.limits_package
+    def counting_backend(self) -> Backend:
+        """What counts as long as it can be asked."""
+        return self.own_backend
 
     @property
     def evaluate(self) -> Callable[..., Any] | None:
@@ -103,7 +103,8 @@ class LimiterCore:
 
     def renew(self) -> None:
         """Has what was replaced take effect with the next request."""
-        checker, counting, is_usual = self.checker, self.checker.counting, isinstance(self.logger, logging.Logger)
+        checker, is_usual = self.checker, isinstance(self.logger, logging.Logger)
+        resolver = replace(checker.resolver, key_prefix=self.key_prefix, key_style=self.key_style, logger=self.logger)
         self.checker = replace(
             checker,
             logger=self.logger,
@@ -113,12 +114,12 @@ class LimiterCore:
             swallows_errors=self.swallow_errors,
             exempt_routes=cast("set[str | None]", self.planner.exempt_routes),
             evaluate=self.evaluate,
-            counting=replace(
-                counting,
-                reader=replace(
-                    counting.reader, key_prefix=self.key_prefix, key_style=self.key_style, logger=self.logger
-                ),
-                fallback=tuple(self.planner.groups_in(self.planner.fallback_limits)),
+            resolver=resolver,
+            backend=replace(
+                checker.backend,
+                primary=self.counting_backend(),
+                resolver=resolver,
+                limits=tuple(self.planner.groups_in(self.planner.fallback_limits)),
                 on_error=self.on_error or ("open" if self.swallow_errors else "closed"),
                 outage=self.outage,
             ),
@@ -127,10 +128,9 @@ class LimiterCore:
 
     def watch_storage(self) -> None:
         """Has `on_error` decide about requests while a storage of `limits` is out of reach."""
-        if self.limits_package is not None or self.on_error is not None:
-            self.outage = self.outage or Outage(self.logger, lambda: self.planner.renew())
-        if self.limits_package is not None and self.outage is not None:
-            self.limits_package.watch(self.outage)
+        if self.outage is None and (self.is_of_limits or self.on_error is not None):
+            self.outage = Outage(self.logger, lambda: self.planner.renew())
+            self.checker = replace(self.checker, backend=replace(self.checker.backend, outage=self.outage))
 
     def health(self) -> Health:
         """Whether the storage is asked now, and why it is not. Asks no server.
@@ -138,16 +138,12 @@ class LimiterCore:
         Shared memory or a file is available as long as the system has room there for new keys. A storage of `limits` is
         known to be out of reach only where there is an `on_error`, or a fallback.
         """
-        if self.is_out and self.outage is not None:
-            return self.outage.health()
-        if self.remote is not None:
-            return self.remote.health()
-        return self.local.health() if self.limits_package is None else self.limits_package.health()
+        return self.checker.backend.health()
 
     def close(self) -> None:
         """Closes the connections to a Redis server, as the end of an event loop or of a thread does with its own.
 
         For programs that make limiters and drop them. To be called when nobody counts any more.
         """
-        if self.remote is not None:
-            self.remote.close()
+        if self.redis is not None:
+            self.redis.close()

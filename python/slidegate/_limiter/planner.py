@@ -109,7 +109,8 @@ class Planner:
         limiter = self._limiter
         if not limiter.auto_check:
             return lambda request, wait: None
-        is_elsewhere = limiter.foreign_counter() is not None or limiter.remote is not None or limiter.is_out
+        backend = limiter.checker.backend
+        is_elsewhere = backend.is_out or backend.primary is not backend.local
         if is_elsewhere or limiter.checker.evaluate is not None:
             return lambda request, wait: limiter.checker.check(plan, as_request(request), wait, {})
         return compile_check(limiter.checker, plan)

@@ -15,7 +15,7 @@ from .._core import Quota
 from .._support.callables import Wait, qualified_name
 from .._support.errors import ConfigurationError, InvalidCost
 from .._support.escaping import escaped_error
-from ..decision import RawDecision
+from ..decision import NS_PER_S, RawDecision
 from .bucket import Bucket, KeyStyle, Rule, bucket_of, counted_path, route_bucket
 from .limit import Limit, whole_cost
 from .limit_group import LimitGroup
@@ -104,14 +104,14 @@ class Hit(NamedTuple):
         return None if self.limit.refuses_all else self.quota, self.place, self.key
 
 
-def keys_of(hits: Sequence[Hit]) -> tuple[str, ...]:
-    """What to count them under."""
-    return tuple(each.counted_key for each in hits)
+Outcome: TypeAlias = tuple[Hit, RawDecision]
+"""The hit that matters most, and what was decided about it."""
 
 
-def costs_of(hits: Sequence[Hit]) -> tuple[int, ...]:
-    """What they take."""
-    return tuple(each.cost for each in hits)
+def asked_of(hits: Sequence[Hit]) -> tuple[tuple[Rule, ...], tuple[tuple[str, ...], tuple[int, ...]]]:
+    """What they are counted by; under which keys, and what they take."""
+    rules, keys, costs = zip(*[(each.rule, each.counted_key, each.cost) for each in hits], strict=True)
+    return rules, (keys, costs)
 
 
 def held_parts(hits: Sequence[Hit]) -> list[list[int]]:
@@ -150,11 +150,16 @@ def _merged(one: Hit, other: Hit) -> Hit:
 
 
 class RequestContext(NamedTuple):
-    """A request, how to wait for answers about it, and the answers of key functions so far, by their id."""
+    """A request, how to wait for answers about it, and the answers of key functions so far, by their id.
+
+    `record` is where what its response may give back is kept.
+    """
 
     request: HTTPConnection
     wait: Wait
     keys: dict[int, Any]
+    plan: Plan
+    record: Any = None
 
     async def answer(self, value: Any) -> Any:
         return await self.wait(value) if inspect.isawaitable(value) else value
@@ -192,6 +197,15 @@ class Resolver:
         if failed:
             self._tell_of(plan, failed, hits.values())
         return list(hits.values())
+
+    def refusal(self, hits: Iterable[Hit]) -> Outcome | None:
+        """The refusal of a hit that needs no counting: of a limit of zero, or without a key where one is needed."""
+        needs_key = self.on_missing_key == "refuse"
+        for hit in hits:
+            if hit.limit.refuses_all or (needs_key and not hit.key):
+                window_ns = hit.limit.limit.get_expiry() * NS_PER_S
+                return hit, (False, 0, 0, window_ns, window_ns)
+        return None
 
     def place(self, plan: Plan, path: str, scope: object, method: str | None = None) -> Bucket:
         """Where a limit counts: `scope` when it is shared, else the endpoint or the path, as configured."""

@@ -18,7 +18,7 @@ from .._fastapi.route_checks import plan_by_hand
 from .._http.headers import HEADERS
 from .._http.request_doubles import as_request
 from .._http.view import CurrentLimit, CurrentLimitLike
-from .._limiter.backends.limits_package import LimitsPackageBackend, is_strategy_of_limits
+from .._limiter.backends.base import Backend
 from .._limiter.checker import Check
 from .._limiter.core import LimiterCore
 from .._rules.bucket import Bucket, bucket_of, counted_path
@@ -32,6 +32,7 @@ from .._support.errors import ConfigurationError, StorageError
 from ..decision import NS_PER_S
 from .counter import Counter
 from .patched import LIMITERS, REPLACEABLE, KnowsItsLimiters, is_replaced, patched_check
+from .replaced_counter import backend_of
 from .route_limits import ObservedList, ObservedNames, RouteLimits
 from .storage_view import StorageView
 
@@ -139,7 +140,6 @@ class SlowapiAttributes(LimiterCore, metaclass=KnowsItsLimiters):
     _local_view: StorageView
     _local_counter: Counter
     _native_counter: Counter
-    _limits_package_by_hand: LimitsPackageBackend | None = None
     _is_told_dead = False
     _is_written_by_hand = False
     _shared_places: dict[str, Bucket]
@@ -181,7 +181,6 @@ class SlowapiAttributes(LimiterCore, metaclass=KnowsItsLimiters):
         if is_enabled and self.on_error is None:
             self.on_error = "local"
             self.watch_storage()
-            self._limits_package_by_hand = None
 
     def _write_exempt_routes(self, names: Iterable[str]) -> None:
         self.planner.exempt_routes = set(names)
@@ -290,22 +289,9 @@ class SlowapiAttributes(LimiterCore, metaclass=KnowsItsLimiters):
         """A setting of the environment, or of the configuration file."""
         return self.app_config(key, default=default_value)
 
-    def foreign_counter(self) -> Counter | LimitsPackageBackend | None:
-        counter = self._limiter
-        if counter is self._native_counter and counter.is_stock:
-            return None
-        if isinstance(counter, Counter):
-            if "hit" in vars(counter) or counter.foreign is None:
-                is_own = counter is self._native_counter or counter is self._local_counter
-                return None if is_own and counter.is_stock else counter
-            counter = counter.foreign
-        if not is_strategy_of_limits(counter):
-            return cast(Counter, counter)
-        for bridge in (self.limits_package, self._limits_package_by_hand):
-            if bridge is not None and bridge.strategy is counter and bridge.storage is counter.storage:
-                return bridge
-        self._limits_package_by_hand = LimitsPackageBackend(counter, self.key_prefix, self.outage)
-        return self._limits_package_by_hand
+    def counting_backend(self) -> Backend:
+        known = (self._native_counter, self._local_counter)
+        return backend_of(self._limiter, known, self.key_prefix, self.own_backend, self.local_backend)
 
     def _Limiter__evaluate_limits(self, request: HTTPConnection, endpoint: str, limits: Sequence[Limit]) -> None:
         """Counts a request against these limits, for this path or name of an endpoint.
@@ -352,7 +338,7 @@ class SlowapiAttributes(LimiterCore, metaclass=KnowsItsLimiters):
             item, identifiers = current_limit
             if isinstance(current_limit, CurrentLimit) and not self._is_written_by_hand:
                 raw_decision = current_limit.raw_decision
-            elif self.foreign_counter() is None and not self._is_written_by_hand:
+            elif self.checker.backend.primary is self.own_backend and not self._is_written_by_hand:
                 try:
                     raw_decision = self._native_counter.peek(item, *identifiers)
                 except StorageError:
@@ -392,6 +378,3 @@ class SlowapiAttributes(LimiterCore, metaclass=KnowsItsLimiters):
             self._shared_places[scope] = bucket_of(self.key_prefix, "shared", scope, None)
         for counter in {id(each): each for each in (self._local_counter, self._native_counter)}.values():
             counter.place_by(self.key_prefix, self.key_style)
-        if self.limits_package is not None:
-            self.limits_package = self.limits_package.with_prefix(self.key_prefix)
-        self._limits_package_by_hand = None

@@ -10,11 +10,11 @@ import limits.strategies
 from limits import RateLimitItem, WindowStats
 
 from .._core import Quota
-from .._limiter.backends.limits_package import strategy_on
 from .._rules.bucket import Bucket, KeyStyle, Rule, bucket_of, joined
 from .._rules.notation import countable, quota_of
 from .._rules.strategies import Strategy
 from .._storage.base import Policy
+from .._storage.limits_package.strategies import strategy_on
 from .._support.clock import wall_time_s
 from .._support.errors import ConfigurationError
 from ..decision import NS_PER_S, RawDecision

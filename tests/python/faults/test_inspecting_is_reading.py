@@ -52,7 +52,7 @@ LOOKS: dict[str, Callable[[str, Limiter], object]] = {
 def test_fault_29_who_looks_adds_no_limit_to_the_statistics_and_no_series_to_the_metrics(
     look: str, name: str, limiter: Limiter
 ) -> None:
-    engine = limiter.checker.counting.storage.engine
+    engine = limiter.local.engine
     before = engine.rules(), rule_rows(engine)
     assert len(before[0]) == 3
     LOOKS[look](name, limiter)
@@ -69,7 +69,7 @@ def test_fault_29_what_is_looked_at_is_found(name: str, limiter: Limiter, capsys
 
 def test_what_was_peeked_at_and_then_counts_is_told_of() -> None:
     limiter = Limiter(get_remote_address)
-    engine = limiter.checker.counting.storage.engine
+    engine = limiter.local.engine
     assert limiter.peek_sync(None, "2/minute", key="ada", scope="mail").remaining == 2
     limiter.check_sync(None, "2/minute", key="ada", scope="mail")
     assert limiter.peek_sync(None, "2/minute", key="ada", scope="mail").remaining == 1

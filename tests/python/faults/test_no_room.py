@@ -90,7 +90,7 @@ with open(f"{directory}/others", "wb", buffering=0) as others:
         pass
 new = [statuses(f"key {at}", 3) for at in range(400)]
 told = {"early": early + statuses("early", 1), "new": new, "health": limiter.health().is_available}
-told["errors"] = limiter.checker.counting.storage.engine.errors()
+told["errors"] = limiter.local.engine.errors()
 try:
     storage.policy((one, other)).hit("early")
 except StorageFull:

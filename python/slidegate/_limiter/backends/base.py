@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
-from ..._rules.resolver import Hit, RequestContext
+from ..._rules.resolver import Hit, Outcome, RequestContext
 from ..._storage.base import Health
-from ...decision import RawDecision
-
-Outcome: TypeAlias = tuple[Hit, RawDecision]
-"""The hit that matters most, and what was decided about it."""
+from ..._storage.limits_package.outage import Outage
+from ..._support.callables import Wait
+from ..._support.steps import Steps
 
 
 class Backend(Protocol):
@@ -21,28 +20,32 @@ class Backend(Protocol):
         """Whether decisions tell how much is left. Where they do not, headers have to ask what counts."""
         ...
 
-    def policy(self, hits: Sequence[Hit]) -> Any:
-        """What takes these hits of any key with one call, `hit(key, cost)`, for checks that are compiled.
+    @property
+    def watches_itself(self) -> bool:
+        """Whether it knows when to ask again, and raises StorageError when, and only when, it cannot be asked."""
+        ...
 
-        One that has a `hit_async` is to be awaited on event loops, and blocks in `hit`. What raises StorageError is to
-        be decided by `take_instead`. None where only `take` knows how to take them now.
+    def policy(self, hits: Sequence[Hit]) -> Any:
+        """What takes these hits of any one key with one call, `hit(key, costs)`, for checks that are compiled.
+
+        One that has a `hit_async` is to be awaited on event loops, and blocks in `hit`. None where only `take` knows
+        how to take them now.
         """
         ...
 
-    async def take(self, hits: Sequence[Hit], context: RequestContext) -> Outcome | None:
+    def take(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome | None]:
         """Takes all of the hits or none, and says of which there is least or too little; None if they pass uncounted.
 
-        What depends on the response is reserved in the record of the context. Raises StorageOut, and whatever the
-        storage does.
+        What depends on the response is reserved in the record of the context. Raises what the storage does.
         """
         ...
 
-    async def take_instead(self, hits: Sequence[Hit], context: RequestContext, error: Exception) -> Outcome | None:
-        """The same for hits whose policy has raised that error, and which are not asked for there again."""
+    def peek(self, hits: Sequence[Hit], wait: Wait) -> Steps[Outcome | None]:
+        """What `take` would say. Takes nothing."""
         ...
 
-    async def peek(self, hits: Sequence[Hit], context: RequestContext) -> Outcome | None:
-        """What `take` would say. Takes nothing."""
+    def probe(self, outage: Outage) -> Steps[bool]:
+        """Asks whether the outage is over, which ends it, and keeps nobody waiting. Whether it is known to be over."""
         ...
 
     def health(self) -> Health:

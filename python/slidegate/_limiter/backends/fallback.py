@@ -4,26 +4,154 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.exceptions import HTTPException
 
 from ..._core import Quota
+from ..._rules.limit_group import LimitGroup
 from ..._rules.options import OnError
-from ..._rules.resolver import Hit
-from ..._support.errors import StorageOut
+from ..._rules.resolver import Hit, Outcome, RequestContext, Resolver
+from ..._storage.base import Health
+from ..._storage.limits_package.outage import Outage
+from ..._support.callables import Wait, run_blocking, wait_in_thread
+from ..._support.errors import StorageError, StorageOut
+from ..._support.steps import Steps
+from ...decision import RawDecision
+from .base import Backend
+from .memory import MemoryBackend
 
 
-def left_to_count(hits: Sequence[Hit], otherwise: OnError, share: float) -> list[Hit]:
-    """The charges that are to be counted here, each against its share of the limit. Those that are open are none.
+@dataclass(frozen=True)
+class Fallback:
+    """Counts in `primary`, and tells metrics of it; while that cannot be asked, `on_error` decides. Thread-safe.
 
-    `otherwise` is for limits that say nothing. Raises StorageOut when one is closed.
+    `on_error` is for limits that say nothing themselves. Of those that are "local", the `local_share` is counted in
+    `local`; or `limits` are, in the place of all. One that is "closed" has StorageOut raised.
+
+    `outage` is where there is anything to fall back on: while it is on, `primary` is asked but by probes. Without it,
+    errors of what does not watch itself are those of the requests.
     """
-    policies = [hit.group.on_error or otherwise for hit in hits]
-    if "closed" in policies:
-        raise StorageOut
-    return [_shared(hit, share) for hit, policy in zip(hits, policies, strict=True) if policy == "local"]
+
+    primary: Backend
+    local: MemoryBackend
+    resolver: Resolver
+    on_error: OnError
+    local_share: float = 1
+    limits: tuple[LimitGroup, ...] = ()
+    outage: Outage | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        """As of what it counts in."""
+        return self.primary.is_exact
+
+    def policy(self, hits: Sequence[Hit]) -> Any:
+        """What takes these hits of any one key, as of other backends; None while the storage is out.
+
+        What it raises StorageError for is to be decided by `take_instead`.
+        """
+        policy = None if self.is_out else self.primary.policy(hits)
+        if policy is None or self.primary is self.local:
+            return policy
+        return _MeteredPolicy(policy, self.local.policy(hits).tally)
+
+    def take(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome | None]:
+        """Takes all of the hits or none, as other backends do. Raises StorageOut, and errors of requests."""
+        outage = self.outage
+        if outage is not None and outage.is_on:
+            is_over = outage.is_to_be_probed() and (yield from self.primary.probe(outage))
+            if not is_over:
+                return (yield from self._take_locally(hits, context))
+        try:
+            outcome = yield from self.primary.take(hits, context)
+        except Exception as error:
+            return (yield from self.take_instead(hits, context, error))
+        if outcome is not None and self.primary is not self.local and self.primary.is_exact:
+            # What others have decided is told by metrics as what the engine has.
+            hit, raw_decision = outcome
+            self.local.policy(hits).tally(raw_decision[0], next(at for at, each in enumerate(hits) if each is hit))
+        return outcome
+
+    def take_instead(self, hits: Sequence[Hit], context: RequestContext, error: Exception) -> Steps[Outcome | None]:
+        """The same for hits that `primary` has failed to take, with that error. Raises it, if it is the request's."""
+        if self.primary.watches_itself:
+            if not isinstance(error, StorageError):
+                raise error
+        elif self.outage is None or (isinstance(error, HTTPException) and not isinstance(error, StorageOut)):
+            raise error
+        else:
+            self.outage.begin(error)
+        try:
+            return (yield from self._take_locally(hits, context))
+        except StorageOut as out:
+            raise out from error
+
+    def peek(self, hits: Sequence[Hit], wait: Wait) -> Steps[Outcome | None]:
+        """What `take` would say. Takes nothing."""
+        if not self.is_out:
+            try:
+                return (yield from self.primary.peek(hits, wait))
+            except StorageError as error:
+                try:
+                    hits = self._left_to_count(hits)
+                except StorageOut as out:
+                    raise out from error
+        return self.local.peek_at_once(hits) if hits else None
+
+    def health(self) -> Health:
+        """Whether the storage is asked now."""
+        outage = self.outage
+        is_told_by_outage = outage is not None and (outage.is_on or not self.primary.watches_itself)
+        return outage.health() if outage is not None and is_told_by_outage else self.primary.health()
+
+    @property
+    def is_out(self) -> bool:
+        """Whether nothing is asked but what stands in."""
+        return self.outage is not None and self.outage.is_on
+
+    def _take_locally(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome | None]:
+        left = self._left_to_count(hits)
+        self.local.storage.count_error("fallback" if left else "passed")
+        if left and self.limits:
+            found = self.resolver.hits(context.plan, self.limits, context)
+            left = run_blocking(found) if context.wait is wait_in_thread else (yield found)
+            refusal = self.resolver.refusal(left)
+            if refusal is not None:
+                return refusal
+        return self.local.take_spare(left, context) if left else None
+
+    def _left_to_count(self, hits: Sequence[Hit]) -> list[Hit]:
+        """The hits that are to be counted here, each against its share of the limit. Those that are open are none.
+
+        Raises StorageOut when one is closed.
+        """
+        policies = [hit.group.on_error or self.on_error for hit in hits]
+        if "closed" in policies:
+            raise StorageOut
+        return [self._shared(hit) for hit, policy in zip(hits, policies, strict=True) if policy == "local"]
+
+    def _shared(self, hit: Hit) -> Hit:
+        quota = hit.quota
+        if self.local_share == 1:
+            return hit
+        return hit._replace(quota=Quota(math.ceil(quota.amount * self.local_share), quota.window_ns, quota.strategy))
 
 
-def _shared(hit: Hit, share: float) -> Hit:
-    quota = hit.quota
-    if share == 1:
-        return hit
-    return hit._replace(quota=Quota(math.ceil(quota.amount * share), quota.window_ns, quota.strategy))
+class _MeteredPolicy:
+    """A policy whose decisions metrics are told of."""
+
+    def __init__(self, policy: Any, tally: Any) -> None:
+        self._policy = policy
+        self._tally = tally
+
+    def hit(self, key: str, costs: int | tuple[int, ...]) -> RawDecision:
+        raw_decision: RawDecision = self._policy.hit(key, costs)
+        self._tally(raw_decision[0], raw_decision[1])
+        return raw_decision
+
+    async def hit_async(self, key: str, costs: int | tuple[int, ...]) -> RawDecision:
+        raw_decision: RawDecision = await self._policy.hit_async(key, costs)
+        self._tally(raw_decision[0], raw_decision[1])
+        return raw_decision

@@ -9,21 +9,20 @@ from typing import Any, NamedTuple
 from ..._core import Clock
 from ..._rules.options import OnFull
 from ..._rules.strategies import ELASTIC, Strategy, strategy_named
-from ..._storage.limits_package.outage import Outage
+from ..._storage.limits_package.strategies import opened_strategy
 from ..._storage.memory import MemoryStorage, open_storage
 from ..._storage.redis.storage import RedisStorage
 from ..._storage.redis.uri import parse_redis_uri
 from ..._storage.uri import OF_FILES, is_bridged, is_redis
 from ..._storage.uri_secrets import hiding_secrets
-from .limits_package import LimitsPackageBackend, opened_strategy
 
 
 class Opened(NamedTuple):
-    """Where a limiter counts: in a server or a storage of `limits` if there is one, else locally."""
+    """Where a limiter counts: in a server or by a strategy of `limits` if there is one, else locally."""
 
     local: MemoryStorage
-    remote: RedisStorage | None
-    bridge: LimitsPackageBackend | None
+    redis: RedisStorage | None
+    strategy_of_limits: Any | None
     strategy: Strategy
 
 
@@ -32,36 +31,33 @@ def open_storages(
     options: Mapping[str, Any],
     *,
     strategy: str | None,
-    key_prefix: str,
     name: str | None,
     size: int | None,
     on_full: OnFull,
     clock: Clock | None,
-    outage: Outage | None,
     record_keys: bool,
     logger: logging.Logger,
 ) -> Opened:
     """What the settings of a limiter name. Connects to no Redis.
 
     What counts instead of another storage, and for metrics, is common to the workers of a server, which know it by
-    `name`. Errors of a storage of `limits` are errors of the requests, unless there is an `outage` to begin.
+    `name`.
 
     Raises ConfigurationError, and StorageError for what cannot be opened.
     """
     chosen = strategy_named(strategy or "moving-window")
-    remote = bridge = None
+    redis = strategy_of_limits = None
     is_counted_so = False
     if uri is not None and is_redis(uri):
-        remote = RedisStorage(parse_redis_uri(uri, options, logger), logger=logger)
+        redis = RedisStorage(parse_redis_uri(uri, options, logger), logger=logger)
     elif uri is not None and is_bridged(uri):
         with hiding_secrets(uri):
-            counted_by, counting = opened_strategy(uri, options, strategy, logger)
+            counted_by, strategy_of_limits = opened_strategy(uri, options, strategy, logger)
         chosen = strategy_named(counted_by)
         is_counted_so = counted_by == ELASTIC
-        bridge = LimitsPackageBackend(counting, key_prefix, outage)
     if strategy == ELASTIC and not is_counted_so:
         logger.warning("strategy=%r is counted as a fixed window, which hits do not prolong", strategy)
-    is_elsewhere = remote is not None or bridge is not None
+    is_elsewhere = redis is not None or strategy_of_limits is not None
     unknown = set() if is_elsewhere else options.keys() - set(OF_FILES)
     if unknown:
         # Not an error: programs leave those of Redis behind when they go on without it.
@@ -84,4 +80,4 @@ def open_storages(
             is_beside=is_elsewhere,
             record_keys=record_keys,
         )
-    return Opened(local, remote, bridge, chosen)
+    return Opened(local, redis, strategy_of_limits, chosen)

@@ -1,60 +1,60 @@
-"""Takes what requests cost from a server: without blocking on event loops, and blocking elsewhere."""
+"""Counting in a Redis or Valkey server: without blocking on event loops, and blocking elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from ..._http.state import Record
-from ..._rules.resolver import Hit, costs_of, held_parts, keys_of
+from ..._rules.resolver import Hit, Outcome, RequestContext, asked_of, held_parts
+from ..._storage.base import Health
+from ..._storage.limits_package.outage import Outage
 from ..._storage.redis.storage import RedisPolicy, RedisStorage, RedisTicket
 from ..._support.callables import Wait, wait_in_thread
-from ...decision import RawDecision
+from ..._support.steps import Steps
 from ..reservations import Reservation
 
-Refresh = Callable[[Record, Reservation, Wait], Awaitable[None]]
 
+@dataclass(frozen=True)
+class RedisBackend:
+    """A backend whose storage is a server, which takes all of the hits in one round trip. Raises StorageError."""
 
-async def take_remotely(
-    storage: RedisStorage, hits: Sequence[Hit], wait: Wait, record: Record, refresh: Refresh
-) -> tuple[Hit, RawDecision]:
-    """Takes all of the charges in one round trip, or none; says about which there is least, or too little.
+    storage: RedisStorage
+    is_exact: ClassVar = True
+    watches_itself: ClassVar = True
 
-    What depends on the response is held in the record until that is known. Raises StorageError.
-    """
-    policy = policy_of(storage, hits)
-    keys, costs = keys_of(hits), costs_of(hits)
-    if all(each.group.read_deduct is None for each in hits):
-        is_blocking = wait is wait_in_thread
-        raw_decision = policy.hit(keys, costs) if is_blocking else await policy.hit_async(keys, costs)
+    def policy(self, hits: Sequence[Hit]) -> RedisPolicy:
+        return self.storage.policy(asked_of(hits)[0])
+
+    def take(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome]:
+        rules, asked = asked_of(hits)
+        policy, parts, is_blocking = self.storage.policy(rules), held_parts(hits), context.wait is wait_in_thread
+        if not parts:
+            raw_decision = policy.hit(*asked) if is_blocking else (yield policy.hit_async(*asked))
+            return hits[raw_decision[1]], raw_decision
+        raw_decision, ticket = policy.reserve(*asked) if is_blocking else (yield policy.reserve_async(*asked))
+        if ticket is not None:
+            reservations = zip(parts, ticket.divided(parts), strict=True)
+            held = [self._reservation([hits[at] for at in part], own) for part, own in reservations]
+            context.record.holds = [*(context.record.holds or ()), *held]
         return hits[raw_decision[1]], raw_decision
-    if wait is wait_in_thread:
-        raw_decision, ticket = policy.reserve(keys, costs)
-    else:
-        raw_decision, ticket = await policy.reserve_async(keys, costs)
-    if ticket is not None:
-        record.holds = [*(record.holds or ()), *_reservations(storage, hits, keys, ticket, refresh)]
-    return hits[raw_decision[1]], raw_decision
 
+    def peek(self, hits: Sequence[Hit], wait: Wait) -> Steps[Outcome]:
+        rules, asked = asked_of(hits)
+        policy = self.storage.policy(rules)
+        raw_decision = policy.peek(*asked) if wait is wait_in_thread else (yield policy.peek_async(*asked))
+        return hits[raw_decision[1]], raw_decision
 
-async def peek_remotely(storage: RedisStorage, hits: Sequence[Hit], wait: Wait) -> tuple[Hit, RawDecision]:
-    """What would be said about the charges, which are not taken. Raises StorageError."""
-    policy = policy_of(storage, hits)
-    context = keys_of(hits), costs_of(hits)
-    raw_decision = policy.peek(*context) if wait is wait_in_thread else await policy.peek_async(*context)
-    return hits[raw_decision[1]], raw_decision
+    def probe(self, outage: Outage) -> Steps[bool]:
+        yield from ()
+        outage.probe_apart(self.storage.check)
+        return False
 
+    def health(self) -> Health:
+        return self.storage.health()
 
-def policy_of(storage: RedisStorage, hits: Sequence[Hit]) -> RedisPolicy:
-    return storage.policy(tuple(each.rule for each in hits))
+    def refund(self, policy: Any, ticket: Any, wait: Wait) -> Steps[None]:
+        policy.refund(ticket) if wait is wait_in_thread else (yield policy.refund_async(ticket))
 
-
-def _reservations(
-    storage: RedisStorage, hits: Sequence[Hit], keys: Sequence[str], ticket: RedisTicket, refresh: Refresh
-) -> list[Reservation]:
-    reservations, parts = [], held_parts(hits)
-    for part, own in zip(parts, ticket.divided(parts), strict=True):
-        held = [hits[at] for at in part]
-        reservations.append(
-            Reservation(policy_of(storage, held), own, tuple(held), tuple(keys[at] for at in part), refresh)
-        )
-    return reservations
+    def _reservation(self, hits: Sequence[Hit], ticket: RedisTicket) -> Reservation:
+        return Reservation(tuple(hits), self.policy(hits), ticket, self)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Generator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import limits.aio.storage
 import limits.aio.strategies
@@ -13,13 +13,10 @@ import limits.storage
 import limits.strategies
 from limits import RateLimitItem
 
-from ..._rules.resolver import Hit
+from ..._rules.resolver import Hit, Outcome
 from ..._support.clock import wall_time_s
-from ...decision import NS_PER_S, RawDecision
-
-Outcome: TypeAlias = tuple[Hit, RawDecision]
-Steps: TypeAlias = Generator[Any, Any, Outcome]
-"""Yields what the strategy returned, and is sent what that came to: the same thing, or what it was awaited for."""
+from ..._support.steps import Steps
+from ...decision import NS_PER_S
 
 _SLIDING = tuple(
     module.SlidingWindowCounterRateLimiter
@@ -40,8 +37,9 @@ _CUT_OFF_NS = NS_PER_S
 
 
 class LimitsPackageHits:
-    """What a strategy of `limits` has counted for the charges of requests. As thread-safe as the strategy is.
+    """What a strategy of `limits` has counted for requests. As thread-safe as the strategy is.
 
+    Its steps yield what the strategy returns, which is to be awaited where that `is_async`, and else is the answer.
     Several limits are tested before any of them is hit, so that a refusal takes nothing of the others; requests at the
     same moment can come between, as these storages cannot take all or none.
     """
@@ -50,27 +48,10 @@ class LimitsPackageHits:
         self.strategy = strategy
         self.is_async = isinstance(strategy, limits.aio.strategies.RateLimiter)
         self._prefix = (key_prefix,) if key_prefix else ()
-        self._is_memcached = isinstance(strategy.storage, _MEMCACHED)
         self._counts_refusals = isinstance(strategy, _FIXED)
-        self._is_rounded = isinstance(strategy, _FIXED) and isinstance(strategy.storage, _REDIS)
 
-    def hit_all(self, hits: Sequence[Hit]) -> Outcome:
-        """Takes all of the charges, if there is enough left of each; says about which there is least, or too little."""
-        return _run(self._hit_all(hits))
-
-    async def hit_all_async(self, hits: Sequence[Hit]) -> Outcome:
-        """The same by an asynchronous strategy."""
-        return await _run_async(self._hit_all(hits))
-
-    def peek_all(self, hits: Sequence[Hit]) -> Outcome:
+    def peek_all(self, hits: Sequence[Hit]) -> Steps[Outcome]:
         """What `hit_all` would say, which changes nothing."""
-        return _run(self._peek_all(hits))
-
-    async def peek_all_async(self, hits: Sequence[Hit]) -> Outcome:
-        """The same by an asynchronous strategy."""
-        return await _run_async(self._peek_all(hits))
-
-    def _peek_all(self, hits: Sequence[Hit]) -> Steps:
         outcomes: list[Outcome] = []
         for hit in hits:
             if not (yield self.strategy.test(*self._bucket(hit), cost=hit.cost)):
@@ -79,7 +60,8 @@ class LimitsPackageHits:
             outcomes.append((hit, (True, 0, remaining, reset_after_ns, 0)))
         return min(outcomes, key=lambda outcome: outcome[1][2])
 
-    def _hit_all(self, hits: Sequence[Hit]) -> Steps:
+    def hit_all(self, hits: Sequence[Hit]) -> Steps[Outcome]:
+        """Takes all of the hits, if there is enough left of each; says about which there is least, or too little."""
         strategy, outcomes = self.strategy, []
         for hit in hits:
             # A single hit tests itself, but what a fixed window refuses it has counted: of large ones it would be felt.
@@ -93,12 +75,12 @@ class LimitsPackageHits:
             outcomes.append((hit, (True, 0, remaining, reset_after_ns, 0)))
         return min(outcomes, key=lambda outcome: outcome[1][2])
 
-    def _refusal(self, hit: Hit) -> Steps:
+    def _refusal(self, hit: Hit) -> Steps[Outcome]:
         item, *names = self._bucket(hit)
         stats = yield self.strategy.get_window_stats(item, *names)
         reset_after_ns, remaining = _left(stats)
         rounded_off_ns = _CUT_OFF_NS if isinstance(stats[0], int) else 0
-        rounded_off_ns += _ROUNDED_OFF_NS if self._is_rounded else 0
+        rounded_off_ns += _ROUNDED_OFF_NS if self._counts_refusals and isinstance(self.strategy.storage, _REDIS) else 0
         retry_after_ns = min(reset_after_ns + rounded_off_ns, item.get_expiry() * NS_PER_S)
         if isinstance(self.strategy, _SLIDING):
             window = yield self.strategy.storage.get_sliding_window(item.key_for(*names), item.get_expiry())
@@ -108,27 +90,19 @@ class LimitsPackageHits:
     def _bucket(self, hit: Hit) -> tuple[Any, ...]:
         # The identifiers of slowapi, so that what it has counted goes on to count.
         names = (*self._prefix, hit.key, hit.place.label)
-        if self._is_memcached:
+        # A program may have put another storage there.
+        if isinstance(self.strategy.storage, _MEMCACHED):
             names = _memcached_names(names)
         # A lone surrogate, as of bytes that are no UTF-8, cannot be sent.
         return (hit.limit.limit, *(name.encode("utf-8", "backslashreplace").decode() for name in names))
 
 
-def _run(steps: Steps) -> Outcome:
+def answered(steps: Steps[Outcome]) -> Outcome:
+    """What the steps of a synchronous strategy return: what it answers is there at once."""
     answer = None
     try:
         while True:
             answer = steps.send(answer)
-    except StopIteration as end:
-        outcome: Outcome = end.value
-        return outcome
-
-
-async def _run_async(steps: Steps) -> Outcome:
-    answer = None
-    try:
-        while True:
-            answer = await steps.send(answer)
     except StopIteration as end:
         outcome: Outcome = end.value
         return outcome

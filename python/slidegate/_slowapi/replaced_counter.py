@@ -1,0 +1,84 @@
+"""Counting by what a program has put in the place of a limiter's `_limiter`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from .._limiter.backends.base import Backend
+from .._limiter.backends.limits_package import LimitsPackageBackend
+from .._limiter.backends.memory import MemoryBackend
+from .._rules.resolver import Hit, Outcome, RequestContext
+from .._storage.base import Health
+from .._storage.limits_package.outage import Outage
+from .._storage.limits_package.strategies import is_strategy
+from .._support.callables import Wait
+from .._support.steps import Steps
+from ..decision import NS_PER_S
+from .counter import Counter
+
+
+@dataclass(frozen=True)
+class ReplacedCounter:
+    """A backend that hits by a counter of which nothing more is known. What else it is asked, others answer."""
+
+    counter: Any
+    key_prefix: str
+    own: Backend
+    local: MemoryBackend
+    is_exact: ClassVar = False
+    watches_itself: ClassVar = False
+
+    def policy(self, hits: Sequence[Hit]) -> None:
+        return None
+
+    def take(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome]:
+        return _hit_in_turn(self.counter, hits, self.key_prefix)
+
+    def peek(self, hits: Sequence[Hit], wait: Wait) -> Steps[Outcome]:
+        return self.local.peek(hits, wait)
+
+    def probe(self, outage: Outage) -> Steps[bool]:
+        return self.own.probe(outage)
+
+    def health(self) -> Health:
+        return self.own.health()
+
+
+class ReplacedStrategy(LimitsPackageBackend):
+    """A strategy of `limits`, whose `hit` can be replaced at any time, of which nobody tells."""
+
+    @property
+    def is_exact(self) -> bool:
+        return "hit" not in vars(self.strategy)
+
+    def take(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome]:
+        return super().take(hits, context) if self.is_exact else _hit_in_turn(self.strategy, hits, self.key_prefix)
+
+
+def backend_of(counter: Any, known: Sequence[Counter], key_prefix: str, own: Backend, local: MemoryBackend) -> Backend:
+    """What counts by a limiter's `_limiter`: its `own` backend, where that is a known counter as it was made."""
+    if isinstance(counter, Counter):
+        if counter.is_stock and any(counter is each for each in known):
+            return own
+        if counter.foreign is not None and "hit" not in vars(counter):
+            counter = counter.foreign
+    if is_strategy(counter) and not isinstance(counter, Counter):
+        return ReplacedStrategy(counter, key_prefix)
+    return ReplacedCounter(counter, key_prefix, own, local)
+
+
+def _hit_in_turn(counter: Any, hits: Sequence[Hit], key_prefix: str) -> Steps[Outcome]:
+    # In the way of slowapi, as it is its interface: one after the other, until one refuses.
+    least: Hit | None = None
+    for hit in hits:
+        item, identifiers = hit.limit.limit, [key_prefix, hit.key, hit.place.label]
+        is_taken = counter.hit(item, *(identifiers if key_prefix else identifiers[1:]), cost=hit.cost)
+        if not ((yield is_taken) if inspect.isawaitable(is_taken) else is_taken):
+            window_ns = item.get_expiry() * NS_PER_S
+            return hit, (False, 0, 0, window_ns, window_ns)
+        least = hit if least is None or item < least.limit.limit else least
+    assert least is not None
+    return least, (True, 0, least.limit.limit.amount, 0, 0)
