@@ -13,13 +13,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ._fastapi.app_checks import AppChecks
+from ._fastapi.app_checks import OTHER, AppChecks
 from ._fastapi.rewritten_paths import check_rewritten_paths, replaying
 from ._fastapi.route_checks import endpoint_of
 from ._http.request_doubles import as_request
 from ._http.response import _rate_limit_exceeded_handler
-from ._http.state import Record, close, done_of, enter, record_of
-from ._http.view import view_in, view_of
+from ._http.state import RECORD, VIEW, Record, done_of, enter, record_of
+from ._http.view import CurrentLimit, view_in, view_of
 from ._limiter.checker import Check
 from ._limiter.core import LimiterCore
 from ._routing.finder import endpoint_among
@@ -51,6 +51,7 @@ class SlowAPIMiddleware:
         self.app = app
         self._limiter = limiter
         self._app_checks: AppChecks | None = None
+        self._alone = (self,)
         self._is_compared = False
         self._apps_checks: dict[int, AppChecks] = {}
         self._dispatching: ASGIApp | None = None
@@ -60,24 +61,31 @@ class SlowAPIMiddleware:
             self._dispatching = BaseHTTPMiddleware(app, self.dispatch)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._dispatching is not None:
-            await (self._dispatching if scope["type"] == "http" and self._dispatching is not None else self.app)(
-                scope, receive, send
-            )
-            return
-        checks = self._app_checks
-        if checks is None or not checks.is_for(scope, self._limiter):
-            if self._is_switched_off(scope):
-                await self.app(scope, receive, send)
-                return
-            checks = self._app_checks_for(scope)
-        limiter = checks.limiter
-        check = _check_for(checks, scope) if limiter.enabled else None
-        is_holding = limiter.planner.is_holding
-        if check is None and not is_holding and not self._is_compared:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        record, is_own = enter(scope, self)
+        if self._dispatching is not None:
+            await self._dispatching(scope, receive, send)
+            return
+        # Most requests go through here: what is not called takes no time.
+        checks = self._app_checks
+        check = OTHER if checks is None else checks.check_for(scope, scope.get("app") or self.app, self._limiter)
+        if checks is None or check is OTHER or _is_patched(checks.limiter):
+            checks, check = self._checks_for(scope)
+        if checks is None or (check is None and not self._is_compared and not checks.limiter.planner.is_holding):
+            await self.app(scope, receive, send)
+            return
+        limiter, is_own = checks.limiter, True
+        record: Record | None = scope.get(RECORD)
+        if record is None:
+            record = scope[RECORD] = Record()
+            record.scope, record.entered = scope, self._alone
+            record.method, record.path = scope["method"], scope["path"]
+            record.state = scope.get("state")
+            if record.state is None:
+                record.state = scope["state"] = {}
+        else:
+            record, is_own = enter(scope, self)
         try:
             if check is not None:
                 request = Request(scope, receive, send)
@@ -89,49 +97,49 @@ class SlowAPIMiddleware:
                     response = await _response_to(error, request, checks.app)
                     await response(scope, receive, send)
                     return
-            if is_holding:
+            if limiter.planner.is_holding:
                 await self._held(record, checks, check is not None, scope, receive, send)
             elif check is None or not limiter.headers_enabled:
                 await self.app(scope, receive, send)
             else:
+                is_patched = limiter.is_writing_patched
 
                 def send_with_headers(message: Message) -> Awaitable[None]:
                     if message["type"] == "http.response.start":
-                        checks.add_headers(scope, message)
+                        view, raw = record.view, message.get("headers", ())
+                        if type(view) is not CurrentLimit or view is not record.state.get(VIEW) or is_patched:
+                            checks.add_headers(scope, message)
+                        else:
+                            written = limiter.headers.written(raw, view[0], view.raw_decision, view.policies)
+                            message["headers"] = written
                     return send(message)
 
                 await self.app(scope, receive, send_with_headers)
         finally:
             if is_own:
-                close(record)
+                # The request is over: what its scope is used for from now on is another one.
+                record.scope = None
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         """Checks a request and, if it passes, has the response made. Called where a subclass overrides it, only."""
-        checks = self._app_checks
-        if checks is None or not checks.is_for(request.scope, self._limiter):
-            if self._is_switched_off(request.scope):
-                return await call_next(request)
-            checks = self._app_checks_for(request.scope)
+        checks, check = self._checks_for(request.scope)
+        if checks is None:
+            return await call_next(request)
         record, is_own = enter(request.scope, self)
         try:
-            return await self._dispatched(checks, request, call_next)
+            if check is None:
+                return await call_next(request)
+            try:
+                pending = check(request, wait_on_loop)
+                if pending is not None:
+                    await pending
+            except Exception as error:
+                return await _response_to(error, request, checks.app)
+            response = await call_next(request)
+            return checks.limiter.inject_headers(response, view_in(request.scope))
         finally:
             if is_own:
-                close(record)
-
-    async def _dispatched(self, checks: AppChecks, request: Request, call_next: RequestResponseEndpoint) -> Response:
-        limiter = checks.limiter
-        check = _check_for(checks, request.scope) if limiter.enabled else None
-        if check is None:
-            return await call_next(request)
-        try:
-            pending = check(request, wait_on_loop)
-            if pending is not None:
-                await pending
-        except Exception as error:
-            return await _response_to(error, request, checks.app)
-        response = await call_next(request)
-        return limiter.inject_headers(response, view_in(request.scope))
+                record.scope = None
 
     async def _held(
         self, record: Record, checks: AppChecks, is_told: bool, scope: Scope, receive: Receive, send: Send
@@ -158,14 +166,17 @@ class SlowAPIMiddleware:
     def _limiter_for(self, scope: Scope) -> Any:
         return self._limiter or getattr(getattr(scope.get("app") or self.app, "state", None), "limiter", None)
 
-    def _is_switched_off(self, scope: Scope) -> bool:
-        # What a test puts in the place of a limiter has to say no more than that.
-        limiter = self._limiter_for(scope)
-        return not isinstance(limiter, LimiterCore) and not getattr(limiter, "enabled", True)
+    def _checks_for(self, scope: Scope) -> tuple[AppChecks | None, Check | None]:
+        # As `AppChecks.check_for`, for any application, limiter and patch; no checks where the limiter is switched off.
+        checks, app, limiter = self._app_checks, scope.get("app") or self.app, self._limiter_for(scope)
+        if checks is None or checks.app is not app or checks.limiter is not limiter:
+            # What a test puts in the place of a limiter has to say no more than that.
+            if not isinstance(limiter, LimiterCore) and not getattr(limiter, "enabled", True):
+                return None, None
+            checks = self._make_app_checks(scope, app, limiter)
+        return checks, _check_for(checks, scope) if checks.limiter.enabled else None
 
-    def _app_checks_for(self, scope: Scope) -> AppChecks:
-        app = scope.get("app") or self.app
-        limiter = self._limiter_for(scope)
+    def _make_app_checks(self, scope: Scope, app: Any, limiter: Any) -> AppChecks:
         if not isinstance(limiter, LimiterCore):
             raise ConfigurationError(
                 f"{type(self).__name__} found {limiter!r} for a limiter; set app.state.limiter = limiter, or give it"
@@ -255,10 +266,15 @@ def _checked(
 _STOCK_FIND, _STOCK_EXEMPT = _find_route_handler, _should_exempt
 
 
+def _is_patched(limiter: LimiterCore) -> bool:
+    names_are_stock = _find_route_handler is _STOCK_FIND and _should_exempt is _STOCK_EXEMPT
+    return not names_are_stock or limiter.is_patched
+
+
 def _check_for(checks: AppChecks, scope: Scope) -> Check | None:
     limiter = checks.limiter
-    if _find_route_handler is _STOCK_FIND and _should_exempt is _STOCK_EXEMPT and not limiter.is_patched:
-        return checks.check_for(scope)
+    if not _is_patched(limiter):
+        return checks.check_of(scope)
     # Somebody has replaced a part: requests take the way of slowapi, through all of them.
     is_found_here = _find_route_handler is _STOCK_FIND
     handler = checks.endpoint_for(scope) if is_found_here else _find_route_handler(checks.app.routes, scope)

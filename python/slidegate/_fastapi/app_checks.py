@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Scope
@@ -18,6 +18,8 @@ from .route_checks import check_ahead
 if TYPE_CHECKING:
     from .._limiter.core import LimiterCore
 
+OTHER = cast(Check, object())
+"""What stands for a check where a request is for another application or limiter."""
 _MOST_KEPT = 65_536
 
 
@@ -42,19 +44,26 @@ class AppChecks:
         self._revision = self._planner.revision
         self._checks: dict[Found | None, Check | None] = {}
 
-    def is_for(self, scope: Scope, limiter: LimiterCore | None) -> bool:
-        """Whether a request is for this application and has this limiter: the one given, else the application's."""
-        app = scope.get("app")
+    def check_for(self, scope: Scope, app: Any, limiter: LimiterCore | None) -> Check | None:
+        """The check that a request for an application has to pass before that gets it; None when there is none.
+
+        `OTHER` where these are the checks of another application or limiter: the one that is given, else the
+        application's.
+        """
         if limiter is None and app is self.app and app.state is self._state:
             limiter = self._values.get("limiter")
-        return limiter is self.limiter and app is self.app
-
-    def check_for(self, scope: Scope) -> Check | None:
-        """The check that a request has to pass before the application gets it; None when there is none."""
+        if limiter is not self.limiter or app is not self.app:
+            return OTHER
+        if not limiter.enabled:
+            return None
         found = self._find(scope)
         if self._planner.revision == self._revision and found in self._checks:
             return self._checks[found]
         return self._made(found)
+
+    def check_of(self, scope: Scope) -> Check | None:
+        """The same for a request that is known to be for these checks."""
+        return self._made(self._find(scope))
 
     def endpoint_for(self, scope: Scope) -> Any:
         """The endpoint that will serve a request; None without one."""
@@ -86,6 +95,8 @@ class AppChecks:
         revision = self._planner.revision
         if revision != self._revision or len(self._checks) > _MOST_KEPT:
             self._checks = {}
+        elif found in self._checks:
+            return self._checks[found]
         check = check_ahead(self.limiter, found, self._is_registered)
         self._checks[found] = check
         self._revision = revision

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate, parsedate_to_datetime
+from types import BuiltinFunctionType
 
 from limits import RateLimitItem
 
@@ -39,13 +41,14 @@ class HeaderFormat:
     quota_names: tuple[bytes, bytes, bytes] = field(init=False, compare=False, repr=False)
     """Raw, of the limit, what remains, and the reset."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "quota_names", (_raw(self.limit), _raw(self.remaining), _raw(self.reset)))
+    has_quota: bool = field(init=False, compare=False, repr=False)
+    """Whether there are X-RateLimit-*, however they are called. `is_plain`: and no others."""
+    is_plain: bool = field(init=False, compare=False, repr=False)
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether there are no headers but X-RateLimit-*, however they are called."""
-        return self.styles == ("x-ratelimit",)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "has_quota", "x-ratelimit" in self.styles)
+        object.__setattr__(self, "is_plain", self.styles == ("x-ratelimit",))
+        object.__setattr__(self, "quota_names", (_raw(self.limit), _raw(self.remaining), _raw(self.reset)))
 
     @property
     def names(self) -> dict[int, str]:
@@ -83,10 +86,10 @@ class HeaderFormat:
         X-RateLimit-Reset is in seconds since the epoch. They replace those of an earlier check; Retry-After is as
         `retry_field` has it.
         """
-        now_s = wall_time_s()
-        headers = list(raw)
-        if "x-ratelimit" in self.styles:
-            headers = with_quota(headers, self.quota_names, item.amount, raw_decision, now_s)
+        read_s = time.time
+        # As `wall_time_s` does, which it takes a while to call.
+        now_s = read_s() if type(read_s) is BuiltinFunctionType else wall_time_s()
+        headers = with_quota(raw, self.quota_names, item.amount, raw_decision, now_s) if self.has_quota else list(raw)
         if not self.is_plain:
             others = {
                 _raw(name): value.encode("ascii") for name, value in self._others(item, raw_decision, policies).items()
@@ -114,7 +117,7 @@ class HeaderFormat:
         }
         raw_decision = (decision.allowed, 0, decision.remaining, decision.reset_after_ns, 0)
         others = {} if self.is_plain else self._others(decision.item, raw_decision, policies)
-        return (quota if "x-ratelimit" in self.styles else {}) | others | self.retry_field(decision, now_s)
+        return (quota if self.has_quota else {}) | others | self.retry_field(decision, now_s)
 
     def _others(self, item: RateLimitItem, raw_decision: RawDecision, policies: Sequence[Policy]) -> dict[str, str]:
         ietf = ietf_fields(item, raw_decision, policies) if "ietf" in self.styles else {}

@@ -88,7 +88,11 @@ class RouteFinder:
                 index = self._renewed()
             if "\n" in path:
                 return self._searched(scope, path, method, index.all_steps(method))
-            found, mount, position, node, quick, steps = index.outcome(path, method)
+            # As `index.outcome` does.
+            state = index.start
+            for segment in path.split("/", index.depth):
+                state = state.edges.get(segment, state.other) or index.step(state, segment)
+            found, mount, position, node, quick, steps = state.plan.get(method) or index.decide(state, method)
             if found is not None and routes[position] is node:
                 return found
             for match, position, node, found in quick:
