@@ -8,10 +8,10 @@ FIXED_ADDRESSES := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools test-setup demo test check cpp-test tsan asan fuzz model python-test oldest stubtest lint format \
-    bench clean
+    bench bench-http clean
 
 help:
-	@echo "make demo | test | check | bench | lint | format | clean"
+	@echo "make demo | test | check | bench | bench-http | lint | format | clean"
 	@echo "make test is of python-test, cpp-test, stubtest and lint; make check of oldest, model, tsan and asan; then make fuzz"
 
 setup:
@@ -80,6 +80,9 @@ format: tools
 
 bench: setup
 	$(PYTHON_BIN) benchmarks/run.py
+
+bench-http: setup
+	$(PYTHON_BIN) benchmarks/run.py --http
 
 clean:
 	rm -rf build dist .venv .venv-oldest .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Run: TypeAlias = Callable[[int], int]
 """Does something so often; returns the nanoseconds that it took."""
@@ -46,7 +46,7 @@ class Figure:
         """Whether the target was met; "least" when only the least disturbed round met it; empty without a target."""
         if not self.target:
             return ""
-        if self.times_better is not None and (self.ratio is None or self.ratio < self.times_better):
+        if self.times_better is not None and (self.peer is None or self.typical * self.times_better > self.peer):
             return "no"
         if self.at_most is None or self.typical <= self.at_most:
             return "yes"
@@ -72,6 +72,15 @@ class Rounds:
     def added_least(self, name: str, to: str) -> float:
         """The same of the least disturbed round of each."""
         return self.least(name) - self.least(to)
+
+    def ratio(self, name: str, to: str) -> float:
+        """How many times as long as `to` it takes: the median of the ratios within each round."""
+        return median(one / other for one, other in zip(self.ns[name], self.ns[to], strict=True))
+
+    def figure_of_added(self, section: str, name: str, to: str, **aims: Any) -> Figure:
+        """Of rounds in microseconds; `aims` are the other fields of a figure."""
+        over = "" if to == "plain" else f" over {to}"
+        return Figure(section, f"{name}: adds{over}", "us", self.added(name, to), self.added_least(name, to), **aims)
 
 
 def take_turns(runs: Mapping[str, Run], rounds: int) -> Rounds:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, MutableMapping
-from time import perf_counter_ns
+from collections.abc import Callable, Mapping, MutableMapping
+from random import Random
+from time import process_time_ns
 from typing import Any, TypeAlias
 
 from figures import Rounds
@@ -12,26 +13,34 @@ from figures import Rounds
 REQUESTS_OF_A_TURN = 10  # short enough that many turns pass undisturbed
 _WARM_UP = 500
 _Message: TypeAlias = MutableMapping[str, Any]
+Clock: TypeAlias = Callable[[], int]
+"""Nanoseconds: of this process on its processor, which other programs hardly disturb, or of the world."""
 
 
-def take_turns(apps: Mapping[str, Any], path: str, rounds: int) -> Rounds:
-    """Microseconds for a GET of this path, of each application in every round.
+def take_turns(
+    apps: Mapping[str, Any], path: str, rounds: int, at_once: int = 1, clock: Clock = process_time_ns
+) -> Rounds:
+    """Microseconds for a GET of this path, of each application in every round; so many come at once.
 
     Raises RuntimeError unless each answers 200, with headers about limits if its name ends with "headers".
     """
-    return asyncio.run(_take_turns(apps, path, rounds))
+    return asyncio.run(_take_turns(apps, path, rounds, at_once, clock))
 
 
-async def _take_turns(apps: Mapping[str, Any], path: str, rounds: int) -> Rounds:
+async def _take_turns(apps: Mapping[str, Any], path: str, rounds: int, at_once: int, clock: Clock) -> Rounds:
     for name, app in apps.items():
         await _prove(name, app, path)
-        await _elapsed_ns(app, path, _WARM_UP)
+        await _call(app, path, _WARM_UP, at_once)
     us: dict[str, list[float]] = {name: [] for name in apps}
-    order = list(apps)
+    order, requests = list(apps), max(REQUESTS_OF_A_TURN, at_once)
+    # Each comes after each of the others, as what the one before leaves in the caches of the processor is felt.
+    shuffled = Random(0)
     for _ in range(rounds):
-        order.append(order.pop(0))
+        shuffled.shuffle(order)
         for name in order:
-            us[name].append(await _elapsed_ns(apps[name], path, REQUESTS_OF_A_TURN) / REQUESTS_OF_A_TURN / 1000)
+            start = clock()
+            await _call(apps[name], path, requests, at_once)
+            us[name].append((clock() - start) / requests / 1000)
     return Rounds(us)
 
 
@@ -47,11 +56,13 @@ async def _prove(name: str, app: Any, path: str) -> None:
         raise RuntimeError(f"{name}: unexpected answer {sent[0]}")
 
 
-async def _elapsed_ns(app: Any, path: str, times: int) -> int:
-    start = perf_counter_ns()
-    for _ in range(times):
-        await app(_scope(path), _receive, _send)
-    return perf_counter_ns() - start
+async def _call(app: Any, path: str, times: int, at_once: int) -> None:
+    if at_once == 1:
+        for _ in range(times):
+            await app(_scope(path), _receive, _send)
+    else:
+        for _ in range(times // at_once):
+            await asyncio.gather(*(app(_scope(path), _receive, _send) for _ in range(at_once)))
 
 
 async def _receive() -> _Message:

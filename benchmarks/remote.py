@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import subprocess
-import tempfile
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable
+from contextlib import closing
 from time import perf_counter_ns
 from typing import Any
 
+import redis_server
 import stalls
 from figures import Figure, Rounds
 from limits import RateLimitItemPerMinute
@@ -34,7 +31,6 @@ _WINDOW_NS = 60_000_000_000
 _CALLERS = 100
 _CALLS = 4000
 _BLOCKING_CALLS = 500
-_PATIENCE_S = 10
 _LATENCY_ROUNDS = 5
 _STALL_ROUNDS = 3
 _ON_A_LOOP = f"Redis on the loopback, {_CALLERS} callers on one event loop; for each check"
@@ -42,7 +38,7 @@ _IN_A_THREAD = "Redis on the loopback, one thread that blocks; for each check"
 
 
 def measure(rounds: int) -> list[Figure]:
-    with _redis() as port, closing(asyncio.new_event_loop()) as loop:
+    with redis_server.running() as port, closing(asyncio.new_event_loop()) as loop:
         storage = RedisStorage(parse_redis_uri(f"redis://127.0.0.1:{port}?command_timeout_ms=5000"))
         one, four = (storage.policy(_rules(count)) for count in (1, 4))
         item = RateLimitItemPerMinute(_AMOUNT)
@@ -128,30 +124,3 @@ def _by_the_servers_own_client(port: int) -> float:
 
 async def _close(storage: AsyncLimitsStorage) -> None:
     await storage.bridge.storage.aclose()
-
-
-@contextmanager
-def _redis() -> Iterator[int]:
-    """A Redis on a free port of the loopback, which keeps nothing."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    with tempfile.TemporaryDirectory() as directory:
-        options = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        server = subprocess.Popen(
-            ["redis-server", "--port", str(port), *options], cwd=Path(directory), stdout=subprocess.DEVNULL
-        )
-        try:
-            until = time.monotonic() + _PATIENCE_S
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", port)).close()
-                    break
-                except OSError:
-                    if time.monotonic() > until:
-                        raise
-                    time.sleep(0.01)
-            yield port
-        finally:
-            server.terminate()
-            server.wait()

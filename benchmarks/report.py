@@ -32,7 +32,7 @@ def table(about: dict[str, str], figures: Sequence[Figure]) -> str:
     width = max(len(figure.name) for figure in figures)
     lines = [f"{name + ':':13}{text}" for name, text in about.items()]
     for section, members in groupby(figures, key=lambda figure: figure.section):
-        lines += ["", section, _line("", _HEADINGS, width), "-" * (width + 62)]
+        lines += ["", section, _line("", _HEADINGS, width), "-" * (width + 67)]
         lines += [_line(figure.name, _cells(figure), width) for figure in members]
     missed = [figure for figure in figures if figure.verdict in ("no", "least")]
     aimed = sum(bool(figure.verdict) for figure in figures)
@@ -47,7 +47,7 @@ def write_json(path: Path, about: dict[str, str], figures: Sequence[Figure]) -> 
 
 
 def _cells(figure: Figure) -> tuple[str, ...]:
-    against = "" if figure.ratio is None else f"{figure.peer_name} {figure.ratio:.1f} x"
+    against = "" if figure.ratio is None else f"{figure.peer_name} {_rounded_ratio(figure.ratio)} x"
     return (
         _rounded(figure.typical),
         _rounded(figure.least),
@@ -60,11 +60,15 @@ def _cells(figure: Figure) -> tuple[str, ...]:
 
 def _line(name: str, cells: Sequence[str], width: int) -> str:
     typical, least, unit, against, target, met = cells
-    return f"{name:{width}} {typical:>8} {least:>8} {unit:5}  {against:15} {target:18} {met:5}".rstrip()
+    return f"{name:{width}} {typical:>8} {least:>8} {unit:5}  {against:20} {target:18} {met:5}".rstrip()
 
 
 def _rounded(number: float) -> str:
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.1f}" if abs(number) >= 10 else f"{number:.2f}"
+
+
+def _rounded_ratio(ratio: float) -> str:
+    return f"{ratio:.1f}" if ratio >= 2 else f"{ratio:.2f}"
 
 
 def _cpu_model() -> str:
