@@ -16,6 +16,7 @@ from ._fastapi.declaration_errors import declaration_errors
 from ._fastapi.decorator import limiters_behind
 from ._fastapi.dependency_tree import application_of, rate_limits_of
 from ._fastapi.framework import extend, insert, may_bring_a_limiter, replace_inserted, wrap_error_handler
+from ._fastapi.middleware import has_middleware, middleware_of
 from ._fastapi.rate_limit import DeclaredRateLimit, limiter_for
 from ._fastapi.route_checks import CheckedBy
 from ._http.add_headers import AddHeaders, with_headers
@@ -24,7 +25,7 @@ from ._routing.layout import router_of
 from ._storage.server_listeners import look_for_others
 from ._support.errors import ConfigurationError
 from .openapi import describe_refusals
-from .report import BY_PATH, Report, RouteReport, has_middleware, middleware_of, report_of
+from .report import BY_PATH, Report, RouteReport, report_of
 
 if TYPE_CHECKING:
     from ._limiter.core import LimiterCore

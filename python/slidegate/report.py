@@ -11,10 +11,10 @@ from starlette.staticfiles import StaticFiles
 
 from ._fastapi.bypassed_decorators import is_verified
 from ._fastapi.dependency_tree import application_of, is_overriding, rate_limits_of
+from ._fastapi.middleware import has_middleware
 from ._fastapi.rate_limit import DeclaredRateLimit, limiter_for
 from ._fastapi.route_checks import CheckedBy, checked_by
 from ._routing.finder import Found, RouteFinder
-from ._routing.layout import router_of
 from ._rules.limit_group import LimitGroup
 from ._rules.resolver import Plan
 from ._support.callables import qualified_name, wrapped_chain
@@ -30,7 +30,6 @@ BY_PATH = 'Limiter(key_style="endpoint") counts a route as one, and so does a Ra
 
 _WEBSOCKET = ("WEBSOCKET",)
 _METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
-_MOST_WRAPPERS = 32
 
 
 @dataclass(frozen=True)
@@ -128,35 +127,6 @@ def report_of(limiter: LimiterCore, app: Any) -> Report:
             ]
             routes.append(_route_report(limiter, found, called, methods, way, plan, is_covered, declared))
     return Report(tuple(routes), tuple(_notes_on(limiter)))
-
-
-def middleware_of(app: Any) -> list[Any]:
-    """The entries of the application's list of middleware that are ours."""
-    from .middleware import SlowAPIMiddleware
-
-    listed = getattr(app, "user_middleware", ())
-    return [each for each in listed if inspect.isclass(each.cls) and issubclass(each.cls, SlowAPIMiddleware)]
-
-
-def has_middleware(app: Any, limiter: LimiterCore) -> bool:
-    """Whether the application has the middleware, for this limiter, or its router or mount has."""
-    from .middleware import SlowAPIMiddleware
-
-    own = getattr(getattr(app, "state", None), "limiter", limiter)
-    around = [each._limiter for each in _around(app) if isinstance(each, SlowAPIMiddleware)]
-    return any(
-        (each or own) is limiter for each in [each.kwargs.get("limiter") for each in middleware_of(app)] + around
-    )
-
-
-def _around(app: Any) -> Iterator[Any]:
-    # What is built already, by mounts and routers; an application's own list is not before its first request.
-    for outermost in (app, getattr(router_of(app)[0], "middleware_stack", None)):
-        for _ in range(_MOST_WRAPPERS):
-            if outermost is None:
-                break
-            yield outermost
-            outermost = getattr(outermost, "app", None)
 
 
 def _parts_of(found: Found) -> Iterator[tuple[tuple[str, ...], Any]]:

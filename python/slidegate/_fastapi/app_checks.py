@@ -70,7 +70,7 @@ class AppChecks:
         found = self._find(scope)
         return found.endpoint if found is not None and found.kind is Kind.FULL else None
 
-    def every_way(self) -> Iterator[tuple[Any, ...]]:
+    def passed_apps(self) -> Iterator[tuple[Any, ...]]:
         """The applications that a request passes through, for each route, as far as anybody knows beforehand."""
         return (apps for _, apps in self._finder.every_with_apps())
 

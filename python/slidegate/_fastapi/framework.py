@@ -27,13 +27,13 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive
+from starlette.types import ASGIApp, Message, Receive
 
 _EXTENDED = "__slidegate_watched__"
 
@@ -80,9 +80,24 @@ def put_before_routes(router: Any, app: ASGIApp) -> None:
     router.middleware_stack = app
 
 
-def receive_through(request: Request, receive: Receive) -> None:
-    """Has a request that was made for a check read its body through another function."""
-    request._receive = receive
+async def awaited_with_body(pending: Awaitable[None], request: Request, receive: Receive) -> Receive:
+    """Awaits a check, which may read the body, and returns what then receives it once more, for the application."""
+    received: list[Message] = []
+
+    async def recording() -> Message:
+        received.append(await receive())
+        return received[-1]
+
+    request._receive = recording
+    await pending
+    if not received:
+        return receive
+    messages = iter(received)
+
+    async def replayed() -> Message:
+        return next(messages, None) or await receive()
+
+    return replayed
 
 
 def may_bring_a_limiter(app: Any) -> bool:

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 from starlette.routing import Router
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .._http.state import known_of, record_of
 from .._http.view import Ahead
 from .._limiter.checker import Check
 from .._routing.layout import router_of
 from .._support.callables import qualified_name, wait_on_loop
-from .framework import put_before_routes, receive_through
+from .framework import awaited_with_body, put_before_routes
 
 if TYPE_CHECKING:
     from .app_checks import AppChecks
@@ -74,7 +74,7 @@ class RewrittenPathCheck:
             self._tell(checks, scope)
             pending = check(request, wait_on_loop)
             if pending is not None:
-                receive = await replaying(pending, request, receive)
+                receive = await awaited_with_body(pending, request, receive)
         await self.app(scope, receive, send)
 
     def _tell(self, checks: AppChecks, scope: Scope) -> None:
@@ -116,26 +116,6 @@ def check_rewritten_paths(
             if not _is_watched(stack, middleware):
                 put_before_routes(router, RewrittenPathCheck(stack, middleware, partial(checks, router), check_of))
     return is_watching
-
-
-async def replaying(pending: Awaitable[None], request: Request, receive: Receive) -> Receive:
-    """Awaits a check, which may read the body, and returns what then receives it once more."""
-    received: list[Message] = []
-
-    async def recording() -> Message:
-        received.append(await receive())
-        return received[-1]
-
-    receive_through(request, recording)
-    await pending
-    if not received:
-        return receive
-    messages = iter(received)
-
-    async def replayed() -> Message:
-        return next(messages, None) or await receive()
-
-    return replayed
 
 
 def _is_watched(stack: Any, middleware: object) -> bool:

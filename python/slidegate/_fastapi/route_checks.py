@@ -79,6 +79,8 @@ def check_ahead(limiter: LimiterCore, found: Found | None, is_registered: Callab
     Where a decorator is certain to follow, it checks everything. Where one stands above the decorator of the route, and
     so is never called, it is checked here.
     """
+    if limiter.is_patched:
+        return _patched(limiter, found.endpoint if found is not None and found.kind is Kind.FULL else None)
     if found is None or found.kind is not Kind.FULL or found.endpoint is None:
         unmatched = limiter.planner.plan(_UNMATCHED, (), is_ahead=True, is_pooled=True)
         matched = unmatched if found is None or found.endpoint is None else _plan_ahead(limiter, found.endpoint)
@@ -90,6 +92,19 @@ def check_ahead(limiter: LimiterCore, found: Found | None, is_registered: Callab
         return _by_method(limiter, found.endpoint)
     overridden = is_overriding(limiter, found.dependant)
     return _check_unless_decorated(limiter, found.endpoint, found.endpoint, is_registered, overridden=overridden)
+
+
+def is_left_alone(limiter: LimiterCore, endpoint: Callable[..., Any] | None) -> bool:
+    """Whether slowapi's middleware leaves an endpoint alone: there is none, it is exempt, or its decorator decides."""
+    planner = limiter.planner
+    if endpoint is None or planner.exempt_name(qualified_name(endpoint), endpoint) in planner.exempt_routes:
+        return True
+    return endpoint_of(limiter, endpoint) is not None
+
+
+def _patched(limiter: LimiterCore, endpoint: Callable[..., Any] | None) -> Check:
+    check = limiter.patched_check(endpoint, True)
+    return lambda request, wait: None if is_left_alone(limiter, endpoint) else check(request, wait)
 
 
 def _check_unless_decorated(

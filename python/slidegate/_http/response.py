@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from .._support.callables import is_async, qualified_name
 from ..errors import RateLimitExceeded
 from .request_doubles import as_request
 from .state import known_of
@@ -78,3 +81,39 @@ def _problem(detail: str, exc: Exception) -> JSONResponse:
         if decision.retry_after_s is not None:
             body["retry_after_s"] = decision.retry_after_s
     return JSONResponse(body, status_code=429, media_type="application/problem+json")
+
+
+async def answer_to(error: Exception, request: Request, app: Any) -> Response:
+    """The response of the application's handler. Raises the error when it has none for it."""
+    handler = handler_of(error, app)
+    if handler is None:
+        raise error
+    # Outside of the application, nobody has told handlers which one it is.
+    request.scope.setdefault("app", app)
+    if is_async(handler):
+        response = await handler(request, error)
+    elif handler is _rate_limit_exceeded_handler:
+        response = handler(request, error)
+    else:
+        response = await run_in_threadpool(handler, request, error)
+    if not isinstance(response, Response):
+        raise TypeError(f"the exception handler {qualified_name(handler)} returned {response!r}, not a response")
+    return response
+
+
+def handler_of(error: Exception, app: Any) -> Callable[..., Any] | None:
+    handlers = getattr(app, "exception_handlers", {})
+    kinds: tuple[Any, ...] = type(error).__mro__
+    default: Callable[..., Any] | None
+    if isinstance(error, RateLimitExceeded):
+        # Applications have a handler for HTTPException without being asked; slowapi's body goes before that.
+        kinds = (*kinds[: kinds.index(RateLimitExceeded) + 1], 429)
+        default = _rate_limit_exceeded_handler
+    else:
+        default = _plain_response if isinstance(error, HTTPException) else None
+    return next((handlers[kind] for kind in kinds if kind in handlers and kind is not Exception), default)
+
+
+def _plain_response(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return PlainTextResponse(error.detail, status_code=error.status_code, headers=error.headers)

@@ -1,0 +1,208 @@
+"""The limits of endpoints that have no decorator, as ASGI middleware."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Iterator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .._http.response import answer_to
+from .._http.state import RECORD, VIEW, Record, enter
+from .._http.view import CurrentLimit, view_of
+from .._limiter.checker import Check
+from .._limiter.core import LimiterCore
+from .._routing.layout import router_of
+from .._support.callables import wait_on_loop
+from .._support.errors import ConfigurationError
+from .app_checks import OTHER, AppChecks
+from .framework import awaited_with_body
+from .rewritten_paths import check_rewritten_paths
+
+_MOST_WRAPPERS = 32
+
+
+class RateLimitMiddleware:
+    """Applies the limits of the application, and default limits to the endpoints that have none of their own.
+
+    It finds the very route that the application will dispatch to, whose decorators, if it has any, check all of its
+    limits. It adds headers to responses when they are enabled, and otherwise passes everything through untouched:
+    streams, WebSockets (which it does not limit), and cancellation.
+
+    A refusal is answered by the application's handler for RateLimitExceeded, or for 429, else by slowapi's body. The
+    limiter is the one that is given, else that of the application's state. Thread-safe.
+    """
+
+    is_patched = False
+    """Whether somebody has replaced what tells the check of a request, in subclasses; then `check_for` is asked."""
+    instead: ASGIApp | None = None
+    """What serves HTTP requests in the place of this, in subclasses."""
+
+    def __init__(self, app: ASGIApp, *, limiter: LimiterCore | None = None) -> None:
+        self.app = app
+        self.limiter = limiter
+        self._alone = (self,)
+        self._checks: AppChecks | None = None
+        self._checks_behind: dict[int, AppChecks] = {}
+        self._is_path_compared = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if self.instead is not None:
+            await self.instead(scope, receive, send)
+            return
+        # Most requests go through here: what is not called takes no time.
+        checks = self._checks
+        check = OTHER if checks is None else checks.check_for(scope, scope.get("app") or self.app, self.limiter)
+        if checks is None or check is OTHER or self.is_patched:
+            checks, check = self.checks_for(scope)
+        if checks is None or (check is None and not self._is_path_compared and not checks.limiter.planner.is_holding):
+            await self.app(scope, receive, send)
+            return
+        limiter, is_own = checks.limiter, True
+        record: Record | None = scope.get(RECORD)
+        if record is None:
+            record = scope[RECORD] = Record()
+            record.scope, record.entered = scope, self._alone
+            record.method, record.path = scope["method"], scope["path"]
+            record.state = scope.get("state")
+            if record.state is None:
+                record.state = scope["state"] = {}
+        else:
+            record, is_own = enter(scope, self)
+        try:
+            if check is not None:
+                request = Request(scope, receive, send)
+                try:
+                    pending = check(request, wait_on_loop)
+                    if pending is not None:
+                        receive = await awaited_with_body(pending, request, receive)
+                except Exception as error:
+                    response = await answer_to(error, request, checks.app)
+                    await response(scope, receive, send)
+                    return
+            if limiter.planner.is_holding:
+                await self._held(record, checks, check is not None, scope, receive, send)
+            elif check is None or not limiter.headers_enabled:
+                await self.app(scope, receive, send)
+            else:
+                is_patched = limiter.is_writing_patched
+
+                def send_with_headers(message: Message) -> Awaitable[None]:
+                    if message["type"] == "http.response.start":
+                        view, raw = record.view, message.get("headers", ())
+                        if type(view) is not CurrentLimit or view is not record.state.get(VIEW) or is_patched:
+                            checks.add_headers(scope, message)
+                        else:
+                            written = limiter.headers.written(raw, view[0], view.raw_decision, view.policies)
+                            message["headers"] = written
+                    return send(message)
+
+                await self.app(scope, receive, send_with_headers)
+        finally:
+            if is_own:
+                # The request is over: what its scope is used for from now on is another one.
+                record.scope = None
+
+    async def _held(
+        self, record: Record, checks: AppChecks, is_told: bool, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        # What is held for the request, here or by a decorator, is settled when the response is known.
+        limiter = checks.limiter
+        record.is_held_by_middleware = True
+
+        async def send_settled(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                response = Response(status_code=message["status"])
+                response.raw_headers = list(message.get("headers", ()))
+                await limiter.checker.settle(record, response, wait_on_loop)
+                if is_told or view_of(record) is not None:
+                    checks.add_headers(scope, message)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_settled)
+        except Exception:
+            await limiter.checker.settle(record, Response(status_code=500), wait_on_loop)
+            raise
+
+    def check_for(self, checks: AppChecks, scope: Scope) -> Check | None:
+        """The check that a request has to pass before the application gets it; None when there is none."""
+        return checks.check_of(scope)
+
+    def _limiter_for(self, scope: Scope) -> Any:
+        return self.limiter or getattr(getattr(scope.get("app") or self.app, "state", None), "limiter", None)
+
+    def checks_for(self, scope: Scope) -> tuple[AppChecks | None, Check | None]:
+        """The checks of the application and limiter that a request is for, and the one that it has to pass.
+
+        None for what is not to be checked, and no checks where a limiter is switched off that is none of ours.
+        """
+        checks, app, limiter = self._checks, scope.get("app") or self.app, self._limiter_for(scope)
+        if checks is None or checks.app is not app or checks.limiter is not limiter:
+            # What a test puts in the place of a limiter has to say no more than that.
+            if not isinstance(limiter, LimiterCore) and not getattr(limiter, "enabled", True):
+                return None, None
+            checks = self._made(scope, app, limiter)
+        return checks, self.check_for(checks, scope) if checks.limiter.enabled else None
+
+    def _made(self, scope: Scope, app: Any, limiter: Any) -> AppChecks:
+        if not isinstance(limiter, LimiterCore):
+            raise ConfigurationError(
+                f"{type(self).__name__} found {limiter!r} for a limiter; set app.state.limiter = limiter, or give it"
+                " one with app.add_middleware(SlowAPIMiddleware, limiter=limiter)"
+            )
+        # Below a mount the routes are not those of the application, but those that are behind this middleware.
+        router, _ = router_of(self.app)
+        routed = app if router is None or router is router_of(app)[0] else self.app
+        endpoint = scope.get("endpoint")
+        # What is mounted, and has routes, was found by the mount: it has its own still to find.
+        is_of_route = router is None and endpoint is not None and router_of(endpoint)[0] is None
+        self._checks = checks = AppChecks(app, limiter, routed, is_of_route=is_of_route)
+        if not is_of_route:
+            self._is_path_compared = check_rewritten_paths(
+                self, routed, checks.passed_apps(), self._checks_of, self.check_for
+            )
+        return checks
+
+    def _checks_of(self, router: Any) -> AppChecks | None:
+        """What knows the routes of a router that is behind this middleware; None while nothing is to be checked."""
+        checks = self._checks
+        if checks is None or not checks.limiter.enabled:
+            return None
+        if router is router_of(checks.routed)[0]:
+            return checks
+        known = self._checks_behind.get(id(router))
+        if known is None or known.limiter is not checks.limiter:
+            known = self._checks_behind[id(router)] = AppChecks(checks.app, checks.limiter, router)
+        return known
+
+
+def middleware_of(app: Any) -> list[Any]:
+    """The entries of the application's list of middleware that are ours."""
+    listed = getattr(app, "user_middleware", ())
+    return [each for each in listed if inspect.isclass(each.cls) and issubclass(each.cls, RateLimitMiddleware)]
+
+
+def has_middleware(app: Any, limiter: LimiterCore) -> bool:
+    """Whether the application has the middleware, for this limiter, or its router or mount has."""
+    own = getattr(getattr(app, "state", None), "limiter", limiter)
+    around = [each.limiter for each in _around(app) if isinstance(each, RateLimitMiddleware)]
+    return any(
+        (each or own) is limiter for each in [each.kwargs.get("limiter") for each in middleware_of(app)] + around
+    )
+
+
+def _around(app: Any) -> Iterator[Any]:
+    # What is built already, by mounts and routers; an application's own list is not before its first request.
+    for outermost in (app, getattr(router_of(app)[0], "middleware_stack", None)):
+        for _ in range(_MOST_WRAPPERS):
+            if outermost is None:
+                break
+            yield outermost
+            outermost = getattr(outermost, "app", None)
