@@ -35,9 +35,10 @@ from ._limiter.backends.opening import open_storages
 from ._limiter.backends.redis import RedisBackend
 from ._limiter.checker import Checker
 from ._limiter.planner import Planner
-from ._rules.bucket import KeyStyle, bucket_of
+from ._rules.bucket import KeyStyle
 from ._rules.environment import C, Environment, declared_limits, header_format
-from ._rules.limit import Limit, StrOrCallableStr
+from ._rules.limit import Limit as Limit
+from ._rules.limit import StrOrCallableStr
 from ._rules.limit_group import LimitGroup
 from ._rules.named import NamedLimits
 from ._rules.notation import warn_of_amounts
@@ -46,12 +47,10 @@ from ._rules.resolver import Resolver
 from ._rules.strategies import is_known
 from ._slowapi.attributes import SlowapiAttributes
 from ._slowapi.counter import Counter, counter_kind
-from ._slowapi.route_limits import RouteLimits
 from ._slowapi.storage_view import StorageView, view_of
 from ._startup import watch_start_up
 from ._storage.limits_package.outage import Outage
 from ._storage.uri import SUPPORTED
-from ._support.callables import qualified_name
 from ._support.copies import OfAModule
 from ._support.escaping import ESCAPED_TRACEBACKS, escaped
 from .errors import ConfigurationError
@@ -214,7 +213,6 @@ class Limiter(SlowapiAttributes, BaseLimiter, OfAModule):
         def declared(limits: _Limits, variable: str, what: str, scope: str | None = None) -> list[LimitGroup]:
             return declared_limits(environment, limits, variable, what, scope, key_func, self.strategy)
 
-        self._marked: dict[str, list[Callable[..., Any]]] = {}
         self.planner = Planner(self)
         self._request_filters: list[Callable[[], Any]] = []
         self._default_limits = declared(default_limits, C.DEFAULT_LIMITS, "default_limits")
@@ -222,15 +220,11 @@ class Limiter(SlowapiAttributes, BaseLimiter, OfAModule):
         self._in_memory_fallback = declared(in_memory_fallback, C.IN_MEMORY_FALLBACK, "in_memory_fallback")
         self.dependency_checks = DependencyChecks(self)
         self.applications = WeakSet[Any]()
-        self.route_limits: RouteLimits[Limit] = RouteLimits({}, Limit, self.planner.renew)
-        self.dynamic_route_limits: RouteLimits[LimitGroup] = RouteLimits({}, LimitGroup, self.planner.renew)
-        self._shared_places = {"global": bucket_of(self.key_prefix, "shared", "global", None)}
         self.unmatched_limited = unmatched_limited
         self.preflights_limited = preflights_limited
 
         def counter_on(storage: StorageView) -> Counter:
-            made = counter_kind(self.strategy)
-            return made(storage, self.strategy, self.key_prefix, key_style, self._shared_places, self.renew)
+            return counter_kind(self.strategy)(storage, self)
 
         self._local_counter = counter_on(self._local_view)
         self._native_counter = self._local_counter if self.redis is None else counter_on(view)
@@ -347,10 +341,7 @@ class Limiter(SlowapiAttributes, BaseLimiter, OfAModule):
 
     def exempt(self, obj: _Function) -> _Function:
         """Decorates an endpoint that is never limited, neither by default limits nor by decorators."""
-        name = qualified_name(obj)
-        self.planner.exempt_functions.setdefault(name, []).append(obj)
-        self.planner.exempt_routes.add(name)
-        self.planner.renew(name)
+        self.planner.exempt(obj)
         return obj
 
     def reset(self) -> None:
@@ -419,17 +410,13 @@ class Limiter(SlowapiAttributes, BaseLimiter, OfAModule):
                 is_shadow=shadow,
             )
             warn_of_amounts(limits, endpoint.name, self.strategy)
-            self._marked.setdefault(endpoint.name, []).append(function)
             self.named.declare(group, endpoint.name)
             self.named.applied(group)
             endpoint.groups.append(group)
-            if group.limits is None:
-                self.dynamic_route_limits.declare(endpoint.name, [group])
-            else:
-                self.route_limits.declare(endpoint.name, group.limits)
-            if isinstance(scope, str):
-                self._shared_places[scope] = bucket_of(self.key_prefix, "shared", scope, None)
             self.planner.add(endpoint)
+            group.watch(self.renew)
+            for limit in group.limits or ():
+                limit.watch(self.renew)
             return endpoint.wrap(function)
 
         setattr(decorate, UNUSED, limit_value)

@@ -27,8 +27,7 @@ from .backends.memory import MemoryBackend
 from .checker import Check, Checker
 
 if TYPE_CHECKING:
-    from .._fastapi.decorator import Endpoint
-    from .planner import Planner
+    from .planner import Limited, Planner
 
 
 class LimiterCore:
@@ -88,7 +87,7 @@ class LimiterCore:
         """The same for the headers alone."""
         raise NotImplementedError
 
-    def groups_of(self, endpoint: Endpoint) -> Sequence[LimitGroup]:
+    def groups_of(self, endpoint: Limited) -> Sequence[LimitGroup]:
         """What an endpoint is limited by beside what applies to all."""
         return endpoint.groups
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._http.request_doubles import as_request
 from .._rules.limit_group import LimitGroup, Yielding
 from .._rules.resolver import Plan
-from .._support.callables import wrapped_chain
+from .._support.callables import qualified_name, wrapped_chain
 from .checker import Check
 from .compiled import compile_check
 
 if TYPE_CHECKING:
-    from .._fastapi.decorator import Endpoint
     from .core import LimiterCore
+
+
+class Limited(Protocol):
+    """An endpoint that decorators have limited."""
+
+    check: Check
+    function: Callable[..., Any]
+    groups: list[LimitGroup]
+    name: str
+    wrappers: list[Callable[..., Any]]
 
 
 class Planner:
@@ -30,29 +39,40 @@ class Planner:
         self.fallback_limits: Sequence[Any] = ()
         self.request_filters: Sequence[Callable[[], Any]] = ()
         self.exempt_routes: set[str] = set()
-        self.exempt_functions: dict[str, list[Any]] = {}
+        self.shared_scopes = {"global"}
         # Not weakly: nothing else refers to one whose decorator stands above that of the route.
-        self._endpoints: dict[Endpoint, None] = {}
+        self.endpoints: dict[str, list[Limited]] = {}
         self.revision = 0
         self.is_holding = False
+        self._exempt_functions: dict[str, list[Any]] = {}
 
-    def add(self, endpoint: Endpoint) -> None:
+    def add(self, endpoint: Limited) -> None:
         """Takes up an endpoint, or what was added to one."""
-        self._renew(endpoint)
-        self._endpoints[endpoint] = None
+        namesakes = self.endpoints.setdefault(endpoint.name, [])
+        if endpoint not in namesakes:
+            namesakes.append(endpoint)
+        self.shared_scopes |= {group.scope for group in endpoint.groups if isinstance(group.scope, str)}
         self.is_holding |= any(group.read_deduct is not None for group in endpoint.groups)
+        self._renew(endpoint)
         self.revision += 1
+
+    def exempt(self, function: Callable[..., Any]) -> None:
+        """Has an endpoint never limited."""
+        name = qualified_name(function)
+        self._exempt_functions.setdefault(name, []).append(function)
+        self.exempt_routes.add(name)
+        self.renew(name)
 
     def renew(self, name: str | None = None) -> None:
         """Makes all checks again, or those of the endpoints of this name."""
-        for endpoint in list(self._endpoints):
-            if name is None or endpoint.name == name:
+        for namesakes in [self.endpoints.get(name, [])] if name is not None else list(self.endpoints.values()):
+            for endpoint in list(namesakes):
                 self._renew(endpoint)
         self.revision += 1
 
     def exempt_name(self, name: str, *functions: Any) -> str | None:
         """The name of an endpoint, if it is the one that is exempt under it, or nobody knows which one that is."""
-        exempt = self.exempt_functions.get(name)
+        exempt = self._exempt_functions.get(name)
         if exempt is None:
             return name
         those = {id(part) for function in exempt for part in _parts_of(function)}
@@ -79,7 +99,7 @@ class Planner:
         """The groups as settings have them, without those that are switched off, or limit nothing."""
         return [each for each in map(self._limiter.named.applied, groups) if each is not None and each.limits != ()]
 
-    def plan_of(self, endpoint: Endpoint) -> Plan:
+    def plan_of(self, endpoint: Limited) -> Plan:
         """The plan of an endpoint."""
         return self.plan(endpoint.name, self._limiter.groups_of(endpoint), endpoint.function, *endpoint.wrappers)
 
@@ -115,7 +135,7 @@ class Planner:
             return lambda request, wait: limiter.checker.check(plan, as_request(request), wait, {})
         return compile_check(limiter.checker, plan)
 
-    def _renew(self, endpoint: Endpoint) -> None:
+    def _renew(self, endpoint: Limited) -> None:
         if self._limiter.is_patched:
             endpoint.check = self._limiter.patched_check(endpoint.function, False)
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -13,7 +12,6 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from .._fastapi.decorator import Endpoint
 from .._fastapi.route_checks import plan_by_hand
 from .._http.headers import HEADERS
 from .._http.request_doubles import as_request
@@ -21,7 +19,8 @@ from .._http.view import CurrentLimit, CurrentLimitLike
 from .._limiter.backends.base import Backend
 from .._limiter.checker import Check
 from .._limiter.core import LimiterCore
-from .._rules.bucket import Bucket, bucket_of, counted_path
+from .._limiter.planner import Limited
+from .._rules.bucket import counted_path
 from .._rules.limit import Limit
 from .._rules.limit_group import LimitGroup
 from .._rules.options import require
@@ -31,9 +30,9 @@ from .._support.clock import wall_time_s
 from .._support.errors import ConfigurationError, StorageError
 from ..decision import NS_PER_S
 from .counter import Counter
+from .names import DYNAMIC, FIXED, DictName, ListName, Name, groups_of
 from .patched import LIMITERS, REPLACEABLE, KnowsItsLimiters, is_replaced, patched_check
 from .replaced_counter import backend_of
-from .route_limits import ObservedList, ObservedNames, RouteLimits
 from .storage_view import StorageView
 
 _FIXED = {
@@ -48,83 +47,6 @@ _HEADER_FIELDS = {
     HEADERS.RETRY_AFTER: "retry_after",
 }
 _ONLY_AT_FIRST = ("_storage_uri", "_storage_options", "app_config")
-
-
-class _Name:
-    """A name of slowapi's for what is kept under another. What is set takes effect with the next request."""
-
-    def __init__(self, kept: str, write: Callable[[Any, Any], None] | None = None) -> None:
-        self._read = attrgetter(kept)
-        self._write = write or (lambda limiter, value: setattr(limiter, kept, value))
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, limiter: Any, owner: type) -> Any:
-        if limiter is None:
-            return self
-        if self.name in vars(limiter):
-            raise AttributeError(self.name)
-        return self._read(limiter)
-
-    def __set__(self, limiter: Any, value: Any) -> None:
-        self._write(limiter, value)
-        vars(limiter).pop(self.name, None)
-        limiter.renew()
-
-    def __delete__(self, limiter: Any) -> None:
-        # As mock.patch does, which sets it again if it is gone.
-        vars(limiter)[self.name] = None
-
-
-class _List(_Name):
-    """The same of a list that the planner keeps, and that may be changed in place."""
-
-    def __init__(
-        self,
-        kept: str,
-        write: Callable[[Any, Any], None] | None = None,
-        what: str = "LimitGroup, and yields no Limits",
-    ) -> None:
-        def put(limiter: Any, values: Iterable[Any]) -> None:
-            setattr(limiter.planner, kept, self.observed(limiter, values))
-
-        super().__init__(f"planner.{kept}", write or put)
-        self._what = what
-
-    def observed(self, limiter: Any, values: Iterable[Any]) -> ObservedList[Any]:
-        """A list of these values, whose changes the limiter takes up. Raises ConfigurationError."""
-
-        def changed() -> None:
-            for each in list(told):
-                if not self._is_right(each):
-                    list.remove(told, each)
-                    raise self._wrong(each)
-            told.watch()
-            limiter.renew()
-
-        for each in values:
-            if not self._is_right(each):
-                raise self._wrong(each)
-        told: ObservedList[Any] = ObservedList(values, changed)
-        return told
-
-    def _is_right(self, value: object) -> bool:
-        is_of_limits = isinstance(value, Iterable) and not isinstance(value, (str, bytes))
-        return callable(value) if self._what == "function" else is_of_limits
-
-    def _wrong(self, value: object) -> ConfigurationError:
-        return ConfigurationError(f"{self.name}: {value!r} is no {self._what}")
-
-
-class _HeaderNames(_Name):
-    """The same of the names of the headers."""
-
-    def __get__(self, limiter: Any, owner: type) -> Any:
-        names = super().__get__(limiter, owner)
-        if limiter is not None:
-            names = ObservedNames(names, lambda: self.__set__(limiter, names))
-        return names
 
 
 class SlowapiAttributes(LimiterCore, metaclass=KnowsItsLimiters):
@@ -142,11 +64,7 @@ class SlowapiAttributes(LimiterCore, metaclass=KnowsItsLimiters):
     _native_counter: Counter
     _is_told_dead = False
     _is_written_by_hand = False
-    _shared_places: dict[str, Bucket]
-    _marked: dict[str, list[Callable[..., Any]]]
     retry_after: str | None
-    route_limits: RouteLimits[Limit]
-    dynamic_route_limits: RouteLimits[LimitGroup]
 
     def _write_header_names(self, names: Mapping[int, Any]) -> None:
         fields: dict[str, Any] = {}
@@ -163,16 +81,13 @@ class SlowapiAttributes(LimiterCore, metaclass=KnowsItsLimiters):
     def _write_key_style(self, key_style: Any) -> None:
         require("_key_style", key_style, ("url", "endpoint"))
         self.key_style = key_style
-        self._place_anew()
 
     def _write_key_prefix(self, key_prefix: Any) -> None:
         if not isinstance(key_prefix, str):
             raise ConfigurationError(f"_key_prefix={key_prefix!r} is no text")
         self.key_prefix = key_prefix
-        self._place_anew()
 
-    def _write_fallback(self, limits: Iterable[Any]) -> None:
-        self.planner.fallback_limits = type(self)._in_memory_fallback.observed(self, limits)
+    def _write_fallback(self) -> None:
         if self.planner.fallback_limits:
             self._write_fallback_enabled(True)
 
@@ -185,29 +100,23 @@ class SlowapiAttributes(LimiterCore, metaclass=KnowsItsLimiters):
     def _write_exempt_routes(self, names: Iterable[str]) -> None:
         self.planner.exempt_routes = set(names)
 
-    def _write_route_limits(self, limits: Mapping[str, list[Limit]]) -> None:
-        self.route_limits = self.route_limits.replaced_by(limits)
-
-    def _write_dynamic_route_limits(self, limits: Mapping[str, list[LimitGroup]]) -> None:
-        self.dynamic_route_limits = self.dynamic_route_limits.replaced_by(limits)
-
-    _key_func = _Name("key_func")
-    _strategy = _Name("strategy")
-    _auto_check = _Name("auto_check")
-    _headers_enabled = _Name("headers_enabled")
-    _swallow_errors = _Name("swallow_errors")
-    _key_style = _Name("key_style", _write_key_style)
-    _key_prefix = _Name("key_prefix", _write_key_prefix)
-    _retry_after = _Name("retry_after", _write_retry_after)
-    _header_mapping = _HeaderNames("headers.names", _write_header_names)
-    _exempt_routes = _Name("planner.exempt_routes", _write_exempt_routes)
-    _default_limits = _List("default_limits")
-    _application_limits = _List("application_limits")
-    _in_memory_fallback = _List("fallback_limits", _write_fallback)
-    _in_memory_fallback_enabled = _Name("falls_back", _write_fallback_enabled)
-    _request_filters = _List("request_filters", what="function")
-    _route_limits = _Name("route_limits", _write_route_limits)
-    _dynamic_route_limits = _Name("dynamic_route_limits", _write_dynamic_route_limits)
+    _key_func = Name("key_func")
+    _strategy = Name("strategy")
+    _auto_check = Name("auto_check")
+    _headers_enabled = Name("headers_enabled")
+    _swallow_errors = Name("swallow_errors")
+    _key_style = Name("key_style", _write_key_style)
+    _key_prefix = Name("key_prefix", _write_key_prefix)
+    _retry_after = Name("retry_after", _write_retry_after)
+    _header_mapping = DictName("headers.names", _write_header_names)
+    _exempt_routes = Name("planner.exempt_routes", _write_exempt_routes)
+    _default_limits = ListName("default_limits")
+    _application_limits = ListName("application_limits")
+    _in_memory_fallback = ListName("fallback_limits", _write_fallback)
+    _in_memory_fallback_enabled = Name("falls_back", _write_fallback_enabled)
+    _request_filters = ListName("request_filters", of="functions")
+    _route_limits = FIXED
+    _dynamic_route_limits = DYNAMIC
 
     def __setattr__(self, name: str, value: Any) -> None:
         is_made = "_limiter" in vars(self)
@@ -259,7 +168,8 @@ class SlowapiAttributes(LimiterCore, metaclass=KnowsItsLimiters):
     @property
     def _Limiter__marked_for_limiting(self) -> Mapping[str, list[Callable[..., Any]]]:
         """The functions that were decorated, by their qualified names. Read-only."""
-        return MappingProxyType(self._marked)
+        endpoints = self.planner.endpoints
+        return MappingProxyType({name: [each.function for each in named] for name, named in endpoints.items()})
 
     @property
     def limiter(self) -> Any:
@@ -357,24 +267,5 @@ class SlowapiAttributes(LimiterCore, metaclass=KnowsItsLimiters):
     def inject_asgi_headers(self, headers: MutableHeaders, current_limit: CurrentLimitLike | None) -> MutableHeaders:
         return self._inject_asgi_headers(headers, current_limit)
 
-    def groups_of(self, endpoint: Endpoint) -> Sequence[LimitGroup]:
-        """What was declared for an endpoint, without what somebody has taken away, and with what was put there."""
-        fixed, dynamic, name = self.route_limits, self.dynamic_route_limits, endpoint.name
-        if fixed.is_original(name) and dynamic.is_original(name):
-            return endpoint.groups
-        groups = [each for each in (self._left_of(group, name) for group in endpoint.groups) if each is not None]
-        owners = {id(limit): group for group in endpoint.groups for limit in group.limits or ()}
-        groups += [LimitGroup.of(each, self.strategy, name, owners.get(id(each))) for each in fixed.added(name)]
-        return groups + dynamic.added(name)
-
-    def _left_of(self, group: LimitGroup, name: str) -> LimitGroup | None:
-        if group.limits is None:
-            return group if self.dynamic_route_limits.holds(name, group) else None
-        left = [limit for limit in group.limits if self.route_limits.holds(name, limit)]
-        return group.with_limits(left) if left else None
-
-    def _place_anew(self) -> None:
-        for scope in self._shared_places:
-            self._shared_places[scope] = bucket_of(self.key_prefix, "shared", scope, None)
-        for counter in {id(each): each for each in (self._local_counter, self._native_counter)}.values():
-            counter.place_by(self.key_prefix, self.key_style)
+    def groups_of(self, endpoint: Limited) -> Sequence[LimitGroup]:
+        return groups_of(self, endpoint)

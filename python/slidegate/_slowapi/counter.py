@@ -10,7 +10,8 @@ import limits.strategies
 from limits import RateLimitItem, WindowStats
 
 from .._core import Quota
-from .._rules.bucket import Bucket, KeyStyle, Rule, bucket_of, joined
+from .._limiter.core import LimiterCore
+from .._rules.bucket import Bucket, Rule, bucket_of, joined
 from .._rules.notation import countable, quota_of
 from .._rules.strategies import Strategy
 from .._storage.base import Policy
@@ -28,9 +29,8 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 class Counter:
     """Hits and reads the buckets of a limiter by limit and identifiers, as the strategies of `limits` do.
 
-    Identifiers like those of `request.state.view_rate_limit` name a bucket of an endpoint: the key and the scope,
-    after the prefix where the limiter has one. `shared` holds the places of shared limits by their names. Any others
-    name a bucket of their own. Thread-safe.
+    Identifiers like those of `request.state.view_rate_limit` name a bucket of an endpoint, or of a shared limit: the
+    key and the scope, after the prefix where the limiter has one. Any others name a bucket of their own. Thread-safe.
 
     Its methods may be replaced, as tests do that want a refusal, those of its `storage`, and that itself, by another or
     by one of `limits`: requests are then counted with those. Raises ConfigurationError where a storage of `limits` has
@@ -41,22 +41,11 @@ class Counter:
     """Whether nobody has replaced what hits, or where."""
     _foreign: Any = None
 
-    def __init__(
-        self,
-        storage: StorageView,
-        strategy: Strategy,
-        key_prefix: str,
-        key_style: KeyStyle,
-        shared: Mapping[str, Bucket],
-        on_change: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, storage: StorageView, limiter: LimiterCore) -> None:
         self._own_storage = storage
         self.storage: Any = storage
-        self._strategy: Strategy = strategy
-        self._key_prefix = key_prefix
-        self._key_style: KeyStyle = key_style
-        self._shared = shared
-        self._on_change = on_change
+        self._limiter = limiter
+        self._strategy: Strategy = limiter.strategy
         storage.know_keys(self.located, self._storage_patched)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -73,18 +62,14 @@ class Counter:
 
     def _note_replaced(self) -> None:
         own = vars(self)
-        if "_on_change" in own:
+        if "_strategy" in own:
             own["is_stock"] = "hit" not in own and self._foreign is None and self.storage is self._own_storage
-            self._on_change()
+            self._limiter.renew()
 
     @property
     def foreign(self) -> Any:
         """The strategy of `limits` on the storage that somebody has put in the place of ours; else None."""
         return self._foreign
-
-    def place_by(self, key_prefix: str, key_style: KeyStyle) -> None:
-        """Finds buckets of endpoints by another prefix and style from now on."""
-        self._key_prefix, self._key_style = key_prefix, key_style
 
     def _put_on(self, storage: Any) -> None:
         if isinstance(storage, StorageView):
@@ -150,7 +135,7 @@ class Counter:
         return next(used, candidates[0] if candidates else None)
 
     def _read(self, flat_key: str) -> Iterator[Located]:
-        for item, identifiers in readings(flat_key, self._key_prefix):
+        for item, identifiers in readings(flat_key, self._limiter.key_prefix):
             # What nobody can have declared, nobody counts.
             if countable(item, self._strategy) is not item:
                 return
@@ -167,21 +152,22 @@ class Counter:
         made: Callable[[tuple[Rule, ...]], Policy] | None = None,
     ) -> tuple[Policy, str]:
         made = made or self.storage.policy
+        prefix, style = self._limiter.key_prefix, self._limiter.key_style
         item = countable(item, self._strategy)
         quota = quota_of(item, self._strategy, "a limit")
-        own = identifiers[1:] if self._key_prefix and identifiers[:1] == (self._key_prefix,) else identifiers
+        own = identifiers[1:] if prefix and identifiers[:1] == (prefix,) else identifiers
         if len(own) != 2:
-            place = bucket_of(self._key_prefix, "custom", "", None)
+            place = bucket_of(prefix, "custom", "", None)
             return self._at(made, quota, place, joined(*map(str, identifiers)))
         key, scope = own
-        if (shared := self._shared.get(scope)) is not None:
-            return self._at(made, quota, shared, key)
-        plain = self._at(made, quota, bucket_of(self._key_prefix, self._key_style, scope, None), key)
+        if scope in self._limiter.planner.shared_scopes:
+            return self._at(made, quota, bucket_of(prefix, "shared", scope, None), key)
+        plain = self._at(made, quota, bucket_of(prefix, style, scope, None), key)
         name, _, method = scope.rpartition(":")
         if not name or method not in _METHODS:
             return plain
         # A limit that counts methods apart tells its scope as "/items:GET". A path can be that, too.
-        apart = self._at(made, quota, bucket_of(self._key_prefix, self._key_style, name, method), key)
+        apart = self._at(made, quota, bucket_of(prefix, style, name, method), key)
         return plain if _is_used(plain, item) and not _is_used(apart, item) else apart
 
     def _at(
