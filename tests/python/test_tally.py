@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from slidegate._rules.bucket import bucket_of
 from slidegate._rules.resolver import Hit
-from slidegate._storage.limits_package.hits import LimitsPackageHits, answered
+from slidegate._storage.limits_package.hits import LimitsPackageHits
+from slidegate._support.callables import run_blocking
 from slidegate.decision import NS_PER_S
 from slidegate.wrappers import LimitGroup
 
@@ -44,7 +45,7 @@ def counted(tally: LimitsPackageHits, charge: Hit) -> int:
 def test_a_refusal_takes_nothing_of_any_limit(strategy: str) -> None:
     tally, (hourly, minutely) = tally_of(strategy), charges("9/hour; 2/minute")
     with time_machine.travel(START_S, tick=False):
-        assert [answered(tally.hit_all([hourly, minutely]))[1][0] for _ in range(4)] == [True, True, False, False]
+        assert [run_blocking(tally.hit_all([hourly, minutely]))[1][0] for _ in range(4)] == [True, True, False, False]
         assert (counted(tally, hourly), counted(tally, minutely)) == (2, 2)
 
 
@@ -52,23 +53,23 @@ def test_a_refusal_takes_nothing_of_any_limit(strategy: str) -> None:
 def test_of_several_limits_the_scarcest_is_told(strategy: str) -> None:
     tally, (hourly, minutely) = tally_of(strategy), charges("3/hour; 5/minute")
     with time_machine.travel(START_S, tick=False):
-        assert [answered(tally.hit_all([hourly, minutely]))[0] for _ in range(2)] == [hourly, hourly]
-        assert answered(tally.hit_all([hourly, minutely]))[1][2] == 0
+        assert [run_blocking(tally.hit_all([hourly, minutely]))[0] for _ in range(2)] == [hourly, hourly]
+        assert run_blocking(tally.hit_all([hourly, minutely]))[1][2] == 0
 
 
 @pytest.mark.parametrize("strategy", KNOWN)
 def test_a_refusal_of_much_leaves_room_for_little(strategy: str) -> None:
     tally, (much,), (little,) = tally_of(strategy), charges("10/minute", 6), charges("10/minute", 1)
     with time_machine.travel(START_S, tick=False):
-        assert [answered(tally.hit_all([much]))[1][0] for _ in range(3)] == [True, False, False]
-        assert [answered(tally.hit_all([little]))[1][0] for _ in range(5)] == [True] * 4 + [False]
+        assert [run_blocking(tally.hit_all([much]))[1][0] for _ in range(3)] == [True, False, False]
+        assert [run_blocking(tally.hit_all([little]))[1][0] for _ in range(5)] == [True] * 4 + [False]
 
 
 @pytest.mark.parametrize("strategy", KNOWN)
 def test_what_costs_more_than_its_limit_is_refused(strategy: str) -> None:
     tally, charge = tally_of(strategy), charges("3/minute")[0]._replace(cost=4)
     with time_machine.travel(START_S, tick=False):
-        is_admitted, _, remaining, _, retry_after_ns = answered(tally.hit_all([charge]))[1]
+        is_admitted, _, remaining, _, retry_after_ns = run_blocking(tally.hit_all([charge]))[1]
         assert (is_admitted, remaining) == (False, 3)
         assert retry_after_ns > 0
 
@@ -94,14 +95,14 @@ def check_return(tally: LimitsPackageHits, hits: list[tuple[float, Hit]], last: 
     with time_machine.travel(START_S, tick=False) as traveller:
         for wait_s, charge in hits:
             traveller.shift(wait_s)
-            answered(tally.hit_all([charge]))
-        while answered(tally.hit_all([last]))[1][0]:
+            run_blocking(tally.hit_all([charge]))
+        while run_blocking(tally.hit_all([last]))[1][0]:
             pass
-        retry_after_ns = answered(tally.hit_all([last]))[1][4]
+        retry_after_ns = run_blocking(tally.hit_all([last]))[1][4]
         # Older versions of limits tell whole seconds.
         told_s = tally.strategy.get_window_stats(last.limit.limit, "ada", "/items")[0]
         too_early_s = 1.01 if isinstance(told_s, int) else 0.01
         traveller.shift(max(0, retry_after_ns / NS_PER_S - too_early_s))
         assert not tally.strategy.test(last.limit.limit, "ada", "/items", cost=last.cost)
         traveller.shift(too_early_s + 0.01)
-        assert answered(tally.hit_all([last]))[1][0]
+        assert run_blocking(tally.hit_all([last]))[1][0]

@@ -11,23 +11,18 @@ from .._limiter.backends.base import Backend
 from .._limiter.backends.limits_package import LimitsPackageBackend
 from .._limiter.backends.memory import MemoryBackend
 from .._rules.resolver import Hit, Outcome, RequestContext
-from .._storage.base import Health
-from .._storage.limits_package.outage import Outage
 from .._storage.limits_package.strategies import is_strategy
-from .._support.callables import Wait
 from .._support.steps import Steps
 from ..decision import NS_PER_S
 from .counter import Counter
 
 
 @dataclass(frozen=True)
-class ReplacedCounter:
-    """A backend that hits by a counter of which nothing more is known. What else it is asked, others answer."""
+class ReplacedCounter(MemoryBackend):
+    """Hits by a counter of which nothing more is known, and does all else in the memory of this process."""
 
-    counter: Any
-    key_prefix: str
-    own: Backend
-    local: MemoryBackend
+    counter: Any = None
+    key_prefix: str = ""
     is_exact: ClassVar = False
     watches_itself: ClassVar = False
 
@@ -36,15 +31,6 @@ class ReplacedCounter:
 
     def take(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome]:
         return _hit_in_turn(self.counter, hits, self.key_prefix)
-
-    def peek(self, hits: Sequence[Hit], wait: Wait) -> Steps[Outcome]:
-        return self.local.peek(hits, wait)
-
-    def probe(self, outage: Outage) -> Steps[bool]:
-        return self.own.probe(outage)
-
-    def health(self) -> Health:
-        return self.own.health()
 
 
 class ReplacedStrategy(LimitsPackageBackend):
@@ -67,7 +53,7 @@ def backend_of(counter: Any, known: Sequence[Counter], key_prefix: str, own: Bac
             counter = counter.foreign
     if is_strategy(counter) and not isinstance(counter, Counter):
         return ReplacedStrategy(counter, key_prefix)
-    return ReplacedCounter(counter, key_prefix, own, local)
+    return ReplacedCounter(local.storage, local.carrying, counter, key_prefix)
 
 
 def _hit_in_turn(counter: Any, hits: Sequence[Hit], key_prefix: str) -> Steps[Outcome]:

@@ -16,7 +16,7 @@ from ..._rules.resolver import Hit, Outcome, RequestContext, Resolver
 from ..._storage.base import Health
 from ..._storage.limits_package.outage import Outage
 from ..._support.callables import Wait, run_blocking, wait_in_thread
-from ..._support.errors import StorageError, StorageOut
+from ..._support.errors import StorageError, StorageFull, StorageOut
 from ..._support.steps import Steps
 from ...decision import RawDecision
 from .base import Backend
@@ -71,7 +71,7 @@ class Fallback:
         if outcome is not None and self.primary is not self.local and self.primary.is_exact:
             # What others have decided is told by metrics as what the engine has.
             hit, raw_decision = outcome
-            self.local.policy(hits).tally(raw_decision[0], next(at for at, each in enumerate(hits) if each is hit))
+            self.local.policy(hits).tally(raw_decision[0], hits.index(hit))
         return outcome
 
     def take_instead(self, hits: Sequence[Hit], context: RequestContext, error: Exception) -> Steps[Outcome | None]:
@@ -98,7 +98,7 @@ class Fallback:
                     hits = self._left_to_count(hits)
                 except StorageOut as out:
                     raise out from error
-        return self.local.peek_at_once(hits) if hits else None
+        return (yield from self.local.peek(hits, wait)) if hits else None
 
     def health(self) -> Health:
         """Whether the storage is asked now."""
@@ -120,7 +120,13 @@ class Fallback:
             refusal = self.resolver.refusal(left)
             if refusal is not None:
                 return refusal
-        return self.local.take_spare(left, context) if left else None
+        if not left:
+            return None
+        try:
+            return (yield from self.local.take(left, context))
+        except StorageFull:
+            # Memory that nobody shares has room.
+            return (yield from MemoryBackend(self.local.storage.spare).take(left, context))
 
     def _left_to_count(self, hits: Sequence[Hit]) -> list[Hit]:
         """The hits that are to be counted here, each against its share of the limit. Those that are open are none.

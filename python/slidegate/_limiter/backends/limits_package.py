@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio.to_thread
 
 from ..._rules.resolver import Hit, Outcome, RequestContext
 from ..._storage.base import Health
-from ..._storage.limits_package.hits import LimitsPackageHits, answered
+from ..._storage.limits_package.hits import LimitsPackageHits
 from ..._storage.limits_package.outage import Outage
-from ..._support.callables import Wait, wait_in_thread
+from ..._support.callables import Wait, run_blocking, wait_in_thread
 from ..._support.steps import Steps
 from ..._support.threads import ThreadsOfLoops
 
@@ -43,10 +43,10 @@ class LimitsPackageBackend:
         return None
 
     def take(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome]:
-        return self._asked(self._hits.hit_all(hits), context.wait)
+        return self._asked(self._hits.hit_all, hits, context.wait)
 
     def peek(self, hits: Sequence[Hit], wait: Wait) -> Steps[Outcome]:
-        return self._asked(self._hits.peek_all(hits), wait)
+        return self._asked(self._hits.peek_all, hits, wait)
 
     def probe(self, outage: Outage) -> Steps[bool]:
         if self._hits.is_async:
@@ -58,15 +58,17 @@ class LimitsPackageBackend:
     def health(self) -> Health:
         return Health(True, 0, 0, None)
 
-    def _asked(self, steps: Steps[Outcome], wait: Wait) -> Steps[Outcome]:
+    def _asked(self, ask: Callable[[Sequence[Hit]], Any], hits: Sequence[Hit], wait: Wait) -> Steps[Outcome]:
+        outcome: Outcome
         if self._hits.is_async:
-            return (yield from steps)
-        if wait is wait_in_thread:
-            return answered(steps)
-        outcome: Outcome = yield anyio.to_thread.run_sync(answered, steps, limiter=self._threads.own())
+            outcome = yield ask(hits)
+        elif wait is wait_in_thread:
+            outcome = run_blocking(ask(hits))
+        else:
+            outcome = yield anyio.to_thread.run_sync(lambda: run_blocking(ask(hits)), limiter=self._threads.own())
         return outcome
 
     async def _probe_later(self, outage: Outage) -> None:
-        task = asyncio.ensure_future(outage.probe_async(self.strategy.storage.check))
+        task = asyncio.ensure_future(outage.probe(self.strategy.storage.check))
         self._probes.add(task)
         task.add_done_callback(self._probes.discard)

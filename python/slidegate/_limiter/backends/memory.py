@@ -12,8 +12,7 @@ from ..._rules.resolver import Hit, Outcome, RequestContext, asked_of, held_part
 from ..._storage.base import Health
 from ..._storage.limits_package.outage import Outage
 from ..._storage.memory import MemoryStorage
-from ..._support.callables import Wait
-from ..._support.errors import StorageFull
+from ..._support.callables import Wait, run_blocking
 from ..._support.fork import ForkableLock
 from ..._support.steps import Steps
 from ..carry_over import beside_carried, is_carrying
@@ -34,20 +33,14 @@ class MemoryBackend:
 
     def take(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome]:
         yield from ()
-        return self._take(hits, context)
-
-    def take_spare(self, hits: Sequence[Hit], context: RequestContext) -> Outcome:
-        """The same, at once, and in memory that nobody shares if there is no room for them elsewhere."""
-        try:
+        if not is_carrying(hits):
             return self._take(hits, context)
-        except StorageFull:
-            return MemoryBackend(self.storage.spare, self.carrying)._take(hits, context)
+        with self.carrying:
+            return beside_carried(hits, self._policy_of, lambda: self._take(hits, context))
 
     def peek(self, hits: Sequence[Hit], wait: Wait) -> Steps[Outcome]:
         yield from ()
-        return self.peek_at_once(hits)
 
-    def peek_at_once(self, hits: Sequence[Hit]) -> Outcome:
         def answer() -> Outcome:
             rules, asked = asked_of(hits)
             raw_decision = self.storage.reader(rules).peek(*asked)
@@ -57,7 +50,7 @@ class MemoryBackend:
 
     def probe(self, outage: Outage) -> Steps[bool]:
         yield from ()
-        outage.probe(self.storage.check)
+        run_blocking(outage.probe(self.storage.check))
         return not outage.is_on
 
     def health(self) -> Health:
@@ -67,16 +60,10 @@ class MemoryBackend:
         yield from ()
         policy.refund(ticket)
 
-    def _take(self, hits: Sequence[Hit], context: RequestContext) -> Outcome:
-        if not is_carrying(hits):
-            return self._take_now(hits, context)
-        with self.carrying:
-            return beside_carried(hits, self._policy_of, lambda: self._take_now(hits, context))
-
     def _policy_of(self, quota: Quota, hit: Hit) -> Any:
         return self.storage.policy(((quota, *hit.rule[1:]),))
 
-    def _take_now(self, hits: Sequence[Hit], context: RequestContext) -> Outcome:
+    def _take(self, hits: Sequence[Hit], context: RequestContext) -> Outcome:
         certain = [hit for hit in hits if hit.group.read_deduct is None]
         if len(certain) == len(hits):
             rules, asked = asked_of(hits)

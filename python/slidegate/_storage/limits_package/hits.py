@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import limits.aio.storage
@@ -15,7 +16,6 @@ from limits import RateLimitItem
 
 from ..._rules.resolver import Hit, Outcome
 from ..._support.clock import wall_time_s
-from ..._support.steps import Steps
 from ...decision import NS_PER_S
 
 _SLIDING = tuple(
@@ -39,9 +39,9 @@ _CUT_OFF_NS = NS_PER_S
 class LimitsPackageHits:
     """What a strategy of `limits` has counted for requests. As thread-safe as the strategy is.
 
-    Its steps yield what the strategy returns, which is to be awaited where that `is_async`, and else is the answer.
     Several limits are tested before any of them is hit, so that a refusal takes nothing of the others; requests at the
-    same moment can come between, as these storages cannot take all or none.
+    same moment can come between, as these storages cannot take all or none. Nothing is waited for but the strategy, and
+    that only where it `is_async`.
     """
 
     def __init__(self, strategy: Any, key_prefix: str) -> None:
@@ -50,40 +50,37 @@ class LimitsPackageHits:
         self._prefix = (key_prefix,) if key_prefix else ()
         self._counts_refusals = isinstance(strategy, _FIXED)
 
-    def peek_all(self, hits: Sequence[Hit]) -> Steps[Outcome]:
+    async def peek_all(self, hits: Sequence[Hit]) -> Outcome:
         """What `hit_all` would say, which changes nothing."""
-        outcomes: list[Outcome] = []
-        for hit in hits:
-            if not (yield self.strategy.test(*self._bucket(hit), cost=hit.cost)):
-                return (yield from self._refusal(hit))
-            reset_after_ns, remaining = _left((yield self.strategy.get_window_stats(*self._bucket(hit))))
-            outcomes.append((hit, (True, 0, remaining, reset_after_ns, 0)))
-        return min(outcomes, key=lambda outcome: outcome[1][2])
+        return await self._each(self.strategy.test, hits)
 
-    def hit_all(self, hits: Sequence[Hit]) -> Steps[Outcome]:
+    async def hit_all(self, hits: Sequence[Hit]) -> Outcome:
         """Takes all of the hits, if there is enough left of each; says about which there is least, or too little."""
-        strategy, outcomes = self.strategy, []
         for hit in hits:
             # A single hit tests itself, but what a fixed window refuses it has counted: of large ones it would be felt.
             is_tested = len(hits) > 1 or (self._counts_refusals and hit.cost > 1)
-            if is_tested and not (yield strategy.test(*self._bucket(hit), cost=hit.cost)):
-                return (yield from self._refusal(hit))
+            if is_tested and not await _answer(self.strategy.test(*self._bucket(hit), cost=hit.cost)):
+                return await self._refusal(hit)
+        return await self._each(self.strategy.hit, hits)
+
+    async def _each(self, ask: Callable[..., Any], hits: Sequence[Hit]) -> Outcome:
+        outcomes: list[Outcome] = []
         for hit in hits:
-            if not (yield strategy.hit(*self._bucket(hit), cost=hit.cost)):
-                return (yield from self._refusal(hit))
-            reset_after_ns, remaining = _left((yield strategy.get_window_stats(*self._bucket(hit))))
+            if not await _answer(ask(*self._bucket(hit), cost=hit.cost)):
+                return await self._refusal(hit)
+            reset_after_ns, remaining = _left(await _answer(self.strategy.get_window_stats(*self._bucket(hit))))
             outcomes.append((hit, (True, 0, remaining, reset_after_ns, 0)))
         return min(outcomes, key=lambda outcome: outcome[1][2])
 
-    def _refusal(self, hit: Hit) -> Steps[Outcome]:
+    async def _refusal(self, hit: Hit) -> Outcome:
         item, *names = self._bucket(hit)
-        stats = yield self.strategy.get_window_stats(item, *names)
+        stats = await _answer(self.strategy.get_window_stats(item, *names))
         reset_after_ns, remaining = _left(stats)
         rounded_off_ns = _CUT_OFF_NS if isinstance(stats[0], int) else 0
         rounded_off_ns += _ROUNDED_OFF_NS if self._counts_refusals and isinstance(self.strategy.storage, _REDIS) else 0
         retry_after_ns = min(reset_after_ns + rounded_off_ns, item.get_expiry() * NS_PER_S)
         if isinstance(self.strategy, _SLIDING):
-            window = yield self.strategy.storage.get_sliding_window(item.key_for(*names), item.get_expiry())
+            window = await _answer(self.strategy.storage.get_sliding_window(item.key_for(*names), item.get_expiry()))
             retry_after_ns = round(_sliding_wait_s(item, hit.cost, *window) * NS_PER_S)
         return hit, (False, 0, remaining, reset_after_ns, max(1, retry_after_ns))
 
@@ -97,15 +94,8 @@ class LimitsPackageHits:
         return (hit.limit.limit, *(name.encode("utf-8", "backslashreplace").decode() for name in names))
 
 
-def answered(steps: Steps[Outcome]) -> Outcome:
-    """What the steps of a synchronous strategy return: what it answers is there at once."""
-    answer = None
-    try:
-        while True:
-            answer = steps.send(answer)
-    except StopIteration as end:
-        outcome: Outcome = end.value
-        return outcome
+async def _answer(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
 
 
 def _memcached_names(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
+from ..._support.callables import run_blocking
 from ..._support.escaping import escaped, escaped_error
 from ..._support.fork import ForkableLock, begins_in_children
 from ..base import Health
@@ -64,31 +67,27 @@ class Outage:
             self._asks_at_s = monotonic() + _LONGEST_REST_S
             return True
 
-    def rest(self) -> None:
-        """It is not back."""
+    async def probe(self, check: Callable[[], Any]) -> None:
+        """Asks the storage, and waits for it if it is asynchronous. Ends when it is back."""
+        try:
+            answer = check()
+            is_back = bool(await answer if inspect.isawaitable(answer) else answer)
+        except Exception:
+            is_back = False
+        if is_back:
+            self.end()
+            return
         with self._lock:
             self._rest_s = min(2 * self._rest_s, _LONGEST_REST_S)
             self._asks_at_s = monotonic() + self._rest_s
 
-    def probe(self, check: Callable[[], object]) -> None:
-        """Asks the storage, and ends when it is back."""
-        try:
-            is_back = bool(check())
-        except Exception:
-            is_back = False
-        self.end() if is_back else self.rest()
-
     def probe_apart(self, check: Callable[[], object]) -> None:
-        """The same, and nobody waits for it: a storage that answers nobody may take its time."""
-        threading.Thread(target=self.probe, args=(check,), name="slidegate storage probe", daemon=True).start()
+        """The same in a thread, for which nobody waits: a storage that answers nobody may take its time."""
 
-    async def probe_async(self, check: Callable[[], Awaitable[object]]) -> None:
-        """The same for an asynchronous one."""
-        try:
-            is_back = bool(await check())
-        except Exception:
-            is_back = False
-        self.end() if is_back else self.rest()
+        def probe() -> None:
+            run_blocking(self.probe(check))
+
+        threading.Thread(target=probe, name="slidegate storage probe", daemon=True).start()
 
     def end(self) -> None:
         """The storage is to be asked again."""
