@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from .._core import launch_secret
 
-# What the main thread of every worker is in, as long as it lives, from before the application is imported.
+# What the main thread of every worker is in, as long as it lives, from before the application is imported. Tests name
+# the versions of the servers that these are of.
 _SPAWNED = {
     ("uvicorn._subprocess", "subprocess_started"),
     ("hypercorn.asyncio.run", "asyncio_worker"),
