@@ -39,7 +39,8 @@ class Counter:
 
     is_stock = True
     """Whether nobody has replaced what hits, or where."""
-    _foreign: Any = None
+    strategy_of_limits: Any = None
+    """The strategy of `limits` on the storage that somebody has put in the place of ours; else None."""
 
     def __init__(self, storage: StorageView, limiter: LimiterCore) -> None:
         self._own_storage = storage
@@ -63,31 +64,26 @@ class Counter:
     def _note_replaced(self) -> None:
         own = vars(self)
         if "_strategy" in own:
-            own["is_stock"] = "hit" not in own and self._foreign is None and self.storage is self._own_storage
+            own["is_stock"] = "hit" not in own and self.strategy_of_limits is None and self.storage is self._own_storage
             self._limiter.renew()
-
-    @property
-    def foreign(self) -> Any:
-        """The strategy of `limits` on the storage that somebody has put in the place of ours; else None."""
-        return self._foreign
 
     def _put_on(self, storage: Any) -> None:
         if isinstance(storage, StorageView):
             storage.know_keys(self.located, self._storage_patched)
-            self._foreign = None
+            self.strategy_of_limits = None
         else:
-            self._foreign = strategy_on(storage, self._strategy, logging.getLogger("slidegate"))
+            self.strategy_of_limits = strategy_on(storage, self._strategy, logging.getLogger("slidegate"))
 
     def _storage_patched(self, strategy: str | None) -> None:
         # What somebody has put in the place of a storage's method is called by the strategy of `limits` that calls it.
         made = None if strategy is None else strategy_on(self.storage, strategy, logging.getLogger("slidegate"))
-        self._foreign = made
+        self.strategy_of_limits = made
         self._note_replaced()
 
     def hit(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
         """Takes `cost`, if there is as much left, and says whether there was."""
-        if self._foreign is not None:
-            taken: bool = self._foreign.hit(item, *identifiers, cost=cost)
+        if self.strategy_of_limits is not None:
+            taken: bool = self.strategy_of_limits.hit(item, *identifiers, cost=cost)
             return taken
         if item.amount < 1:
             return False
@@ -96,15 +92,15 @@ class Counter:
 
     def test(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
         """Whether `cost` is left. Changes nothing."""
-        if self._foreign is not None:
-            left: bool = self._foreign.test(item, *identifiers, cost=cost)
+        if self.strategy_of_limits is not None:
+            left: bool = self.strategy_of_limits.test(item, *identifiers, cost=cost)
             return left
         return self.peek(item, *identifiers, cost=cost)[0]
 
     def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
         """When all will be left again, in seconds since the epoch, and how much is left now."""
-        if self._foreign is not None:
-            stats: WindowStats = self._foreign.get_window_stats(item, *identifiers)
+        if self.strategy_of_limits is not None:
+            stats: WindowStats = self.strategy_of_limits.get_window_stats(item, *identifiers)
             return stats
         _, _, remaining, reset_after_ns, _ = self.peek(item, *identifiers)
         return WindowStats(wall_time_s() + reset_after_ns / NS_PER_S, remaining)
@@ -119,8 +115,8 @@ class Counter:
 
     def clear(self, item: RateLimitItem, *identifiers: str) -> None:
         """Forgets the hits."""
-        if self._foreign is not None:
-            self._foreign.clear(item, *identifiers)
+        if self.strategy_of_limits is not None:
+            self.strategy_of_limits.clear(item, *identifiers)
             return
         policy, key = self._locate(item, identifiers)
         policy.reset(key)

@@ -49,8 +49,8 @@ def backend_of(counter: Any, known: Sequence[Counter], key_prefix: str, own: Bac
     if isinstance(counter, Counter):
         if counter.is_stock and any(counter is each for each in known):
             return own
-        if counter.foreign is not None and "hit" not in vars(counter):
-            counter = counter.foreign
+        if counter.strategy_of_limits is not None and "hit" not in vars(counter):
+            counter = counter.strategy_of_limits
     if is_strategy(counter) and not isinstance(counter, Counter):
         return ReplacedStrategy(counter, key_prefix)
     return ReplacedCounter(local.storage, local.carrying, counter, key_prefix)

@@ -44,15 +44,15 @@ def is_redis(uri: str | None) -> bool:
     return redis_scheme(_scheme_of(uri)) in REDIS_SCHEMES
 
 
-def is_bridged(uri: str | None) -> bool:
+def is_of_limits(uri: str | None) -> bool:
     """Whether a storage is one of `limits`, and none of ours."""
     scheme, colon, _ = str(uri or "").partition("://")
     return bool(colon) and not is_redis(uri) and scheme not in _OWN_SCHEMES and scheme in _schemes()
 
 
-def bridged_schemes() -> list[str]:
-    """What `is_bridged` is true for."""
-    return sorted(f"{scheme}://" for scheme in _schemes() if is_bridged(f"{scheme}://"))
+def schemes_of_limits() -> list[str]:
+    """What `is_of_limits` is true for."""
+    return sorted(f"{scheme}://" for scheme in _schemes() if is_of_limits(f"{scheme}://"))
 
 
 def _scheme_of(uri: str | None) -> str:
@@ -82,7 +82,7 @@ def storage_uri(text: str) -> StorageUri:
     if "://" not in text:
         raise ConfigurationError(_without_scheme(text))
     if (scheme := text.partition("://")[0]) not in _EXAMPLES:
-        known = ", ".join([*SUPPORTED, *bridged_schemes()])
+        known = ", ".join([*SUPPORTED, *schemes_of_limits()])
         told = repr(f"{scheme}://") if is_scheme(scheme) else "of what stands before ://"
         raise ConfigurationError(f"storage_uri: there is no storage {told}; supported: {known}")
     try:
@@ -116,7 +116,7 @@ def _without_scheme(text: str) -> str:
         told = text
         advice = f"did you mean redis://{place}?"
     else:
-        advice = f"it begins with one of {', '.join([*SUPPORTED, *bridged_schemes()])}"
+        advice = f"it begins with one of {', '.join([*SUPPORTED, *schemes_of_limits()])}"
     return f"storage_uri: there is no :// in {repr(told) if told else 'it'}; {advice}"
 
 

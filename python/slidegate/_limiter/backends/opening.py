@@ -13,7 +13,7 @@ from ..._storage.limits_package.strategies import opened_strategy
 from ..._storage.memory import MemoryStorage, open_storage
 from ..._storage.redis.storage import RedisStorage
 from ..._storage.redis.uri import parse_redis_uri
-from ..._storage.uri import OF_FILES, is_bridged, is_redis
+from ..._storage.uri import OF_FILES, is_of_limits, is_redis
 from ..._storage.uri_secrets import hiding_secrets
 
 
@@ -50,7 +50,7 @@ def open_storages(
     is_counted_so = False
     if uri is not None and is_redis(uri):
         redis = RedisStorage(parse_redis_uri(uri, options, logger), logger=logger)
-    elif uri is not None and is_bridged(uri):
+    elif uri is not None and is_of_limits(uri):
         with hiding_secrets(uri):
             counted_by, strategy_of_limits = opened_strategy(uri, options, strategy, logger)
         chosen = strategy_named(counted_by)
