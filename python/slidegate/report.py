@@ -16,7 +16,7 @@ from ._fastapi.rate_limit import DeclaredRateLimit, limiter_for
 from ._fastapi.route_checks import CheckedBy, checked_by
 from ._routing.finder import Found, RouteFinder
 from ._rules.limit_group import LimitGroup
-from ._rules.resolver import Plan
+from ._rules.plan import Plan
 from ._support.callables import qualified_name, wrapped_chain
 from ._support.table import aligned
 from .keys.identity import choice_of_client, name_of

@@ -40,17 +40,17 @@ class Bound(NamedTuple):
 
 BOUNDS = {
     "decorator": Bound(DECORATOR, DECORATOR),
-    "decorator, headers": Bound(13),
-    "decorator, two limits, headers": Bound(13),
-    "decorator, tier callable": Bound(77),
-    "decorator, cost callable": Bound(72),
-    "middleware": Bound(5, MIDDLEWARE),
-    "middleware, headers": Bound(MIDDLEWARE, MIDDLEWARE),
-    "RateLimit": Bound(89, DEPENDENCY),
-    "RateLimit, key=Depends": Bound(94, DEPENDENCY),
-    "check()": Bound(71),
-    "decorator, Redis": Bound(105, DECORATOR_ON_REDIS),
-    "RateLimit, Redis": Bound(124),
+    "decorator, headers": Bound(10),
+    "decorator, two limits, headers": Bound(10),
+    "decorator, tier callable": Bound(34),
+    "decorator, cost callable": Bound(30),
+    "middleware": Bound(6, MIDDLEWARE),
+    "middleware, headers": Bound(9, MIDDLEWARE),
+    "RateLimit": Bound(25, DEPENDENCY),
+    "RateLimit, key=Depends": Bound(25, DEPENDENCY),
+    "check()": Bound(12),
+    "decorator, Redis": Bound(48, DECORATOR_ON_REDIS),
+    "RateLimit, Redis": Bound(60),
 }
 
 LIMIT = "1000000/minute"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slidegate._rules.bucket import bucket_of
-from slidegate._rules.resolver import Hit
+from slidegate._rules.hit import Hit
 from slidegate._storage.limits_package.hits import LimitsPackageHits
 from slidegate._support.callables import run_blocking
 from slidegate.decision import NS_PER_S

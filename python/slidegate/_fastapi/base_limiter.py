@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import HTTPConnection
 
 from .._http.request_doubles import as_request
-from .._http.view import untouched
+from .._http.state import record_of
+from .._http.view import CurrentLimit
 from .._limiter.core import LimiterCore
-from .._routing.served import Served
 from .._rules.bucket import short_name
 from .._rules.limit import whole_cost
 from .._rules.limit_group import nobody
 from .._rules.named import Mode
-from .._rules.resolver import Plan, RequestContext
 from .._support.callables import Wait, run_blocking, wait_in_thread, wait_on_loop
 from .._support.errors import ConfigurationError, InvalidCost, StorageOut
 from .._support.steps import awaited
 from ..decision import Decision
 from ..errors import RateLimitExceeded, as_of_websocket
-
-if TYPE_CHECKING:
-    from .dependency_checks import DependencyChecks
-
-_MOST_SHOWN = 100
+from .dependency_checks import Compiled, DependencyChecks, name_of_check
 
 
 class BaseLimiter(LimiterCore):
@@ -57,7 +52,8 @@ class BaseLimiter(LimiterCore):
         which is answered 422 and is a ValueError too, for a cost that is none; and ConfigurationError for limits that
         are none.
         """
-        return await self._checked(request, limits, key, cost, scope, wait_on_loop)
+        decision: Decision = await self._checked(request, limits, key, cost, scope, wait_on_loop)
+        return decision
 
     def check_sync(
         self,
@@ -84,7 +80,8 @@ class BaseLimiter(LimiterCore):
         scope: str | None = None,
     ) -> Decision:
         """What `check` would say now. Counts nothing and refuses nothing."""
-        return await self._peeked(request, limits, key, cost, scope, wait_on_loop)
+        decision: Decision = await self._peeked(request, limits, key, cost, scope, wait_on_loop)
+        return decision
 
     def peek_sync(
         self,
@@ -114,64 +111,49 @@ class BaseLimiter(LimiterCore):
 
     async def _checked(
         self, request: HTTPConnection | None, limits: str, key: object, cost: float, scope: str | None, wait: Wait
-    ) -> Decision:
-        connection, plan, keys = self._asked(request, limits, key, cost, scope)
+    ) -> Any:
+        connection, key, compiled = self._asked(request, limits, key, cost, scope)
         if not self.enabled:
-            return _untouched(plan)
+            return compiled.untouched
+        record_of(connection)
         try:
-            view = await self.checker.take(plan, connection, wait, is_once=False, known_keys=keys)
+            view: Any = compiled.take(connection, wait, key)
+            if view is not None and type(view) is not CurrentLimit:
+                view = await view
         except (RateLimitExceeded, StorageOut) as error:
             if connection.scope["type"] == "websocket":
                 raise as_of_websocket(error) from error
             raise
-        return _untouched(plan) if view is None else view.decision
+        return compiled.untouched if view is None else view.decision
 
     async def _peeked(
         self, request: HTTPConnection | None, limits: str, key: object, cost: float, scope: str | None, wait: Wait
-    ) -> Decision:
-        connection, plan, keys = self._asked(request, limits, key, cost, scope)
-        context = RequestContext(connection, wait, keys, plan)
-        hits = await self.checker.resolver.hits(plan, plan.own, context) if self.enabled else []
-        if not hits:
-            return _untouched(plan)
-        outcome = self.checker.resolver.refusal(hits)
-        outcome = outcome or await awaited(self.checker.backend.peek(hits, wait), wait)
-        if outcome is None:
-            return _untouched(plan)
-        hit, raw_decision = outcome
-        return self.checker.view(raw_decision, hit).decision
+    ) -> Any:
+        connection, key, compiled = self._asked(request, limits, key, cost, scope)
+        if not self.enabled:
+            return compiled.untouched
+        keys = {} if key is None else {id(nobody): key}
+        view = await awaited(self.checker.peek(compiled.plan, connection, wait, keys), wait)
+        return compiled.untouched if view is None else view.decision
 
     def _asked(
-        self, request: HTTPConnection | None, limits: str, key: object, cost: float, scope: str | None
-    ) -> tuple[HTTPConnection, Plan, dict[int, Any]]:
-        where = f"check({limits!r:.{_MOST_SHOWN}})"
-        scope = scope and short_name(scope)
+        self, request: Any, limits: str, key: object, cost: float, scope: str | None
+    ) -> tuple[HTTPConnection, object, Compiled]:
         if request is None:
             if key is None or scope is None:
-                raise ConfigurationError(f"{where}: without a request it needs a key and a scope")
+                raise ConfigurationError(f"{name_of_check(limits)}: without a request it needs a key and a scope")
             request = HTTPConnection({"type": "http", "method": "GET", "path": "", "headers": [], "client": None})
-        request = as_request(request)
-        served = self.dependency_checks.served(request.scope)
-        if served is None:
-            if scope is None:
-                raise ConfigurationError(f"{where}: the request was not dispatched to a route yet; give a scope")
-            served = Served("", where, nobody, None, {})
+        elif type(getattr(request, "scope", None)) is not dict:
+            request = as_request(request)
         function = key if callable(key) else nobody if key is not None else self.key_func
-        if function is None:
-            raise ConfigurationError(f"{where}: the limiter has no key_func; give a key")
-        group = self.dependency_checks.group(limits, function, scope, where).costing(_whole_cost(cost, where, request))
-        plan = Plan(served.endpoint, (group,), (), (), route=served.route or scope or "")
-        return request, plan, {id(nobody): key} if function is nobody else {}
+        amount = cost if type(cost) is int and cost == 1 else _whole_cost(cost, limits, request)
+        compiled = self.dependency_checks.by_hand(request.scope, limits, function, scope and short_name(scope), amount)
+        return request, key if function is nobody else None, compiled
 
 
-def _whole_cost(cost: object, where: str, request: HTTPConnection) -> int:
+def _whole_cost(cost: object, limits: str, request: HTTPConnection) -> int:
     try:
         return whole_cost(cost)
     except ValueError as error:
-        invalid = InvalidCost(where, str(error))
+        invalid = InvalidCost(name_of_check(limits), str(error))
         raise as_of_websocket(invalid) if request.scope["type"] == "websocket" else invalid from error
-
-
-def _untouched(plan: Plan) -> Decision:
-    [group] = plan.own
-    return untouched(group.limits or (), str(group.scope or plan.route))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from starlette.requests import HTTPConnection
@@ -11,10 +10,11 @@ from starlette.types import Scope
 
 from .._http.state import Record
 from .._http.view import CurrentLimit, untouched, view_of
+from .._limiter.compiled import Take, compile_take
 from .._routing.served import Routes, Served
 from .._rules.limit_group import LimitGroup
-from .._rules.resolver import Plan
-from .._support.callables import Wait, wait_on_loop
+from .._rules.plan import Plan
+from .._support.callables import Wait
 from .._support.errors import ConfigurationError
 from ..decision import Decision
 from .dependency_tree import followers_of
@@ -24,16 +24,29 @@ if TYPE_CHECKING:
     from .._limiter.core import LimiterCore
 
 _MOST_KEPT = 512
+_MOST_SHOWN = 100
 
 _Given: TypeAlias = tuple[str, ...]
 
 
-class _Compiled(NamedTuple):
-    """What a `RateLimit` comes to at one route; `revision` tells whether it still does."""
+def name_of_check(limits: object) -> str:
+    """What errors of a check by hand call it."""
+    return f"check({limits!r:.{_MOST_SHOWN}})"
+
+
+class Compiled(NamedTuple):
+    """What a `RateLimit`, or a check by hand, comes to at one route; `revision` tells whether it still does."""
 
     revision: int
     plan: Plan
-    followers: tuple[DeclaredRateLimit, ...]
+    take: Take
+    followers: tuple[DeclaredRateLimit, ...] = ()
+
+    @property
+    def untouched(self) -> Decision | None:
+        """What is said where nothing was limited; None where nobody can tell of what."""
+        limits = [limit for group in self.plan.own for limit in group.limits or ()]
+        return untouched(limits, str(self.plan.own[0].scope or self.plan.route)) if limits else None
 
 
 class DependencyChecks:
@@ -42,7 +55,7 @@ class DependencyChecks:
     def __init__(self, limiter: LimiterCore) -> None:
         self._limiter = limiter
         self._routes = Routes()
-        self.group = lru_cache(_MOST_KEPT)(self._group)
+        self._elsewhere: dict[Any, Compiled] = {}
 
     async def decide(
         self, rate_limit: DeclaredRateLimit, connection: HTTPConnection, record: Record, wait: Wait, given: _Given
@@ -57,39 +70,51 @@ class DependencyChecks:
         elif rate_limit in decided and self._limiter.enabled:
             known: Decision | None = decided[rate_limit]
             return known
-        limiter, scope = self._limiter, connection.scope
-        served = self._routes.served(scope)
-        compiled: _Compiled | None = None if served is None else served.checks.get((rate_limit, given))
-        overrides = getattr(scope.get("app"), "dependency_overrides", None)
-        if compiled is None or compiled.revision != limiter.planner.revision or overrides:
-            compiled = self._compiled(rate_limit, scope, given, overrides)
-        if not limiter.enabled:
-            return _untouched(compiled.plan)
-        view = await limiter.checker.take(compiled.plan, connection, wait, is_once=True)
-        if view is None:
-            # Paid for already, or let through: what is known of the request, or that all is left.
-            told = view_of(record)
-            decision = told.decision if isinstance(told, CurrentLimit) else _untouched(compiled.plan)
-        else:
-            decision = view.decision
+        compiled = self._compiled(rate_limit, connection.scope, given, is_message=False)
+        if not self._limiter.enabled:
+            return compiled.untouched
+        view: Any = compiled.take(connection, wait)
+        if view is not None and type(view) is not CurrentLimit:
+            view = await view
+        # Paid for already, or let through: what is known of the request, or that all is left.
+        view = view_of(record) if view is None else view
+        decision = view.decision if isinstance(view, CurrentLimit) else compiled.untouched
         decided[rate_limit] = decision
         for each in compiled.followers:
             decided[each] = decision
         return decision
 
     async def decide_again(
-        self, rate_limit: DeclaredRateLimit, connection: HTTPConnection, given: _Given
+        self, rate_limit: DeclaredRateLimit, connection: HTTPConnection, record: Record, wait: Wait, given: _Given
     ) -> Decision | None:
         """Counts one of many messages for a `RateLimit`, alone."""
-        limiter = self._limiter
-        if not limiter.enabled:
+        if not self._limiter.enabled:
             return None
-        served = self._served(connection.scope, rate_limit.where)
-        # Apart from the connections to the same route.
-        served = served._replace(route=f"{served.route} messages")
-        plan = self.plan_for(served, rate_limit.groups(limiter, given))
-        view = await limiter.checker.take(plan, connection, wait_on_loop, is_once=False, headers=False)
+        compiled = self._compiled(rate_limit, connection.scope, given, is_message=True)
+        view: Any = compiled.take(connection, wait)
+        if view is not None and type(view) is not CurrentLimit:
+            view = await view
         return None if view is None else view.decision
+
+    def by_hand(self, scope: Scope, limits: str, function: Any, name: str | None, cost: int) -> Compiled:
+        """What a check by hand of these limits comes to, in the bucket of that name or that of the route."""
+        served = self._routes.served(scope)
+        checks = self._elsewhere if served is None else served.checks
+        known: Compiled | None = checks.get((limits, function, name, cost))
+        if known is not None and known.revision == self._limiter.planner.revision:
+            return known
+        where, limiter = name_of_check(limits), self._limiter
+        if served is None and name is None:
+            raise ConfigurationError(f"{where}: the request was not dispatched to a route yet; give a scope")
+        if function is None:
+            raise ConfigurationError(f"{where}: the limiter has no key_func; give a key")
+        options: tuple[Any, ...] = (False, None, None, None, 1, False)
+        group = LimitGroup(limits, function, name, *options, strategy=limiter.strategy, where=where).costing(cost)
+        # A program may make them of what it was sent.
+        group.is_made_by_requests = True
+        endpoint, route = (where, "") if served is None else (served.endpoint, served.route)
+        plan = Plan(endpoint, (group,), (), (), route=route or name or "")
+        return self._kept(checks, (limits, function, name, cost), plan, is_once=False)
 
     def plan_for(self, served: Served, groups: tuple[LimitGroup, ...]) -> Plan:
         """The plan of these groups for what serves a request."""
@@ -99,43 +124,39 @@ class DependencyChecks:
         own, fallback = () if is_exempt else groups, tuple(limiter.planner.defaults())
         return Plan(served.endpoint, own, (), fallback, route=served.route, exempt_name=exempt_name)
 
-    def served(self, scope: Scope) -> Served | None:
-        """What serves a request; None before it was routed."""
-        return self._routes.served(scope)
-
-    def _group(self, limits: str, key: Any, scope: str | None, where: str) -> LimitGroup:
-        """A limit that somebody checks by hand."""
-        options: tuple[Any, ...] = (False, None, None, None, 1, False)
-        group = LimitGroup(limits, key, scope, *options, strategy=self._limiter.strategy, where=where)
-        # A program may make them of what it was sent.
-        group.is_made_by_requests = True
-        return group
-
-    def _served(self, scope: Scope, where: str) -> Served:
-        served = self._routes.served(scope)
+    def _compiled(self, rate_limit: DeclaredRateLimit, scope: Scope, given: _Given, *, is_message: bool) -> Compiled:
+        served, limiter = self._routes.served(scope), self._limiter
         if served is None:
-            raise ConfigurationError(f"{where} counts routes, and this request was not dispatched to one")
-        return served
+            raise ConfigurationError(f"{rate_limit.where} counts routes, and this request was not dispatched to one")
+        overrides = getattr(scope.get("app"), "dependency_overrides", None)
+        known: Compiled | None = served.checks.get((rate_limit, given, is_message))
+        if known is not None and known.revision == limiter.planner.revision and not overrides:
+            return known
+        groups, followers = rate_limit.groups(limiter, given), list[DeclaredRateLimit]()
+        if is_message:
+            # Apart from the connections to the same route.
+            plan = self.plan_for(served._replace(route=f"{served.route} messages"), groups)
+        else:
+            found = followers_of(rate_limit, served.dependant, overrides or {})
+            followers = [each for each in found if limiter_for(each, scope.get("app")) is limiter]
+            plan = self.plan_for(served, (*groups, *(group for each in followers for group in each.groups(limiter))))
+        # Of what is overridden for a test nothing is kept.
+        checks = {} if overrides else served.checks
+        key, options = (rate_limit, given, is_message), {"is_once": not is_message, "is_told": not is_message}
+        return self._kept(checks, key, plan, followers, **options)
 
-    def _compiled(
-        self, rate_limit: DeclaredRateLimit, scope: Scope, given: _Given, overrides: Mapping[Any, Any] | None
-    ) -> _Compiled:
-        limiter, revision = self._limiter, self._limiter.planner.revision
-        served = self._served(scope, rate_limit.where)
-        found = followers_of(rate_limit, served.dependant, overrides or {})
-        followers = tuple(each for each in found if limiter_for(each, scope.get("app")) is limiter)
-        groups = rate_limit.groups(limiter, given)
-        groups += tuple(group for each in followers for group in each.groups(limiter))
-        compiled = _Compiled(revision, self.plan_for(served, groups), followers)
-        if len(served.checks) >= _MOST_KEPT:
-            # Programs may make a RateLimit for each request.
-            served.checks.clear()
-        if not overrides:
-            served.checks[rate_limit, given] = compiled
+    def _kept(
+        self,
+        checks: dict[Any, Compiled],
+        key: Any,
+        plan: Plan,
+        followers: Sequence[DeclaredRateLimit] = (),
+        **options: bool,
+    ) -> Compiled:
+        revision = self._limiter.planner.revision
+        take = compile_take(self._limiter.checker, plan, **options)
+        if len(checks) >= _MOST_KEPT:
+            # Programs may make them of what each request sends.
+            checks.clear()
+        compiled = checks[key] = Compiled(revision, plan, take, tuple(followers))
         return compiled
-
-
-def _untouched(plan: Plan) -> Decision | None:
-    # None where nobody can tell what of.
-    limits = [limit for group in plan.own for limit in group.limits or ()]
-    return untouched(limits, plan.route) if limits else None

@@ -136,10 +136,8 @@ class DeclaredRateLimit(OneOfAKind):
             record.injected = {**(record.injected or {}), self: given}
         checks = limiter.dependency_checks
         try:
-            if is_message:
-                message: Decision | None = await checks.decide_again(self, connection, tuple(given))
-                return message
-            decision: Decision | None = await checks.decide(self, connection, record, wait, tuple(given))
+            decide = checks.decide_again if is_message else checks.decide
+            decision: Decision | None = await decide(self, connection, record, wait, tuple(given))
             return decision
         except (RateLimitExceeded, StorageOut, InvalidCost) as error:
             if connection.scope["type"] == "websocket":

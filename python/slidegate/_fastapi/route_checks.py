@@ -13,7 +13,7 @@ from starlette.staticfiles import StaticFiles
 
 from .._limiter.checker import Check
 from .._routing.candidate import Found, Kind
-from .._rules.resolver import Plan
+from .._rules.plan import Plan
 from .._support.callables import Wait, qualified_name
 from .decorator import Endpoint, endpoint_behind, endpoints_over
 from .dependency_tree import is_overriding

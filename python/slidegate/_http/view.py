@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from limits import RateLimitItem
 
+from .._rules.hit import Hit
 from .._rules.limit import Limit
-from .._rules.resolver import Hit
 from ..decision import Decision, RawDecision
 from .state import VIEW, Mark, Record, known_of
 
@@ -34,12 +34,6 @@ class CurrentLimit(tuple[RateLimitItem, list[str]]):
     hit: Hit | None = None
     """What it is about, where that is known."""
 
-    @classmethod
-    def of(cls, raw_decision: RawDecision, item: RateLimitItem, key: str, scope: str, key_prefix: str) -> CurrentLimit:
-        current = cls((item, [key_prefix, key, scope] if key_prefix else [key, scope]))
-        current.raw_decision = raw_decision
-        return current
-
     def updated(self, remaining: int, reset_after_ns: int) -> CurrentLimit:
         """What is told instead when so much is left of it by now."""
         current = CurrentLimit(self)
@@ -50,7 +44,8 @@ class CurrentLimit(tuple[RateLimitItem, list[str]]):
     def decision(self) -> Decision:
         """The answer, with names."""
         item, (*_, key, scope) = self
-        return Decision.of(self.raw_decision, item, key, scope)
+        allowed, _, remaining, reset_after_ns, retry_ns = self.raw_decision
+        return Decision(allowed, item, key, scope, remaining, reset_after_ns, None if retry_ns < 0 else retry_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +61,9 @@ class Ahead(Mark):
         return False
 
 
+NOTHING_YET = Ahead(())
+
+
 def untouched(limits: Iterable[Limit], scope: str) -> Decision:
     """What is said where nothing limits: all is left, of the smallest."""
     item = min(limits, key=lambda each: each.limit.amount).limit
@@ -77,8 +75,10 @@ def told_of(record: Record, owner: object, view: CurrentLimit) -> CurrentLimit:
 
     Where nothing but decorators and middleware have decided, it is the last one.
     """
+    if record.told_by is not owner:
+        return view
     before = view_of(record)
-    if record.told_by is not owner or not isinstance(before, CurrentLimit):
+    if not isinstance(before, CurrentLimit):
         return view
     is_scarcer = not view.raw_decision[0] or view.raw_decision[2] <= before.raw_decision[2]
     chosen, other = (view, before) if is_scarcer else (before, view)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .._core import Quota
-from .._rules.resolver import Hit
+from .._rules.hit import Hit
 from .._storage.base import Policy
 from ..decision import RawDecision
 

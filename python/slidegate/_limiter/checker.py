@@ -6,8 +6,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
@@ -16,15 +15,17 @@ from starlette.responses import Response
 from .._http.headers import HeaderFormat
 from .._http.refusal_log import RefusalLog
 from .._http.state import COMPLETE, VIEW, Mark, Record, done_of, mark, record_of, see
-from .._http.view import Ahead, CurrentLimit, Policy, told_of
+from .._http.view import NOTHING_YET, Ahead, CurrentLimit, Policy, told_of
 from .._rules.bucket import counted_path
+from .._rules.hit import Hit, Outcome, asked_of, beyond
 from .._rules.limit import Limit
 from .._rules.limit_group import LimitGroup
-from .._rules.resolver import Hit, Outcome, Plan, RequestContext, Resolver
-from .._support.callables import Wait, qualified_name
+from .._rules.plan import Plan
+from .._rules.resolver import RequestContext, Resolver
+from .._support.callables import Wait, qualified_name, run_blocking, wait_in_thread
 from .._support.errors import ConfigurationError, StorageOut
 from .._support.escaping import escaped
-from .._support.steps import awaited
+from .._support.steps import Steps, answered, started
 from ..decision import Decision, RawDecision
 from ..errors import RateLimitExceeded
 from .backends.fallback import Fallback
@@ -33,6 +34,7 @@ from .reservations import settle_reservations
 Check: TypeAlias = Callable[[HTTPConnection, Wait], Coroutine[Any, Any, None] | None]
 """Decides a request at once, or returns what has to be awaited to decide it. Raises RateLimitExceeded."""
 
+_MOST_POLICIES = 256
 _NEVER_FITS = "the request costs more than that, so that it never fits"
 
 
@@ -48,13 +50,8 @@ class Checked(Mark):
     plan: Plan
 
 
-class _Outcome(NamedTuple):
-    """A decision about all of the charges, by the one that matters most; `is_known` says whether by exact counts."""
-
-    hit: Hit
-    raw_decision: RawDecision
-    hits: Sequence[Hit]
-    is_known: bool
+_Outcome: TypeAlias = tuple[Hit, RawDecision, Sequence[Hit]]
+"""The hit that matters most, what was decided about it, and all that were decided together."""
 
 
 @dataclass(frozen=True)
@@ -82,99 +79,121 @@ class Checker:
     evaluate: Callable[..., Any] | None = None
     """What decides about limits instead, as slowapi's `__evaluate_limits` does; None for what is here."""
 
-    async def check(
-        self,
-        plan: Plan,
-        request: HTTPConnection,
-        wait: Wait,
-        known_keys: Mapping[int, Any],
-        *,
-        is_marked: bool = True,
-    ) -> None:
+    def check(
+        self, plan: Plan, request: HTTPConnection, wait: Wait, keys: dict[int, Any], *, is_marked: bool = True
+    ) -> Coroutine[Any, Any, None] | None:
         """Counts a request against all limits of a plan, or against none when one of them refuses.
 
         Leaves what came of it in `request.state.view_rate_limit` and, where it `is_marked`, that there is nothing more
-        to check. `known_keys` holds what key functions, by their id, have returned already. Raises RateLimitExceeded,
-        and whatever `Resolver.charges` does.
+        to check. `keys` holds what key functions, by their id, have returned already. Raises RateLimitExceeded, and
+        whatever `Resolver.hits` does; or returns what has to be awaited for that.
         """
-        record = record_of(request)
-        record.state.setdefault(VIEW, None)
-        done = done_of(record)
-        if not plan.is_ahead:
-            record.reached = True
-        if self._is_settled(plan, request.scope, done):
-            return
-        context = RequestContext(request, wait, dict(known_keys), plan, record)
-        groups = self._left_of(plan, done)
-        try:
-            outcome = await self._decided(plan, groups, context, (record.taken or {}).get(id(self.owner)))
-        except _Swallowed:
-            return
-        if is_marked:
-            mark(record, self.mark_of(plan, done_of(record)))
-        if outcome is not None:
-            await self._tell(plan, outcome, context, record)
+        return started(self._check(plan, request, wait, keys, is_marked), wait)
 
-    async def take(
+    def check_now(self, plan: Plan, request: HTTPConnection) -> None:
+        """Counts a request whatever was counted for it before, and blocks meanwhile, as `wait_in_thread` can."""
+        pending = self.check(plan, request, wait_in_thread, {}, is_marked=False)
+        if pending is not None:
+            run_blocking(pending)
+
+    def take(
         self,
         plan: Plan,
         request: HTTPConnection,
         wait: Wait,
+        keys: dict[int, Any],
         *,
         is_once: bool,
-        headers: bool = True,
-        known_keys: Mapping[int, Any] = MappingProxyType({}),
-    ) -> CurrentLimit | None:
+        is_told: bool = True,
+    ) -> CurrentLimit | Coroutine[Any, Any, CurrentLimit | None] | None:
         """The same for what a program asks beside decorators and middleware: what came of it, None without a limit.
 
         Where it `is_once`, limits that were taken for the request count no second time, here or in a decorator that
         follows. What is told of the request is the decision with the least left. Raises as `check` does.
         """
+        return started(self._take(plan, request, wait, keys, is_once, is_told), wait)
+
+    def peek(self, plan: Plan, request: HTTPConnection, wait: Wait, keys: dict[int, Any]) -> Steps[CurrentLimit | None]:
+        """What `take` would come to now. Counts nothing and refuses nothing."""
+        hits = yield from self.resolver.hits(plan.own, RequestContext(request, wait, keys, plan))
+        outcome = hits and (self.resolver.refusal(hits) or (yield from self.backend.peek(hits, wait)))
+        return self.view(outcome[1], outcome[0]) if outcome else None
+
+    def _check(
+        self, plan: Plan, request: HTTPConnection, wait: Wait, keys: dict[int, Any], is_marked: bool
+    ) -> Steps[None]:
+        record = record_of(request)
+        record.state.setdefault(VIEW, None)
+        done = done_of(record)
+        groups: Sequence[LimitGroup] = plan.groups
+        if not plan.is_ahead:
+            record.reached = True
+        if done is not None or plan.exempt_name in self.exempt_routes:
+            if self._is_settled(plan, request.scope, done):
+                return
+            groups = self._left_of(plan, done)
+        context = RequestContext(request, wait, keys, plan, record)
+        taken = None if record.taken is None else record.taken.get(self.owner)
+        try:
+            outcome = yield from self._decided(groups, context, taken)
+        except _Swallowed:
+            return
+        if is_marked:
+            mark(record, self.mark_of(plan, done_of(record)))
+        if outcome is not None:
+            yield from self._tell(outcome, context)
+
+    def _take(
+        self,
+        plan: Plan,
+        request: HTTPConnection,
+        wait: Wait,
+        keys: dict[int, Any],
+        is_once: bool,
+        is_told: bool,
+    ) -> Steps[CurrentLimit | None]:
         record = record_of(request)
         record.reached = True
-        context = RequestContext(request, wait, dict(known_keys), plan, record)
-        taken: dict[object, int] | None = None
+        taken: list[Hit] | None = None
         if is_once:
             record.taken = record.taken or {}
-            taken = record.taken.setdefault(id(self.owner), {})
+            taken = record.taken.setdefault(self.owner, [])
         # To decorators that follow: there is something to look at, and nothing that is complete.
-        record.state.setdefault(COMPLETE, Ahead(()))
+        record.state.setdefault(COMPLETE, NOTHING_YET)
         record.state.setdefault(VIEW, None)
+        context = RequestContext(request, wait, keys, plan, record)
         try:
-            outcome = await self._decided(plan, plan.own, context, taken)
+            outcome = yield from self._decided(plan.own, context, taken)
         except _Swallowed:
             return None
         if outcome is None:
             return None
-        if headers:
+        if is_told:
             record.told_by = self.owner
-        return await self._tell(plan, outcome, context, record, is_told=headers)
+        return (yield from self._tell(outcome, context, is_told=is_told))
 
-    async def _decided(
-        self,
-        plan: Plan,
-        groups: Sequence[LimitGroup],
-        context: RequestContext,
-        taken: dict[object, int] | None,
-    ) -> _Outcome | None:
+    def _decided(
+        self, groups: Sequence[LimitGroup], context: RequestContext, taken: list[Hit] | None
+    ) -> Steps[_Outcome | None]:
         """What came of a request; None when there was nothing to decide.
 
-        `taken` holds how much the request has paid for what already, to which is added what it pays now.
+        `taken` is what the request has paid for already, to which is added what it pays now.
         """
+        plan = context.plan
         try:
-            hits = await self.resolver.hits(plan, groups, context)
+            hits = yield from self.resolver.hits(groups, context)
             if taken:
-                hits = [hit for hit in (each.beyond(taken.get(each.same, 0)) for each in hits) if hit]
-            enforced = [hit for hit in hits if not hit.group.is_shadow]
+                hits = beyond(hits, taken)
+            enforced = [hit for hit in hits if not hit.group.is_shadow] if plan.has_shadow else hits
             if self.evaluate is not None and enforced:
                 by_path = self.resolver.key_style == "url"
                 endpoint = counted_path(context.request.scope) if by_path else plan.endpoint
-                await context.answer(self.evaluate(context.request, endpoint, [hit.limit for hit in enforced]))
+                yield from answered(self.evaluate(context.request, endpoint, [hit.limit for hit in enforced]))
                 return None
-            outcome = await self._taken(enforced, context) if enforced else None
-            paid = list(enforced)
-            if outcome is None or outcome[1][0]:
-                paid += await self._shadow(plan, hits, context)
+            outcome = (yield from self._taken(enforced, context)) if enforced else None
+            paid = enforced
+            if plan.has_shadow and (outcome is None or outcome[1][0]):
+                paid = [*enforced, *(yield from self._shadow(hits, context))]
         except HTTPException as error:
             if isinstance(error, StorageOut):
                 self.resolver.count_error("raised")
@@ -187,25 +206,51 @@ class Checker:
             self.logger.exception("Failed to rate limit. Swallowing error")
             raise _Swallowed from error
         if taken is not None and (outcome is None or outcome[1][0]):
-            for each in paid:
-                taken[each.same] = taken.get(each.same, 0) + each.cost
-        if outcome is None:
-            return None
-        hit, raw_decision = outcome
-        return _Outcome(hit, raw_decision, enforced, self.backend.is_exact)
+            taken += paid
+        return None if outcome is None else (*outcome, enforced)
 
-    async def _taken(self, hits: Sequence[Hit], context: RequestContext) -> Outcome | None:
-        return self.resolver.refusal(hits) or await awaited(self.backend.take(hits, context), context.wait)
+    def _taken(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome | None]:
+        policies, first = context.plan.policies, hits[0]
+        rules: Any = (first.quota, first.limit.name, first.place.rule_scope)
+        if len(hits) > 1:
+            rules = tuple([(each.quota, each.limit.name, each.place.rule_scope) for each in hits])
+        policy = policies.get(rules, policies)
+        if policy is policies:
+            policy = self._policy(hits)
+            if len(policies) >= _MOST_POLICIES:
+                policies.clear()
+            policies[rules] = policy
+        if policy is None or (not first.key and self.resolver.on_missing_key == "refuse"):
+            return self.resolver.refusal(hits) or (yield from self.backend.take(hits, context))
+        keys: Any = first.place.lead + first.key
+        costs: Any = first.cost
+        if len(hits) > 1:
+            _, (keys, costs) = asked_of(hits)
+        try:
+            if context.wait is wait_in_thread or not hasattr(policy, "hit_async"):
+                raw_decision = policy.hit(keys, costs)
+            else:
+                raw_decision = yield policy.hit_async(keys, costs)
+        except Exception as error:
+            return (yield from self.backend.take_instead(hits, context, error))
+        return hits[raw_decision[1]], raw_decision
 
-    async def _shadow(self, plan: Plan, hits: Sequence[Hit], context: RequestContext) -> list[Hit]:
+    def _policy(self, hits: Sequence[Hit]) -> Any:
+        """What takes such hits of any key with one call; None where that needs more."""
+        is_plain = not any(
+            hit.limit.previous or hit.limit.refuses_all or hit.group.read_deduct is not None for hit in hits
+        )
+        return self.backend.policy(hits) if is_plain else None
+
+    def _shadow(self, hits: Sequence[Hit], context: RequestContext) -> Steps[list[Hit]]:
         """Those that were taken: one that would have been refused leaves it to others to refuse."""
-        paid: list[Hit] = []
+        paid, plan = list[Hit](), context.plan
         # Each for itself, as none of them has a say about the others; nor about requests while the storage is out.
         for hit in hits:
             if hit.group.is_shadow:
                 outcome = None
                 with suppress(StorageOut):
-                    outcome = await self._taken([hit], context)
+                    outcome = yield from self._taken([hit], context)
                 if outcome is not None and outcome[1][0]:
                     paid.append(hit)
                 elif outcome is not None:
@@ -214,28 +259,30 @@ class Checker:
                     self.refusal_log.tell(decision, limit=hit.limit.name, route=route, is_shadow=True)
         return paid
 
-    async def _tell(
-        self, plan: Plan, outcome: _Outcome, context: RequestContext, record: Record, *, is_told: bool = True
-    ) -> CurrentLimit:
-        hit, raw_decision = outcome.hit, outcome.raw_decision
-        view = self.view(raw_decision, hit)
-        view.policies = tuple(
-            Policy(each.limit.name or str(each.limit.limit), each.limit.limit, raw_decision if each is hit else None)
-            for each in outcome.hits
-        )
+    def _tell(self, outcome: _Outcome, context: RequestContext, *, is_told: bool = True) -> Steps[CurrentLimit]:
+        hit, raw_decision, hits = outcome
+        record, view = context.record, self.view(raw_decision, hit)
+        if not self.headers.is_plain:
+            view.policies = tuple(
+                Policy(
+                    each.limit.name or str(each.limit.limit), each.limit.limit, raw_decision if each is hit else None
+                )
+                for each in hits
+            )
         if is_told:
-            see(record, told_of(record, self.owner, view) if outcome.is_known else tuple(view))
+            see(record, told_of(record, self.owner, view) if self.backend.is_exact else tuple(view))
         if not raw_decision[0]:
             detail = None
             if hit.group.read_message is not None:
-                detail = str(await context.answer(hit.group.read_message(context.request)))
-            raise self.refusal(hit.limit, view.decision, detail, plan=plan, policies=view.policies)
+                detail = str((yield from answered(hit.group.read_message(context.request))))
+            raise self.refusal(hit.limit, view.decision, detail, plan=context.plan, policies=view.policies)
         return view
 
     def view(self, raw_decision: RawDecision, hit: Hit) -> CurrentLimit:
         """What a request's state keeps of an answer."""
-        item, label = hit.limit.limit, hit.place.label
-        view = CurrentLimit.of(hit.told(raw_decision), item, hit.key, label, self.resolver.key_prefix)
+        prefix, identifiers = self.resolver.key_prefix, [hit.key, hit.place.label]
+        view = CurrentLimit((hit.limit.limit, [prefix, *identifiers] if prefix else identifiers))
+        view.raw_decision = raw_decision if raw_decision[0] else hit.told(raw_decision)
         view.hit = hit
         return view
 

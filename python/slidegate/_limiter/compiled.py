@@ -1,9 +1,9 @@
-"""The short cut of `Checker.check` for endpoints whose limits are all known beforehand: the same outcome, sooner."""
+"""Plans that are made into checks once: what requests have no say in is ready before the first of them."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
 from weakref import ref
 
 from starlette.exceptions import HTTPException
@@ -11,63 +11,94 @@ from starlette.requests import HTTPConnection
 
 from .._http.request_doubles import as_request
 from .._http.state import COMPLETE, RECORD, VIEW, Record
-from .._http.view import CurrentLimit
+from .._http.view import NOTHING_YET, CurrentLimit, told_of
 from .._rules.bucket import counted_path
+from .._rules.hit import Hit, merged
 from .._rules.limit_group import LimitGroup
-from .._rules.resolver import Hit, Plan
+from .._rules.plan import Plan
 from .._support.callables import Wait
-from ..errors import StorageFull
+from .._support.errors import StorageFull
 from .checker import Check, Checker
+
+Take: TypeAlias = Callable[..., CurrentLimit | Coroutine[Any, Any, CurrentLimit | None] | None]
+"""A check that returns what came of it, None without a limit, or what has to be awaited for that. It is given the key,
+where that is known, beside the request and how to wait."""
 
 
 def compile_check(checker: Checker, plan: Plan) -> Check:
-    """The quickest check that decides requests as `Checker.check` does for this plan."""
+    """The check of a plan for decorators and middleware, as `Checker.check` says."""
 
-    def check_in_general(request: HTTPConnection, wait: Wait) -> Coroutine[Any, Any, None]:
-        return checker.check(plan, as_request(request), wait, {})
+    def check(request: HTTPConnection, wait: Wait, keys: dict[int, Any]) -> Coroutine[Any, Any, None] | None:
+        return checker.check(plan, as_request(request), wait, keys)
 
-    resolver = checker.resolver
-    # Other headers tell all limits of a request, also those that matter less.
-    is_plain = not checker.swallows_errors and (not checker.headers_enabled or checker.headers.is_plain)
-    is_plain = is_plain and all(map(_is_plain, plan.groups))
-    if not is_plain or len({id(group.key_function) for group in plan.groups}) != 1:
-        return check_in_general
+    return _compiled(checker, plan, check, is_marking=True, is_once=True, is_told=True)
+
+
+def compile_take(checker: Checker, plan: Plan, *, is_once: bool, is_told: bool = True) -> Take:
+    """The check of a plan for dependencies and for programs that ask by hand, as `Checker.take` says.
+
+    The record of the request has to be there.
+    """
+
+    def take(request: HTTPConnection, wait: Wait, keys: dict[int, Any]) -> Any:
+        return checker.take(plan, request, wait, keys, is_once=is_once, is_told=is_told)
+
+    return _compiled(checker, plan, take, is_marking=False, is_once=is_once, is_told=is_told)
+
+
+def _compiled(
+    checker: Checker,
+    plan: Plan,
+    decide: Callable[[HTTPConnection, Wait, dict[int, Any]], Any],
+    *,
+    is_marking: bool,
+    is_once: bool,
+    is_told: bool,
+) -> Callable[..., Any]:
+    """What decides requests as `decide` does, but counts those of fixed limits and one key function at once."""
+    hits, function = _fixed_hits(checker, plan), plan.groups[0].key_function if plan.groups else None
+    policy = checker.backend.policy(hits) if hits else None
+
+    def in_general(request: HTTPConnection, wait: Wait, key: Any = None) -> Any:
+        return decide(request, wait, {} if key is None else {id(function): key})
+
+    if policy is None or hasattr(policy, "hit_async"):
+        return in_general
+
+    hit, read_key, resolver, owner = policy.hit, plan.groups[0].read_key, checker.resolver, checker.owner
     by_path = resolver.is_by_path(plan, plan.groups[0].scope)
-    if any(by_path != resolver.is_by_path(plan, group.scope) for group in plan.groups):
-        return check_in_general
-
-    hits = _fixed_hits(checker, plan)
-    hit = checker.backend.policy(hits).hit
-    costs: Any = tuple(each.cost for each in hits)
-    if len(set(costs)) == 1:
-        costs = costs[0]
+    costs: Any = [each.cost for each in hits]
+    costs = costs[0] if len(set(costs)) == 1 else tuple(costs)
     items, labels = [each.limit.limit for each in hits], [each.place.label for each in hits]
-    key_function, read_key = plan.groups[0].key_function, plan.groups[0].read_key
     prefix = [resolver.key_prefix] if resolver.key_prefix else []
     exempt_name, exempt_routes = plan.exempt_name, checker.exempt_routes
     mark, is_reached = checker.mark_of(plan), not plan.is_ahead
 
-    def check(request: HTTPConnection, wait: Wait) -> Coroutine[Any, Any, None] | None:
+    def check(request: HTTPConnection, wait: Wait, key: Any = None) -> Any:
         scope = getattr(request, "scope", None)
-        if type(scope) is not dict or (exempt_routes and exempt_name in exempt_routes):
-            return check_in_general(request, wait)
+        if type(scope) is not dict or (is_marking and exempt_routes and exempt_name in exempt_routes):
+            return in_general(request, wait, key)
         record, state = scope.get(RECORD), scope.get("state")
         # What is known of the request already, or was said by a program, may mean that less is to be counted.
-        if record is not None and (record.scope is not scope or record.done is not None or record.taken is not None):
-            return check_in_general(request, wait)
+        if record is not None and (
+            (is_once and record.taken is not None)
+            or (is_marking and (record.scope is not scope or record.done is not None or record.told_by is not None))
+        ):
+            return in_general(request, wait, key)
         if state is None:
             state = scope["state"] = {}
-        elif type(state) is not dict or COMPLETE in state or (record is not None and record.told_by is not None):
-            return check_in_general(request, wait)
-        try:
-            key = read_key(request)
-        except HTTPException:
-            raise
-        except Exception:
-            checker.resolver.count_error("raised")
-            raise
+        elif type(state) is not dict or (is_marking and COMPLETE in state):
+            return in_general(request, wait, key)
+        if key is None:
+            try:
+                key = read_key(request)
+            except HTTPException:
+                raise
+            except Exception:
+                resolver.count_error("raised")
+                raise
         if type(key) is not str or not key:
-            return checker.check(plan, request, wait, {id(key_function): key})
+            return in_general(request, wait, "" if key is None else key)
         counted = key
         if by_path:
             path = scope["path"]
@@ -77,7 +108,7 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
         try:
             raw_decision = hit(counted, costs)
         except StorageFull:
-            return checker.check(plan, request, wait, {id(key_function): key})
+            return in_general(request, wait, key)
         at = raw_decision[1]
         view = CurrentLimit((items[at], [*prefix, key, path if by_path else labels[at]]))
         view.raw_decision = raw_decision
@@ -88,17 +119,48 @@ def compile_check(checker: Checker, plan: Plan) -> Check:
             except TypeError:
                 # Of what stands in for a request in somebody's tests.
                 record.scope = scope
-        record.view = state[VIEW] = view
-        record.done = state[COMPLETE] = mark
-        record.reached = is_reached
+        if is_marking:
+            record.view = state[VIEW] = view
+            record.done = state[COMPLETE] = mark
+            record.reached = is_reached
+            if not raw_decision[0]:
+                raise checker.refusal(hits[at].limit, view.decision)
+            return None
+        record.reached = True
+        if COMPLETE not in state:
+            state[COMPLETE] = NOTHING_YET
+        if is_told:
+            record.view = state[VIEW] = view if record.told_by is None else told_of(record, owner, view)
+            record.told_by = owner
+        elif VIEW not in state:
+            state[VIEW] = None
         if not raw_decision[0]:
-            raise checker.refusal(hits[at].limit, view.decision)
-        return None
+            raise checker.refusal(hits[at].limit, view.decision, plan=plan)
+        if is_once:
+            record.taken = {owner: [Hit(*each[:4], key, each.cost) for each in hits]}
+        return view
 
     return check
 
 
-def _is_plain(group: LimitGroup) -> bool:
+def _fixed_hits(checker: Checker, plan: Plan) -> list[Hit]:
+    """What requests take, but for the key and the path; nothing where more than these depends on them."""
+    groups, resolver = plan.groups, checker.resolver
+    # Other headers tell all limits of a request, also those that matter less.
+    is_plain = not checker.swallows_errors and checker.evaluate is None and checker.headers.is_plain
+    if not (is_plain and all(map(_is_fixed, groups)) and len({id(group.key_function) for group in groups}) == 1):
+        return []
+    if len({resolver.is_by_path(plan, group.scope) for group in groups}) != 1:
+        return []
+    return merged(
+        Hit(limit, group, limit.quota, resolver.place(plan, "", group.scope), "", group.fixed_cost)
+        for group in groups
+        for limit in group.limits or ()
+        if limit.quota is not None
+    )
+
+
+def _is_fixed(group: LimitGroup) -> bool:
     return not (
         group.limits is None
         or group.is_async
@@ -112,16 +174,3 @@ def _is_plain(group: LimitGroup) -> bool:
         or group.is_shadow
         or any(limit.previous or limit.refuses_all for limit in group.limits)
     )
-
-
-def _fixed_hits(checker: Checker, plan: Plan) -> list[Hit]:
-    hits: dict[object, Hit] = {}
-    for group in plan.groups:
-        place = checker.resolver.place(plan, "", group.scope)
-        for limit in group.limits or ():
-            assert limit.quota is not None
-            hit = Hit(limit, group, limit.quota, place, "", group.fixed_cost)
-            same = hits.setdefault((limit.quota, place), hit)
-            if same.cost < hit.cost:
-                hits[limit.quota, place] = hit
-    return list(hits.values())

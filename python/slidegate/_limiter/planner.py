@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .._http.request_doubles import as_request
 from .._rules.limit_group import LimitGroup, Yielding
-from .._rules.resolver import Plan
+from .._rules.plan import Plan
 from .._support.callables import qualified_name, wrapped_chain
 from .checker import Check
 from .compiled import compile_check
@@ -129,10 +128,6 @@ class Planner:
         limiter = self._limiter
         if not limiter.auto_check:
             return lambda request, wait: None
-        backend = limiter.checker.backend
-        is_elsewhere = backend.is_out or backend.primary is not backend.local
-        if is_elsewhere or limiter.checker.evaluate is not None:
-            return lambda request, wait: limiter.checker.check(plan, as_request(request), wait, {})
         return compile_check(limiter.checker, plan)
 
     def _renew(self, endpoint: Limited) -> None:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from .._http.state import Record, see
 from .._http.view import CurrentLimit, view_of
-from .._rules.resolver import Hit, Outcome
+from .._rules.hit import Hit, Outcome
 from .._support.callables import Wait
 from .._support.errors import StorageError
 from .._support.escaping import escaped

@@ -24,8 +24,7 @@ from .._rules.bucket import counted_path
 from .._rules.limit import Limit
 from .._rules.limit_group import LimitGroup
 from .._rules.options import require
-from .._rules.resolver import Plan
-from .._support.callables import run_blocking, wait_in_thread
+from .._rules.plan import Plan
 from .._support.clock import wall_time_s
 from .._support.errors import ConfigurationError, StorageError
 from ..decision import NS_PER_S
@@ -216,9 +215,7 @@ class SlowapiAttributes(LimiterCore, metaclass=KnowsItsLimiters):
             if not is_usual and limit.declared_scope is None:
                 limit._Limit__scope = endpoint
         groups = tuple(LimitGroup.of(each, self.strategy, endpoint) for each in counted)
-        checker = replace(self.checker, evaluate=None)
-        plan = Plan(endpoint, groups, (), ())
-        run_blocking(checker.check(plan, request, wait_in_thread, {}, is_marked=False))
+        replace(self.checker, evaluate=None).check_now(Plan(endpoint, groups, (), ()), request)
 
     def _check_request_limit(
         self, request: HTTPConnection, endpoint_func: Callable[..., Any] | None, in_middleware: bool = True
@@ -232,8 +229,7 @@ class SlowapiAttributes(LimiterCore, metaclass=KnowsItsLimiters):
         Checks go through here when it is replaced.
         """
         if self.enabled and not any(each() for each in self.planner.request_filters):
-            plan = plan_by_hand(self, endpoint_func, in_middleware)
-            run_blocking(self.checker.check(plan, as_request(request), wait_in_thread, {}, is_marked=False))
+            self.checker.check_now(plan_by_hand(self, endpoint_func, in_middleware), as_request(request))
 
     def _inject_headers(self, response: Response, current_limit: CurrentLimitLike | None) -> Response:
         """Writes the headers of `request.state.view_rate_limit`, when headers are enabled."""

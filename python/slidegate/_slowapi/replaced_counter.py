@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 from .._limiter.backends.base import Backend
 from .._limiter.backends.limits_package import LimitsPackageBackend
 from .._limiter.backends.memory import MemoryBackend
-from .._rules.resolver import Hit, Outcome, RequestContext
+from .._rules.hit import Hit, Outcome
+from .._rules.resolver import RequestContext
 from .._storage.limits_package.strategies import is_strategy
 from .._support.steps import Steps
 from ..decision import NS_PER_S

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 
 from .._rules.bucket import joined
-from .._rules.resolver import _is_keylike
+from .._rules.resolver import is_keylike
 from .._support.callables import adapt, is_async
 from .._support.errors import ConfigurationError
 from .identity import Identity, KeyFunction, choice_of_client, kinds_of, name_of
@@ -113,6 +113,6 @@ def text_of(key: Any) -> str:
     """A key as text. Raises TypeError for what is none, as it may be another text for each request."""
     if isinstance(key, bytes):
         return key.decode("utf-8", "surrogateescape")
-    if not isinstance(key, str) and not _is_keylike(key):
+    if not isinstance(key, str) and not is_keylike(key):
         raise TypeError(f"a key function returned a {type(key).__name__}; a key is a str, bytes or a number")
     return str(key)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from ..._rules.resolver import Hit, Outcome, RequestContext
+from ..._rules.hit import Hit, Outcome
+from ..._rules.resolver import RequestContext
 from ..._storage.base import Health
 from ..._storage.limits_package.outage import Outage
 from ..._support.callables import Wait

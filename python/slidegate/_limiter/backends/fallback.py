@@ -10,12 +10,13 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from ..._core import Quota
+from ..._rules.hit import Hit, Outcome
 from ..._rules.limit_group import LimitGroup
 from ..._rules.options import OnError
-from ..._rules.resolver import Hit, Outcome, RequestContext, Resolver
+from ..._rules.resolver import RequestContext, Resolver
 from ..._storage.base import Health
 from ..._storage.limits_package.outage import Outage
-from ..._support.callables import Wait, run_blocking, wait_in_thread
+from ..._support.callables import Wait
 from ..._support.errors import StorageError, StorageFull, StorageOut
 from ..._support.steps import Steps
 from ...decision import RawDecision
@@ -115,8 +116,7 @@ class Fallback:
         left = self._left_to_count(hits)
         self.local.storage.count_error("fallback" if left else "passed")
         if left and self.limits:
-            found = self.resolver.hits(context.plan, self.limits, context)
-            left = run_blocking(found) if context.wait is wait_in_thread else (yield found)
+            left = yield from self.resolver.hits(self.limits, context)
             refusal = self.resolver.refusal(left)
             if refusal is not None:
                 return refusal

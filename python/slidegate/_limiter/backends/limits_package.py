@@ -8,7 +8,8 @@ from typing import Any
 
 import anyio.to_thread
 
-from ..._rules.resolver import Hit, Outcome, RequestContext
+from ..._rules.hit import Hit, Outcome
+from ..._rules.resolver import RequestContext
 from ..._storage.base import Health
 from ..._storage.limits_package.hits import LimitsPackageHits
 from ..._storage.limits_package.outage import Outage

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ..._core import Quota
-from ..._rules.resolver import Hit, Outcome, RequestContext, asked_of, held_parts
+from ..._rules.hit import Hit, Outcome, asked_of, held_parts
+from ..._rules.resolver import RequestContext
 from ..._storage.base import Health
 from ..._storage.limits_package.outage import Outage
 from ..._storage.memory import MemoryStorage

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..._rules.resolver import Hit, Outcome, RequestContext, asked_of, held_parts
+from ..._rules.hit import Hit, Outcome, asked_of, held_parts
+from ..._rules.resolver import RequestContext
 from ..._storage.base import Health
 from ..._storage.limits_package.outage import Outage
 from ..._storage.redis.storage import RedisPolicy, RedisStorage, RedisTicket

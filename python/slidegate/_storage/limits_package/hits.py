@@ -14,7 +14,7 @@ import limits.storage
 import limits.strategies
 from limits import RateLimitItem
 
-from ..._rules.resolver import Hit, Outcome
+from ..._rules.hit import Hit, Outcome
 from ..._support.clock import wall_time_s
 from ...decision import NS_PER_S
 
