@@ -102,9 +102,3 @@ def calls_of(server: RedisServer, command: str) -> int:
         for line in stats.splitlines()
         if line.startswith(f"cmdstat_{command}:")
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -11,12 +11,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from ports import free_ports
+
 from slidegate._core import RedisReader, RedisReplyError, redis_command
 
 PATIENCE_S = 60.0
 SERVICE = "mymaster"
 SLOTS = 16384
-_BUS = 10_000
 
 
 class Node:
@@ -188,7 +189,7 @@ def cluster(directory: Path) -> Iterator[Cluster]:
         "cluster-replica-validity-factor": "0",
         "cluster-require-full-coverage": "no",
     }
-    nodes = [Node(directory / f"node-{at}", port, options) for at, port in enumerate(free_ports(6, has_bus=True))]
+    nodes = [Node(directory / f"node-{at}", port, options) for at, port in enumerate(free_ports(6))]
     masters, replicas = nodes[:3], nodes[3:]
     with ExitStack() as stack:
         for node in nodes:
@@ -226,22 +227,3 @@ def until(condition: Callable[[], Any]) -> None:
             pass
         assert time.monotonic() < deadline_s, condition
         time.sleep(0.02)
-
-
-def free_ports(count: int, *, has_bus: bool = False) -> list[int]:
-    """Of which none is taken while the others are looked for; those of a cluster have one for its bus above them."""
-    found: list[int] = []
-    with ExitStack() as stack:
-        while len(found) < count:
-            probe = stack.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-            if has_bus:
-                if port + _BUS > 65535:
-                    continue
-                try:
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port + _BUS))
-                except OSError:
-                    continue
-            found.append(port)
-    return found

@@ -6,13 +6,14 @@ import contextlib
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from ports import free_port
 
 from slidegate._core import Segment
 
@@ -137,9 +138,7 @@ def running(
     """
     directory.mkdir(exist_ok=True)
     (directory / "app.py").write_text(program.replace("{limit}", limit).replace("{options}", options))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     words = [word.format(workers=workers, port=port) for word in COMMANDS[kind]]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RATELIMIT_")}
     with (directory / "log").open("wb") as log:

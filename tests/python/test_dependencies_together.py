@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import Client
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
-from redis_servers import free_port
+from ports import free_port
 
 from slidegate import ConfigurationError, Decision, Limiter, RateLimit
 from slidegate.middleware import SlowAPIMiddleware

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import ports
 import pytest
 import redis_servers
 import servers
@@ -143,7 +144,7 @@ def test_requests_that_a_server_could_not_decide_are_errors(
 
 @pytest.mark.parametrize("is_ours", [True, False], ids=["redis", "a storage of limits"])
 def test_what_a_server_decides_is_told_by_limit_and_name(is_ours: bool, make_app: MakeApp, tmp_path: Path) -> None:
-    with redis_servers.running(tmp_path, port=redis_servers.free_port()) as server:
+    with redis_servers.running(tmp_path, port=ports.free_port()) as server:
         uri = f"redis://127.0.0.1:{server.port}" if is_ours else "async+memory://"
         limiter = Limiter(get_remote_address, storage_uri=uri)
         client = client_on(limiter, make_app, name="chat")

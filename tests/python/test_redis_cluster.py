@@ -13,6 +13,7 @@ import pytest
 import redis_topologies
 from conftest import Client
 from fastapi import FastAPI
+from ports import free_port
 from redis_topologies import PATIENCE_S, SLOTS, Cluster, Node, until
 
 from slidegate import Limiter
@@ -226,7 +227,7 @@ def test_the_whole_cluster_is_checked_and_reset(cluster: Cluster, storage: Redis
 
 
 def test_a_cluster_that_is_not_there_and_a_server_that_is_none_are_told(tmp_path: Path) -> None:
-    [port] = redis_topologies.free_ports(1)
+    port = free_port()
     server = Node(tmp_path / "server", port, {})
     server.start()
     for places, why in (("1,127.0.0.1:2", "cannot be reached"), (str(port), "ERR This instance has cluster")):

@@ -15,8 +15,9 @@ from conftest import Client
 from fastapi import FastAPI
 from faulty_storages import app_of, limiter_on
 from limits import RateLimitItemPerMinute
+from ports import free_port
 from redis_proxy import FaultyProxy
-from redis_servers import RedisServer, free_port, running
+from redis_servers import RedisServer, running
 
 from slidegate import Limiter
 from slidegate.errors import StorageFull, StorageOut, StorageTimeout, StorageUnavailable

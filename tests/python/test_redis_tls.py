@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import uvloop
-from redis_servers import RedisServer, free_port
+from ports import free_port
+from redis_servers import RedisServer
 from redis_tls import make_certificates, serve
 
 from slidegate._core import Quota

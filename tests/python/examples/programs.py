@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jwt
+from ports import free_port
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
@@ -66,12 +67,6 @@ class Program:
 
     def get(self, path: str, **options: str) -> Answer:
         return self.request("GET", path, **options)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

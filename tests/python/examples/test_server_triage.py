@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
+import ports
 import pytest
 import redis_servers
 from selenium.webdriver.common.by import By
@@ -27,7 +28,7 @@ PATH = "/api/ai/triage"
 def server(tmp_path: Path) -> Iterator[redis_servers.RedisServer]:
     directory = tmp_path / "redis"
     directory.mkdir()
-    with redis_servers.running(directory, port=redis_servers.free_port()) as running:
+    with redis_servers.running(directory, port=ports.free_port()) as running:
         yield running
 
 

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import ports
 import pytest
 import redis_servers
 from selenium.webdriver.common.by import By
@@ -82,7 +83,7 @@ def test_users_are_told_apart_wherever_they_are(program: Program) -> None:
 def test_a_redis_counts_for_two_hosts(tmp_path: Path) -> None:
     directory = tmp_path / "redis"
     directory.mkdir()
-    with redis_servers.running(directory, port=redis_servers.free_port()) as server:
+    with redis_servers.running(directory, port=ports.free_port()) as server:
         url = f"redis://127.0.0.1:{server.port}/0"
         one, two = tmp_path / "one", tmp_path / "two"
         one.mkdir()
