@@ -3,6 +3,9 @@ PYTHON_BIN := .venv/bin/python
 WERROR := $(or $(SLIDEGATE_WERROR),OFF)
 CLANG := $(firstword $(foreach name,clang++ $(addprefix clang++-,22 21 20 19 18 17 16 15 14),$(shell command -v $(name))))
 FUZZ_S := 300
+# How many tests run at once.
+JOBS := 2
+PYTEST := -m pytest -n $(JOBS) --dist worksteal
 # gcc's ThreadSanitizer wants its address space where it expects it; where that may not be fixed, it may be lucky.
 FIXED_ADDRESSES := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
@@ -14,25 +17,34 @@ help:
 	@echo "make demo | test | check | bench | bench-http | lint | format | clean"
 	@echo "make test is of python-test, cpp-test, stubtest and lint; make check of oldest, model, tsan and asan; then make fuzz"
 
+# Set up once is enough for what runs side by side.
+set_up := $(if $(IS_SET_UP),:,.ci/setup)
+
 setup:
-	@.ci/setup
+	@$(set_up)
 
 tools:
-	@.ci/setup tools
+	@$(set_up) tools
 
 test-setup:
-	@.ci/setup tests
+	@$(set_up) tests
 
 demo: setup
 	@$(PYTHON_BIN) -m slidegate.demo $(if $(KEEP),--keep) $(if $(STORAGE),--storage $(STORAGE))
 
-test: python-test cpp-test stubtest lint
+# Two targets at a time; each one's output comes when it is done, and all of them run whatever becomes of the others.
+side_by_side = @echo "==> side by side, each with its output at its end: $(1)"; \
+    $(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going IS_SET_UP=yes $(1)
 
-# What takes longest and finds least: other compilers' eyes, whole spaces of states, and what was current two years ago.
-check: oldest model tsan asan
+test: test-setup
+	$(call side_by_side,python-test cpp-test stubtest lint)
+
+# What takes longest and seldom finds what the tests do not.
+check: test-setup
+	$(call side_by_side,oldest model tsan asan)
 
 cpp-test: test-setup
-	ctest --test-dir build/release --output-on-failure
+	ctest --test-dir build/release --output-on-failure -j $(JOBS)
 
 tsan asan: sanitizer = $(if $(filter tsan,$@),thread,address)
 tsan: run = $(FIXED_ADDRESSES)
@@ -40,7 +52,7 @@ tsan asan: test-setup
 	cmake -S . -B build/$@ -G Ninja -DCMAKE_BUILD_TYPE=Debug -DSLIDEGATE_TESTS=ON \
 	    -DSLIDEGATE_SANITIZE=$(sanitizer) -DSLIDEGATE_WERROR=$(WERROR) >build/logs/$@.log
 	$(run) cmake --build build/$@
-	$(run) ctest --test-dir build/$@ --output-on-failure
+	$(run) ctest --test-dir build/$@ --output-on-failure -j $(JOBS)
 
 # What is found stays in build/fuzz/corpus; FUZZ_S seconds.
 fuzz: setup
@@ -56,11 +68,11 @@ model: test-setup
 	cpp/models/run.sh
 
 python-test: test-setup
-	$(PYTHON_BIN) -m pytest
+	$(PYTHON_BIN) $(PYTEST)
 
 oldest:
 	@.ci/setup oldest
-	[ ! -d .venv-oldest ] || .venv-oldest/bin/python -m pytest
+	[ ! -d .venv-oldest ] || .venv-oldest/bin/python $(PYTEST)
 
 stubtest: tools
 	MYPYPATH=python $(PYTHON_BIN) -m mypy.stubtest slidegate._core --allowlist .ci/stubtest-allowlist
