@@ -5,41 +5,44 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .._core import Quota
-from .._rules.hit import Hit
-from .._storage.base import Policy
+from .._rules.hit import Hit, Outcome
+from .._storage.base import Policy, Storage
+from .._support.fork import ForkableLock
 from ..decision import RawDecision
 
-PolicyOf = Callable[[Quota, Hit], Policy]
+
+def beside_previous(
+    hits: Sequence[Hit], storage: Storage, lock: ForkableLock, answer: Callable[[], Outcome]
+) -> Outcome:
+    """What `answer` says of the hits, if there is room for each of them beside what was used before.
+
+    Where a limit has taken the place of another one, that is one step for all who have the same lock.
+    """
+    if not any(hit.limit.previous for hit in hits):
+        return answer()
+    with lock:
+        for each in hits:
+            refusal = _refusal(each, _used(each, storage), storage)
+            if refusal is not None:
+                return each, refusal
+        hit, (allowed, at, remaining, reset_after_ns, retry_after_ns) = answer()
+        return hit, (allowed, at, max(0, remaining - _used(hit, storage)), reset_after_ns, retry_after_ns)
 
 
-def is_carrying(hits: Sequence[Hit]) -> bool:
-    """Whether a limit of these has taken the place of another one."""
-    return any(hit.limit.previous for hit in hits)
+def _policy(storage: Storage, quota: Quota, hit: Hit) -> Policy:
+    return storage.policy(((quota, *hit.rule[1:]),))
 
 
-def carried(hit: Hit, policy_of: PolicyOf) -> int:
+def _used(hit: Hit, storage: Storage) -> int:
     """How much of the limit is taken by what was used before it was changed."""
     key = hit.counted_key
-    return sum(quota.amount - policy_of(quota, hit).peek(key)[2] for quota in hit.limit.previous)
+    return sum(quota.amount - _policy(storage, quota, hit).peek(key)[2] for quota in hit.limit.previous)
 
 
-def beside_carried(
-    hits: Sequence[Hit], policy_of: PolicyOf, answer: Callable[[], tuple[Hit, RawDecision]]
-) -> tuple[Hit, RawDecision]:
-    """What `answer` says of the charges, if there is room for each of them beside what was used before."""
-    for each in hits:
-        refusal = _refusal(each, carried(each, policy_of), policy_of)
-        if refusal is not None:
-            return each, refusal
-    hit, (allowed, at, remaining, *times) = answer()
-    reset_after_ns, retry_after_ns = times
-    return hit, (allowed, at, max(0, remaining - carried(hit, policy_of)), reset_after_ns, retry_after_ns)
-
-
-def _refusal(hit: Hit, used: int, policy_of: PolicyOf) -> RawDecision | None:
-    """The refusal of a charge for which there is no room beside what was used before; None when there is."""
+def _refusal(hit: Hit, used: int, storage: Storage) -> RawDecision | None:
+    """The refusal of a hit for which there is no room beside what was used before; None when there is."""
     key = hit.counted_key
-    now = policy_of(hit.quota, hit)
+    now = _policy(storage, hit.quota, hit)
     _, _, remaining, reset_after_ns, _ = now.peek(key)
     if remaining - used >= hit.cost:
         return None
@@ -48,7 +51,7 @@ def _refusal(hit: Hit, used: int, policy_of: PolicyOf) -> RawDecision | None:
     # The room that is left to the use before: it has to shrink to that, or to go altogether.
     room = remaining - hit.cost
     for quota in hit.limit.previous:
-        before = policy_of(quota, hit)
+        before = _policy(storage, quota, hit)
         free = min(quota.amount, max(1, quota.amount - max(0, room)))
         _, _, _, gone_ns, fits_ns = before.peek(key, free)
         most_ns = max(most_ns, gone_ns)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from starlette.responses import Response
 
@@ -18,33 +17,23 @@ from .._support.escaping import escaped
 from .._support.steps import Steps, awaited
 
 
-class ReservingBackend(Protocol):
-    """What can give back what it has taken. Raises StorageError."""
-
-    def refund(self, policy: Any, ticket: Any, wait: Wait) -> Steps[None]:
-        """Gives back what that policy has reserved, but for what has left the window by itself."""
-        ...
-
-    def peek(self, hits: Sequence[Hit], wait: Wait) -> Steps[Outcome]:
-        """What would be said about these hits. Takes nothing."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Reservation:
     """What the limits of one declaration have taken for a request, until its response is known."""
 
-    hits: tuple[Hit, ...]
-    policy: Any
-    ticket: Any
-    backend: ReservingBackend
+    hits: Sequence[Hit]
+    refund: Callable[[Wait], Steps[object]]
+    """Gives everything back, but for what has left the window by itself. Raises StorageError."""
+    peek: Callable[[Sequence[Hit], Wait], Steps[Outcome]]
+    """Of the backend that has taken them."""
 
     def release(self, record: Record, wait: Wait) -> Steps[None]:
         """Gives everything back, and brings up to date what is told of the request. Raises StorageError."""
-        yield from self.backend.refund(self.policy, self.ticket, wait)
+        yield from self.refund(wait)
         view = view_of(record)
-        if isinstance(view, CurrentLimit) and view.raw_decision[0] and view.hit in self.hits:
-            _, (_, _, remaining, reset_after_ns, _) = yield from self.backend.peek([view.hit], wait)
+        hit = view.hit if isinstance(view, CurrentLimit) and view.raw_decision[0] else None
+        if hit is not None and hit in self.hits:
+            _, (_, _, remaining, reset_after_ns, _) = yield from self.peek([hit], wait)
             see(record, view.updated(remaining, reset_after_ns))
 
 

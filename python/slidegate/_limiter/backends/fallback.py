@@ -126,7 +126,7 @@ class Fallback:
             return (yield from self.local.take(left, context))
         except StorageFull:
             # Memory that nobody shares has room.
-            return (yield from MemoryBackend(self.local.storage.spare).take(left, context))
+            return (yield from MemoryBackend(self.local.storage.spare, self.local.carrying).take(left, context))
 
     def _left_to_count(self, hits: Sequence[Hit]) -> list[Hit]:
         """The hits that are to be counted here, each against its share of the limit. Those that are open are none.

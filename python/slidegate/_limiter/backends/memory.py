@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
-from ..._core import Quota
 from ..._rules.hit import Hit, Outcome, asked_of, held_parts
 from ..._rules.resolver import RequestContext
 from ..._storage.base import Health
@@ -16,7 +16,7 @@ from ..._storage.memory import MemoryStorage
 from ..._support.callables import Wait, run_blocking
 from ..._support.fork import ForkableLock
 from ..._support.steps import Steps
-from ..carry_over import beside_carried, is_carrying
+from ..carry_over import beside_previous
 from ..reservations import Reservation
 
 
@@ -34,10 +34,7 @@ class MemoryBackend:
 
     def take(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome]:
         yield from ()
-        if not is_carrying(hits):
-            return self._take(hits, context)
-        with self.carrying:
-            return beside_carried(hits, self._policy_of, lambda: self._take(hits, context))
+        return beside_previous(hits, self.storage, self.carrying, lambda: self._take(hits, context))
 
     def peek(self, hits: Sequence[Hit], wait: Wait) -> Steps[Outcome]:
         yield from ()
@@ -47,7 +44,7 @@ class MemoryBackend:
             raw_decision = self.storage.reader(rules).peek(*asked)
             return hits[raw_decision[1]], raw_decision
 
-        return beside_carried(hits, self._policy_of, answer) if is_carrying(hits) else answer()
+        return beside_previous(hits, self.storage, self.carrying, answer)
 
     def probe(self, outage: Outage) -> Steps[bool]:
         yield from ()
@@ -56,13 +53,6 @@ class MemoryBackend:
 
     def health(self) -> Health:
         return self.storage.health()
-
-    def refund(self, policy: Any, ticket: Any, wait: Wait) -> Steps[None]:
-        yield from ()
-        policy.refund(ticket)
-
-    def _policy_of(self, quota: Quota, hit: Hit) -> Any:
-        return self.storage.policy(((quota, *hit.rule[1:]),))
 
     def _take(self, hits: Sequence[Hit], context: RequestContext) -> Outcome:
         certain = [hit for hit in hits if hit.group.read_deduct is None]
@@ -83,7 +73,12 @@ class MemoryBackend:
                     return outcomes[-1]
                 if ticket is not None:
                     undo.callback(policy.refund, ticket)
-                    reservations.append(Reservation(tuple(batch), policy, ticket, self))
+                    reservations.append(Reservation(batch, partial(_refund, policy, ticket), self.peek))
             undo.pop_all()
         context.record.holds = [*(context.record.holds or ()), *reservations]
         return min(outcomes, key=lambda outcome: outcome[1][2])
+
+
+def _refund(policy: Any, ticket: Any, wait: Wait) -> Steps[None]:
+    yield from ()
+    policy.refund(ticket)

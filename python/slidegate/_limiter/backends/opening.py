@@ -46,16 +46,14 @@ def open_storages(
     Raises ConfigurationError, and StorageError for what cannot be opened.
     """
     chosen = strategy_named(strategy or "moving-window")
-    redis = strategy_of_limits = None
-    is_counted_so = False
+    redis = strategy_of_limits = counted_by = None
     if uri is not None and is_redis(uri):
         redis = RedisStorage(parse_redis_uri(uri, options, logger), logger=logger)
     elif uri is not None and is_of_limits(uri):
         with hiding_secrets(uri):
             counted_by, strategy_of_limits = opened_strategy(uri, options, strategy, logger)
         chosen = strategy_named(counted_by)
-        is_counted_so = counted_by == ELASTIC
-    if strategy == ELASTIC and not is_counted_so:
+    if strategy == ELASTIC and counted_by != ELASTIC:
         logger.warning("strategy=%r is counted as a fixed window, which hits do not prolong", strategy)
     is_elsewhere = redis is not None or strategy_of_limits is not None
     unknown = set() if is_elsewhere else options.keys() - set(OF_FILES)
@@ -73,11 +71,9 @@ def open_storages(
             size=size if size is not None else options.get("size"),
             on_full=on_full,
             clock=clock,
-            on_damage=None if is_elsewhere else options.get("on_damage"),
-            mode=None if is_elsewhere else options.get("mode"),
-            group=None if is_elsewhere else options.get("group"),
             name=name,
             is_beside=is_elsewhere,
             record_keys=record_keys,
+            **({} if is_elsewhere else {name: options.get(name) for name in ("on_damage", "mode", "group")}),
         )
     return Opened(local, redis, strategy_of_limits, chosen)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import ClassVar
 
 from ..._rules.hit import Hit, Outcome, asked_of, held_parts
 from ..._rules.resolver import RequestContext
@@ -35,9 +36,10 @@ class RedisBackend:
             return hits[raw_decision[1]], raw_decision
         raw_decision, ticket = policy.reserve(*asked) if is_blocking else (yield policy.reserve_async(*asked))
         if ticket is not None:
-            reservations = zip(parts, ticket.divided(parts), strict=True)
-            held = [self._reservation([hits[at] for at in part], own) for part, own in reservations]
-            context.record.holds = [*(context.record.holds or ()), *held]
+            for part, own in zip(parts, ticket.divided(parts), strict=True):
+                held = [hits[at] for at in part]
+                reservation = Reservation(held, partial(_refund, self.policy(held), own), self.peek)
+                context.record.holds = [*(context.record.holds or ()), reservation]
         return hits[raw_decision[1]], raw_decision
 
     def peek(self, hits: Sequence[Hit], wait: Wait) -> Steps[Outcome]:
@@ -54,8 +56,6 @@ class RedisBackend:
     def health(self) -> Health:
         return self.storage.health()
 
-    def refund(self, policy: Any, ticket: Any, wait: Wait) -> Steps[None]:
-        policy.refund(ticket) if wait is wait_in_thread else (yield policy.refund_async(ticket))
 
-    def _reservation(self, hits: Sequence[Hit], ticket: RedisTicket) -> Reservation:
-        return Reservation(tuple(hits), self.policy(hits), ticket, self)
+def _refund(policy: RedisPolicy, ticket: RedisTicket, wait: Wait) -> Steps[object]:
+    return policy.refund(ticket) if wait is wait_in_thread else (yield policy.refund_async(ticket))

@@ -83,11 +83,8 @@ class Outage:
 
     def probe_apart(self, check: Callable[[], object]) -> None:
         """The same in a thread, for which nobody waits: a storage that answers nobody may take its time."""
-
-        def probe() -> None:
-            run_blocking(self.probe(check))
-
-        threading.Thread(target=probe, name="slidegate storage probe", daemon=True).start()
+        asking = self.probe(check)
+        threading.Thread(target=run_blocking, args=(asking,), name="slidegate storage probe", daemon=True).start()
 
     def end(self) -> None:
         """The storage is to be asked again."""

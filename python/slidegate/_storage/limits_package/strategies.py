@@ -22,8 +22,7 @@ def strategy_on(storage: Any, name: str, logger: logging.Logger) -> Any:
 
     Raises ConfigurationError when there is none of that name.
     """
-    module = limits.aio if isinstance(storage, limits.aio.storage.Storage) else limits
-    known: Mapping[str, Any] = vars(module.strategies)["STRATEGIES"]
+    known = _known(is_async=isinstance(storage, limits.aio.storage.Storage))
     if name not in known:
         raise ConfigurationError(f"strategy={name!r} is none that `limits` has, so its storages cannot count by it")
     if name == "moving-window" and not hasattr(storage, "acquire_entry"):
@@ -50,9 +49,7 @@ def opened_strategy(
     """
     storage = _opened(uri, options)
     scheme = _scheme_of(uri)
-    known: Mapping[str, Any] = vars(limits.aio.strategies if uri.startswith("async+") else limits.strategies)[
-        "STRATEGIES"
-    ]
+    known = _known(is_async=uri.startswith("async+"))
     chosen = strategy or "moving-window"
     if chosen == ELASTIC and chosen not in known:
         chosen = "fixed-window"
@@ -67,6 +64,11 @@ def opened_strategy(
             ) from error
     logger.warning('%s has no moving windows, so strategy="fixed-window" is used; name it', scheme)
     return "fixed-window", known["fixed-window"](storage)
+
+
+def _known(*, is_async: bool) -> Mapping[str, Any]:
+    known: Mapping[str, Any] = vars(limits.aio.strategies if is_async else limits.strategies)["STRATEGIES"]
+    return known
 
 
 def _had_by(storage: Any, known: Mapping[str, Any]) -> list[str]:
