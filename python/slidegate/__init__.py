@@ -1,5 +1,6 @@
 """Rate limiting for FastAPI that counts natively, exactly, and without locks."""
 
+from . import _startup as _startup
 from ._core import __version__
 from .decision import Decision
 from .dependencies import Gate, RateLimit

@@ -1,25 +1,26 @@
-"""What is looked at when an application starts, so that a limit that nothing enforces is found before production."""
+"""What is checked when an application starts, so that a limit that nothing enforces is found before production."""
 
 from __future__ import annotations
 
 import inspect
-import logging
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
 
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from ._fastapi.bypassed_decorators import watch_for_bypassed_decorators
 from ._fastapi.declaration_errors import declaration_errors
 from ._fastapi.decorator import limiters_behind
 from ._fastapi.dependency_tree import application_of, rate_limits_of
-from ._fastapi.framework import extend, insert, may_bring_a_limiter, replace_inserted, wrap_error_handler
+from ._fastapi.framework import may_bring_a_limiter, wrap_error_handler
 from ._fastapi.middleware import has_middleware, middleware_of
 from ._fastapi.rate_limit import DeclaredRateLimit, limiter_for
 from ._fastapi.route_checks import CheckedBy
+from ._fastapi.startup_hook import StartUp, register
 from ._http.add_headers import AddHeaders, with_headers
+from ._limiter.core import LimiterCore
 from ._routing.finder import RouteFinder
 from ._routing.layout import router_of
 from ._storage.server_listeners import look_for_others
@@ -27,24 +28,13 @@ from ._support.errors import ConfigurationError
 from .openapi import describe_refusals
 from .report import BY_PATH, Report, RouteReport, report_of
 
-if TYPE_CHECKING:
-    from ._limiter.core import LimiterCore
-
 _MOST_NAMED = 8
-
-
-def watch_start_up() -> None:
-    """Has applications looked at when they start, from now on. To call it again does nothing."""
-    extend("build_middleware_stack", _watched)
-    extend("openapi", _described)
 
 
 def check_application(app: Any) -> None:
     """Logs what is probably not meant. Raises ConfigurationError for limits that are wrong as they are configured, and,
     with the names of the routes, for inert decorators.
     """
-    from ._limiter.core import LimiterCore
-
     for error in declaration_errors(app):
         raise ConfigurationError(error)
     overridden = getattr(app, "dependency_overrides", {})
@@ -92,25 +82,6 @@ def _is_limited_by(outer: Any, app: Any, limiter: LimiterCore) -> bool:
     return any(router_of(each)[0] is router for _, apps in RouteFinder(outer).every_with_apps() for each in apps)
 
 
-def _watched(app: Any, build: Callable[[], ASGIApp]) -> ASGIApp:
-    stack = build()
-    try:
-        has_limiter = bool(limiters_of(app))
-        is_awaiting = bool(middleware_of(app)) or may_bring_a_limiter(app) or any(_dependencies_of(app))
-        is_awaiting = is_awaiting or any(True for _ in declaration_errors(app))
-    except Exception:
-        has_limiter = is_awaiting = True
-    if has_limiter:
-        return insert(stack, lambda rest: _looked_at(app, stack, rest))
-    return insert(stack, lambda rest: _Later(app, stack, rest)) if is_awaiting else stack
-
-
-def _described(app: Any, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    is_known = app.openapi_schema is not None
-    schema = make()
-    return schema if is_known else describe_refusals(app, schema)
-
-
 def _dependencies_of(app: Any) -> Iterator[tuple[DeclaredRateLimit, LimiterCore | None, Any]]:
     # Each with the limiter that it has by now, as a lifespan may still bring one, and the application that it is of.
     for found, apps in RouteFinder(app).every_with_apps():
@@ -119,97 +90,8 @@ def _dependencies_of(app: Any) -> Iterator[tuple[DeclaredRateLimit, LimiterCore 
             yield rate_limit, limiter_for(rate_limit, of), of
 
 
-def _adds_headers(app: Any) -> bool:
-    if any(True for _ in _dependencies_of(app)):
-        return True
-    return any(limiter.adds_headers_to_all for limiter in limiters_of(app))
-
-
-def _looked_at(app: Any, outermost: ASGIApp, rest: ASGIApp) -> ASGIApp:
-    """What is to serve behind the outermost middleware: the rest, perhaps in something more, or a refusal to start."""
-    try:
-        check_application(app)
-        watch_for_bypassed_decorators(app, limiters_of(app))
-        if not _adds_headers(app):
-            return rest
-        wrap_error_handler(outermost, with_headers)
-        return AddHeaders(rest)
-    except ConfigurationError as error:
-        return _Refusing(error)
-    except Exception:
-        # Of what an application is made of, which may be anything; and most have no limiter.
-        has_limiter = isinstance(app, Starlette) and hasattr(app.state, "limiter")
-        level = logging.WARNING if has_limiter else logging.DEBUG
-        logging.getLogger("slidegate").log(
-            level, "whether all limits of an application are enforced could not be looked at", exc_info=True
-        )
-        return rest
-
-
-class _Later:
-    """In an application that has no limiter yet: its lifespan may bring one.
-
-    It is looked at then, or with its first request, and goes on without this.
-    """
-
-    def __init__(self, app: Any, outermost: Any, rest: ASGIApp) -> None:
-        self._app = app
-        self._outermost = outermost
-        self._rest = rest
-        self._instead: ASGIApp | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            await self._looked_at()(scope, receive, send)
-            return
-
-        refusing: _Refusing | None = None
-
-        async def send_checked(message: Message) -> None:
-            nonlocal refusing
-            if refusing is not None:
-                return
-            if message["type"] == "lifespan.startup.complete" and isinstance(instead := self._looked_at(), _Refusing):
-                refusing = instead
-                await send(refusing.told)
-                # Else the lifespan would go on to wait for a shutdown, which nobody sends after a failure.
-                raise refusing.error
-            await send(message)
-
-        await self._rest(scope, receive, send_checked)
-        if refusing is not None:
-            # Also where a lifespan has suppressed it.
-            raise refusing.error
-
-    def _looked_at(self) -> ASGIApp:
-        if self._instead is None:
-            self._instead = _looked_at(self._app, self._outermost, self._rest)
-            replace_inserted(self._outermost, self, self._instead)
-        return self._instead
-
-
-class _Refusing:
-    """Does not start. Servers take an exception for an application that has no start-up, so they are told."""
-
-    def __init__(self, error: ConfigurationError) -> None:
-        self.error = error
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await receive()
-            await send(self.told)
-        raise self.error
-
-    @property
-    def told(self) -> Message:
-        """What a server is told instead of that it has started."""
-        return {"type": "lifespan.startup.failed", "message": str(self.error)}
-
-
 def limiters_of(app: Any) -> list[LimiterCore]:
     """The limiters of an application: its own, those of its middleware and those that decorate its endpoints."""
-    from ._limiter.core import LimiterCore
-
     finder = RouteFinder(app)
     found = [getattr(getattr(app, "state", None), "limiter", None)]
     found += [each.kwargs.get("limiter") for each in middleware_of(app)]
@@ -250,3 +132,23 @@ def _named(routes: Iterable[RouteReport]) -> str:
     names = list(dict.fromkeys(each.name for each in routes))
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return ", ".join(names[:_MOST_NAMED]) + more
+
+
+def _when(app: Any) -> Literal["now", "later", "never"]:
+    if limiters_of(app):
+        return "now"
+    is_awaiting = bool(middleware_of(app)) or may_bring_a_limiter(app) or any(_dependencies_of(app))
+    return "later" if is_awaiting or any(True for _ in declaration_errors(app)) else "never"
+
+
+def _checked(app: Any, outermost: ASGIApp, rest: ASGIApp) -> ASGIApp:
+    check_application(app)
+    limiters = limiters_of(app)
+    watch_for_bypassed_decorators(app, limiters)
+    if not (any(limiter.adds_headers_to_all for limiter in limiters) or any(True for _ in _dependencies_of(app))):
+        return rest
+    wrap_error_handler(outermost, with_headers)
+    return AddHeaders(rest)
+
+
+register(StartUp(_when, _checked, describe_refusals))

@@ -26,6 +26,7 @@ from ._fastapi.base_limiter import BaseLimiter
 from ._fastapi.declaration_errors import UNUSED
 from ._fastapi.decorator import Endpoint
 from ._fastapi.dependency_checks import DependencyChecks
+from ._fastapi.startup_hook import watch_start_up
 from ._http.headers import HEADERS
 from ._http.refusal_log import RefusalLog
 from ._http.response import _rate_limit_exceeded_handler
@@ -48,7 +49,6 @@ from ._rules.strategies import is_known
 from ._slowapi.attributes import SlowapiAttributes
 from ._slowapi.counter import Counter, counter_kind
 from ._slowapi.storage_view import StorageView, view_of
-from ._startup import watch_start_up
 from ._storage.limits_package.outage import Outage
 from ._storage.uri import SUPPORTED
 from ._support.copies import OfAModule

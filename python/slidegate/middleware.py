@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Scope
 
 from ._fastapi.app_checks import AppChecks
 from ._fastapi.middleware import RateLimitMiddleware
+from ._fastapi.startup_hook import watch_start_up
 from ._http.response import answer_to
 from ._http.state import enter
 from ._http.view import view_in
@@ -29,7 +30,6 @@ from ._slowapi.middleware_functions import (
     _get_route_name as _get_route_name,
 )
 from ._slowapi.patched import patched_check
-from ._startup import watch_start_up
 from ._support.callables import wait_on_loop
 
 __all__ = ["SlowAPIASGIMiddleware", "SlowAPIMiddleware", "async_check_limits", "sync_check_limits"]

@@ -223,7 +223,7 @@ def test_applications_are_watched_once(limiter: Limiter, make_limiter: MakeLimit
     kinds = [FastAPI, Starlette]
     before = [kind.build_middleware_stack for kind in kinds]
     make_limiter()
-    importlib.import_module("slidegate._startup").watch_start_up()
+    importlib.import_module("slidegate._fastapi.startup_hook").watch_start_up()
     assert [kind.build_middleware_stack for kind in kinds] == before
 
 

@@ -24,6 +24,7 @@ from ..decision import Decision
 from ..errors import ConfigurationError, InvalidCost, RateLimitExceeded, StorageOut, as_of_websocket
 from ..keys.identity import Identity, KeyFunction, name_of
 from .signatures import resolved_signature
+from .startup_hook import watch_start_up
 
 UNSET: Any = object()
 
@@ -101,8 +102,6 @@ class DeclaredRateLimit(OneOfAKind):
         else:
             # Older versions of FastAPI do not find out what the annotations of a method stand for.
             self.__signature__ = resolved_signature(cast(Any, self).__call__)
-        from .._startup import watch_start_up
-
         watch_start_up()
 
     @property
