@@ -66,8 +66,8 @@ class MemoryStorage:
         self._making = ForkableLock()
         self.segment = segment
         self.is_alone = is_alone
-        self.policy = lru_cache(_POLICIES_KEPT)(self._policy)
-        self.reader = lru_cache(_POLICIES_KEPT)(self._reader)
+        self.policy = lru_cache(_POLICIES_KEPT)(partial(_made, self._engine.policy))
+        self.reader = lru_cache(_POLICIES_KEPT)(partial(_made, self._engine.reader))
 
     def reset(self) -> None:
         """Forgets all hits."""
@@ -102,17 +102,12 @@ class MemoryStorage:
         """What counts."""
         return self._engine
 
-    def _policy(self, rules: tuple[Rule, ...]) -> Policy:
-        return self._made(self._engine.policy, rules)
 
-    def _reader(self, rules: tuple[Rule, ...]) -> Policy:
-        return self._made(self._engine.reader, rules)
-
-    def _made(self, make: Callable[[tuple[Rule, ...]], Policy], rules: tuple[Rule, ...]) -> Policy:
-        try:
-            return make(rules)
-        except ValueError as error:
-            raise ConfigurationError(f"{len(rules)} limits for one request: {error}") from error
+def _made(make: Callable[[tuple[Rule, ...]], Policy], rules: tuple[Rule, ...]) -> Policy:
+    try:
+        return make(rules)
+    except ValueError as error:
+        raise ConfigurationError(f"{len(rules)} limits for one request: {error}") from error
 
 
 def _warn(text: str) -> None:

@@ -6,12 +6,14 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from inspect import Parameter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import anyio.from_thread
 
 from .errors import ConfigurationError
 from .lent_threads import settled_for_thread
+
+_T = TypeVar("_T")
 
 Wait: TypeAlias = Callable[[Awaitable[Any]], Awaitable[Any]]
 """Waits for what a user's callable returned: `wait_on_loop` or `wait_in_thread`."""
@@ -147,11 +149,12 @@ async def wait_in_thread(value: Awaitable[Any]) -> Any:
         raise TypeError("an asynchronous callable cannot be awaited here; declare the endpoint `async def`") from error
 
 
-def run_blocking(steps: Coroutine[Any, Any, Any]) -> Any:
+def run_blocking(steps: Coroutine[Any, Any, _T]) -> _T:
     """Runs to its end a coroutine that only ever waits through `wait_in_thread`, without an event loop."""
     try:
         steps.send(None)
     except StopIteration as end:
-        return end.value
+        result: _T = end.value
+        return result
     steps.close()
     raise TypeError("this check has to wait for the event loop; declare the endpoint `async def`")

@@ -31,6 +31,7 @@ from .target import Address, RedisTarget
 
 _CHUNK = 65536
 _CHUNKS_AT_ONCE = 8
+_NOT_YET = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 Answer: TypeAlias = "asyncio.Future[Any]"
 
@@ -130,6 +131,9 @@ class AioConnection:
         if failed or not was_ready:
             self._on_failure(error)
 
+    def _fail(self, what: str) -> None:
+        self.end(StorageUnavailable(f"{self._target.name}{what}"))
+
     def abandon(self) -> None:
         """Closes this process's end without touching the loop: after a fork, or when the loop is closed."""
         self._is_ended, self._is_ready = True, False
@@ -150,10 +154,10 @@ class AioConnection:
         except StorageError as error:
             self.end(error)
         except OSError as error:
-            self.end(StorageUnavailable(f"{self._target.name} cannot be reached: {error}"))
+            self._fail(f" cannot be reached: {error}")
         except asyncio.CancelledError:
             self._on_failure = _ignore
-            self.end(StorageUnavailable(f"{self._target.name}: the connection was given up"))
+            self._fail(": the connection was given up")
             raise
         else:
             self._start()
@@ -207,7 +211,7 @@ class AioConnection:
         self._awaits = select.POLLIN
         replies = await asyncio.gather(*answers, return_exceptions=True)
         for reply in replies:
-            if isinstance(reply, BaseException) and not isinstance(reply, RedisReplyError):
+            if isinstance(reply, StorageError):
                 raise reply
         check_greetings(self._target.name, commands, replies)
 
@@ -258,10 +262,10 @@ class AioConnection:
         assert self._socket is not None
         try:
             taken = self._socket.send(data)
-        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except _NOT_YET:
             taken = 0
         except OSError as error:
-            self.end(StorageUnavailable(f"{self._target.name}: {error}"))
+            self._fail(f": {error}")
             return
         had_rest, self._rest = bool(self._rest), data[taken:]
         if self._rest and not had_rest:
@@ -282,22 +286,21 @@ class AioConnection:
         for _ in range(_CHUNKS_AT_ONCE):
             try:
                 data = self._socket.recv(_CHUNK)
-            except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                replies = self._reader.feed(data) if data else []
+            except _NOT_YET:
                 break
             except OSError as error:
-                self.end(StorageUnavailable(f"{self._target.name}: {error}"))
+                self._fail(f": {error}")
+                return
+            except RedisProtocolError as error:
+                self._fail(f" does not speak Redis: {escaped(error)}")
                 return
             if not data:
-                self.end(StorageUnavailable(f"{self._target.name} has closed the connection"))
-                return
-            try:
-                replies = self._reader.feed(data)
-            except RedisProtocolError as error:
-                self.end(StorageUnavailable(f"{self._target.name} does not speak Redis: {escaped(error)}"))
+                self._fail(" has closed the connection")
                 return
             for reply in replies:
                 if not self._asked:
-                    self.end(StorageUnavailable(f"{self._target.name} answers what was not asked"))
+                    self._fail(" answers what was not asked")
                     return
                 answer, tail, number = self._asked.popleft()
                 if type(reply) is RedisReplyError:

@@ -10,15 +10,7 @@ from ..._support.escaping import escaped
 from .target import RedisTarget
 
 # What a server says that cannot count now, or not here, and may later.
-_PASSING = {
-    "LOADING",
-    "READONLY",
-    "BUSY",
-    "MASTERDOWN",
-    "CLUSTERDOWN",
-    "MISCONF",
-    "NOREPLICAS",
-}
+_PASSING = {"LOADING", "READONLY", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "MISCONF", "NOREPLICAS"}
 _REDIRECTIONS = {"MOVED", "ASK", "TRYAGAIN"}
 _SHUT_OUT = {"NOAUTH", "WRONGPASS", "NOPERM"}
 

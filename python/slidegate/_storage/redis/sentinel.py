@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..._core import RedisReplyError
+from ..._support.callables import run_blocking
 from ..._support.errors import StorageError, StorageUnavailable
 from ..._support.escaping import escaped
 from ..._support.fork import ForkableLock, begins_in_children
 from .async_connection import AioConnection
 from .blocking_connection import SyncConnection
-from .deadline import LoopDeadline
 from .script import Script
 from .target import Address, RedisTarget
+from .waits import IN_THREAD, ON_LOOP
 
 _LOOKS_EVERY_S = 1.0
 _NO_SCRIPT = Script(b"", b"")
@@ -41,49 +42,26 @@ def find_master(target: RedisTarget, within_s: float) -> Address:
 
     Sentinels that do not answer have a share of the time each.
     """
-    opinions: list[Opinion] = []
-    failure: StorageError | None = None
-    for sentinel in target.sentinels:
-        try:
-            opinions.append(_asked(target, sentinel, within_s / len(target.sentinels)))
-        except StorageError as error:
-            failure = failure or error
-    return _latest(target, opinions, failure)
+    share_s = within_s / len(target.sentinels)
+    answers = run_blocking(IN_THREAD.all_of([_asked(target, each, share_s) for each in target.sentinels]))
+    return _latest(target, answers)
 
 
 def master_locator(target: RedisTarget) -> Callable[[asyncio.AbstractEventLoop], Awaitable[Address]]:
     """Finds the address of the master on an event loop: all sentinels are asked at once, and those that answer within
     half of the time to connect decide. Raises StorageError.
     """
+    within_s = target.connect_timeout_s / 2
 
     async def ask(sentinel: RedisTarget, loop: asyncio.AbstractEventLoop) -> Opinion:
-        connection = AioConnection(sentinel, _NO_SCRIPT, loop, lambda error: None)
+        connection = AioConnection(_hurried(sentinel, within_s), _NO_SCRIPT, loop, lambda error: None)
         try:
             return _opinion(target, sentinel, await connection.execute(*_question(target)))
         finally:
             connection.end(StorageUnavailable(f"{sentinel.name} has answered"))
 
     async def locate(loop: asyncio.AbstractEventLoop) -> Address:
-        asked = [loop.create_task(ask(sentinel, loop)) for sentinel in target.sentinels]
-
-        def look() -> bool:
-            if not deadline.is_over(0):
-                return True
-            for task in asked:
-                task.cancel()
-            return False
-
-        deadline = LoopDeadline(loop, target.connect_timeout_s / 2, look)
-        deadline.start()
-        try:
-            await asyncio.wait(asked)
-        finally:
-            deadline.stop()
-            for task in asked:
-                task.cancel()
-            answers = await asyncio.gather(*asked, return_exceptions=True)
-        opinions = [each for each in answers if isinstance(each, Opinion)]
-        return _latest(target, opinions, next((each for each in answers if isinstance(each, StorageError)), None))
+        return _latest(target, await ON_LOOP.all_of([ask(sentinel, loop) for sentinel in target.sentinels]))
 
     return locate
 
@@ -123,17 +101,21 @@ class MasterWatch:
         while not self._stopped.wait(_LOOKS_EVERY_S):
             for sentinel in self._target.sentinels:
                 with suppress(StorageError):
-                    opinion = _asked(self._target, sentinel, _LOOKS_EVERY_S)
+                    opinion = run_blocking(_asked(self._target, sentinel, _LOOKS_EVERY_S))
                     if self._latest is None or opinion.epoch > self._latest.epoch:
                         self._latest = opinion
 
 
-def _asked(target: RedisTarget, sentinel: RedisTarget, within_s: float) -> Opinion:
-    connection = SyncConnection(replace(sentinel, connect_timeout_s=within_s, command_timeout_s=within_s))
+async def _asked(target: RedisTarget, sentinel: RedisTarget, within_s: float) -> Opinion:
+    connection = SyncConnection(_hurried(sentinel, within_s))
     try:
         return _opinion(target, sentinel, connection.execute(*_question(target)))
     finally:
         connection.close()
+
+
+def _hurried(sentinel: RedisTarget, within_s: float) -> RedisTarget:
+    return replace(sentinel, connect_timeout_s=within_s, command_timeout_s=within_s)
 
 
 def _question(target: RedisTarget) -> tuple[bytes, ...]:
@@ -153,8 +135,9 @@ def _opinion(target: RedisTarget, sentinel: RedisTarget, answer: Any) -> Opinion
     )
 
 
-def _latest(target: RedisTarget, opinions: list[Opinion], failure: StorageError | None) -> Address:
+def _latest(target: RedisTarget, answers: Sequence[Opinion | BaseException]) -> Address:
+    opinions = [each for each in answers if isinstance(each, Opinion)]
     if not opinions:
-        why = failure or "none has answered"
+        why = next((each for each in answers if isinstance(each, StorageError)), "none has answered")
         raise StorageUnavailable(f"no sentinel knows where {target.name} is: {why}")
     return max(opinions).place

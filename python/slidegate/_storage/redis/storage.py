@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import lru_cache, partial
-from typing import Any, cast
+from typing import Any, TypeAlias
 
 from ..._core import redis_command
 from ..._rules.bucket import Rule, is_led, joined
@@ -58,6 +58,10 @@ class RedisTicket:
         return [RedisTicket(tuple(receipts[at] for at in part)) for part in parts]
 
 
+Reserved: TypeAlias = tuple[RawDecision, RedisTicket | None]
+"""What a reservation came to; without a ticket when it was refused."""
+
+
 class RedisPolicy:
     """Rules that are hit together, in one round trip: one key for all or one for each, costs likewise. Thread-safe.
 
@@ -80,27 +84,25 @@ class RedisPolicy:
         self._hit_of_ones = (b"hit", *(rule.of_one for rule in rules))
 
     def hit(self, keys: Keys, cost: Costs = 1, /) -> RawDecision:
-        return cast(RawDecision, run_blocking(self._hit(keys, cost, IN_THREAD)))
+        return run_blocking(self._hit(keys, cost, IN_THREAD))
 
     def hit_async(self, keys: Keys, cost: Costs = 1, /) -> Coroutine[Any, Any, RawDecision]:
         return self._hit(keys, cost, ON_LOOP)
 
     def peek(self, keys: Keys, cost: Costs = 1, /) -> RawDecision:
-        return cast(RawDecision, run_blocking(self._peek(keys, cost, IN_THREAD)))
+        return run_blocking(self._peek(keys, cost, IN_THREAD))
 
     def peek_async(self, keys: Keys, cost: Costs = 1, /) -> Coroutine[Any, Any, RawDecision]:
         return self._peek(keys, cost, ON_LOOP)
 
-    def reserve(self, keys: Keys, cost: Costs = 1, /) -> tuple[RawDecision, RedisTicket | None]:
-        return cast("tuple[RawDecision, RedisTicket | None]", run_blocking(self._reserve(keys, cost, IN_THREAD)))
+    def reserve(self, keys: Keys, cost: Costs = 1, /) -> Reserved:
+        return run_blocking(self._reserve(keys, cost, IN_THREAD))
 
-    def reserve_async(
-        self, keys: Keys, cost: Costs = 1, /
-    ) -> Coroutine[Any, Any, tuple[RawDecision, RedisTicket | None]]:
+    def reserve_async(self, keys: Keys, cost: Costs = 1, /) -> Coroutine[Any, Any, Reserved]:
         return self._reserve(keys, cost, ON_LOOP)
 
     def refund(self, ticket: RedisTicket, /) -> bool:
-        return bool(run_blocking(self._refund(ticket, IN_THREAD)))
+        return run_blocking(self._refund(ticket, IN_THREAD))
 
     def refund_async(self, ticket: RedisTicket, /) -> Coroutine[Any, Any, bool]:
         return self._refund(ticket, ON_LOOP)
@@ -134,7 +136,7 @@ class RedisPolicy:
             return await parts.peek(names, costs)
         return await self._server.evaluate(ask(b"peek", self._rules, names, costs), self._raw_decision, waits)
 
-    async def _reserve(self, keys: Keys, cost: Costs, waits: Waits) -> tuple[RawDecision, RedisTicket | None]:
+    async def _reserve(self, keys: Keys, cost: Costs, waits: Waits) -> Reserved:
         names, costs = self._keys(keys), self._costs(cost)
         if (parts := self._parts(names, waits)) is not None:
             raw_decision, receipts = await parts.reserve(names, costs)
