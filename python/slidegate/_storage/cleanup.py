@@ -12,6 +12,9 @@ import socket
 import subprocess
 import sys
 
+# What this process has said, held as long as it lives.
+_said: list[socket.socket] = []
+
 _PROGRAM = """
 import os, select, signal, sys
 for each in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
@@ -43,6 +46,17 @@ def claim(word: str) -> socket.socket | None:
             return None
         raise
     return claimed
+
+
+def is_first(word: str) -> bool:
+    """Whether no other process has said this before, as long as that lives. True where there are no such words."""
+    try:
+        claimed = claim(word)
+    except OSError:
+        return True
+    if claimed is not None:
+        _said.append(claimed)
+    return claimed is not None
 
 
 def keep_names(server_pid: int, path_prefix: str, word: str) -> None:

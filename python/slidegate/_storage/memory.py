@@ -155,19 +155,11 @@ def open_storage(
         bytes_asked = _one_of("size", None if size is None else bytes_in(size), None if place is None else place.size)
         if bytes_asked == 0:
             raise ValueError("there is no storage of no size")
-        space = ""
-        if place is not None:
-            segment = _segment_of(
-                place._replace(
-                    size=bytes_asked,
-                    on_damage=_one_of("on_damage", on_damage, place.on_damage),
-                    mode=_one_of("mode", None if mode is None else mode_in(mode), place.mode),
-                    group=_one_of("group", None if group is None else group_in(group), place.group),
-                )
-            )
-        else:
+        if place is None:
             is_apart = clock is not None
             segment, space = common_segment(bytes_asked, name, is_beside=is_beside, is_apart=is_apart)
+        else:
+            segment, space = _segment_of(place, bytes_asked, on_damage, mode, group), ""
         storage = MemoryStorage(
             size=bytes_asked,
             on_full=on_full,
@@ -189,12 +181,16 @@ def open_storage(
     return storage
 
 
-def _segment_of(place: StorageUri) -> Segment | None:
+def _segment_of(
+    place: StorageUri, size: int | None, on_damage: str | None, mode: str | int | None, group: str | int | None
+) -> Segment | None:
+    owners = _one_of("group", None if group is None else group_in(group), place.group)
+    permissions = _one_of("mode", None if mode is None else mode_in(mode), place.mode)
     options: dict[str, Any] = {
-        "size": place.size or 0,
-        "on_damage": place.on_damage or "error",
-        "mode": place.mode or (0o600 if place.group is None else 0o660),
-        "group": place.group,
+        "size": size or 0,
+        "on_damage": _one_of("on_damage", on_damage, place.on_damage) or "error",
+        "mode": permissions or (0o600 if owners is None else 0o660),
+        "group": owners,
     }
     if place.scheme == "shared":
         return shared_segment(place.place, **options)

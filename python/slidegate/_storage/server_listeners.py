@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterator
 from weakref import WeakSet
 
-from .cleanup import claim
+from .cleanup import is_first
 from .server_process import find_server
 
 # A server listens at some time after the start of its application, and tells nobody.
@@ -19,8 +19,6 @@ _FIRST_LOOK_S = 0.5
 _LOOKS = 10
 
 _looking: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
-# Held as long as this process lives.
-_claimed: list[socket.socket] = []
 
 
 def look_for_others() -> None:
@@ -41,7 +39,7 @@ def _look(loop: asyncio.AbstractEventLoop, look: int) -> None:
     addresses = set(_addresses())
     for address in addresses:
         word = f"listener.{hashlib.sha256(repr(address).encode()).hexdigest()[:32]}"
-        if not _is_first(word) and _is_first(f"{word}.said"):
+        if not is_first(word) and is_first(f"{word}.said"):
             logging.getLogger("slidegate").warning(
                 "another process answers on %s too, and each of them counts alone, so that clients get the limits once"
                 ' for each; storage_uri="shared://my-api" has all of them count together',
@@ -49,16 +47,6 @@ def _look(loop: asyncio.AbstractEventLoop, look: int) -> None:
             )
     if not addresses and look < _LOOKS:
         loop.call_later(_FIRST_LOOK_S * 2**look, _look, loop, look + 1)
-
-
-def _is_first(word: str) -> bool:
-    try:
-        claimed = claim(word)
-    except OSError:
-        return True
-    if claimed is not None:
-        _claimed.append(claimed)
-    return claimed is not None
 
 
 def _addresses() -> Iterator[str]:

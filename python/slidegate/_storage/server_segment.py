@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import socket
 import sys
 from collections import Counter
 from functools import lru_cache
@@ -15,7 +14,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from .._core import Segment, SegmentError, SegmentMissing, process_start, remove_leftovers
-from .cleanup import claim, keep_names
+from .cleanup import is_first, keep_names
 from .server_process import Server, find_server, is_starting
 from .unlinked_files import keep_open, still_open
 
@@ -25,8 +24,6 @@ _LOGGER = logging.getLogger("slidegate")
 
 # Tells the limiters of one place of a program apart, the same in every worker. No limiter could hold it.
 _made: Counter[str] = Counter()
-# What this process has said for all workers of its server, who do not say it again as long as it lives.
-_said: list[socket.socket] = []
 # Tells limiters apart that workers inherit, objects and all.
 _numbers = count(1)
 # What this process has open already, by its number, which a fork changes, and by name.
@@ -105,13 +102,8 @@ def _warn_of_lateness(server: Server) -> None:
 
 
 def _warn_once(server: Server, topic: str, text: str) -> None:
-    try:
-        claimed = claim(_name_of(server, topic))
-    except OSError:
-        _LOGGER.warning(text)
-        return
-    if claimed is not None:
-        _said.append(claimed)
+    # For all workers of the server.
+    if is_first(_name_of(server, topic)):
         _LOGGER.warning(text)
 
 

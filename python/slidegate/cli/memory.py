@@ -118,8 +118,7 @@ def _reset(options: argparse.Namespace) -> int:
     if options.key is not None and not count:
         _tell_of_nothing(inspection, options)
         return FAILED
-    what = "all hits" if options.key is None else f"the hits of {options.key!r}"
-    print(f"forgot {what}, of {count} limit{'' if count == 1 else 's'}")
+    print(f"forgot {_forgotten(options)}, of {count} limit{'' if count == 1 else 's'}")
     return 0
 
 
@@ -134,9 +133,12 @@ def _reset_redis(options: argparse.Namespace) -> int:
         where = "" if options.path is None else f" at {options.path}"
         print(f"slidegate: {target.name} has counted nothing for {options.key!r}{where}", file=sys.stderr)
         return FAILED
-    what = "all hits" if options.key is None else f"the hits of {options.key!r}"
-    print(f"forgot {what} in {target.name}: {count} count{'' if count == 1 else 's'}")
+    print(f"forgot {_forgotten(options)} in {target.name}: {count} count{'' if count == 1 else 's'}")
     return 0
+
+
+def _forgotten(options: argparse.Namespace) -> str:
+    return "all hits" if options.key is None else f"the hits of {options.key!r}"
 
 
 def _tell_of_nothing(inspection: Inspection, options: argparse.Namespace) -> None:

@@ -106,10 +106,8 @@ class AioConnection:
     def execute(self, *arguments: bytes) -> Answer:
         """The answer to another command, in the same way; an error is a value."""
         answer: Answer = self._loop.create_future()
-        if self._is_ready:
-            self._send(answer, (), redis_command(*arguments))
-        else:
-            self._ask_later(partial(self._send, answer, (), redis_command(*arguments)), answer)
+        send = partial(self._send, answer, (), redis_command(*arguments))
+        send() if self._is_ready else self._ask_later(send, answer)
         return answer
 
     def end(self, error: StorageError) -> None:

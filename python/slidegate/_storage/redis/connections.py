@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 from weakref import ref
 
 from ..._support.errors import StorageError, StorageUnavailable
@@ -20,27 +21,8 @@ from .sentinel import MasterWatch, connected, master_locator
 from .target import RedisTarget
 
 
-class Connections(Protocol):
+class Connections(ABC):
     """What asks, in its own way to wait. Raises, or fails with, StorageError."""
-
-    def evaluate(self, tail: tuple[bytes, ...], *, is_asking: bool = False) -> Awaitable[Any]:
-        """The script's answer."""
-        ...
-
-    def execute(self, *arguments: bytes) -> Awaitable[Any]:
-        """The answer to another command; an error is a value."""
-        ...
-
-    def distrust(self, error: StorageError) -> None:
-        """Closes the connection that has answered: the server answers, but nonsense."""
-        ...
-
-
-class LoopConnections:
-    """One connection for each running event loop, made anew when it has ended, and dropped by a fork. Thread-safe.
-
-    It is closed when its loop ends, in the way of asyncio.run() and of all servers.
-    """
 
     def __init__(
         self, target: RedisTarget, script: Script, breaker: CircuitBreaker, watch: MasterWatch | None = None
@@ -49,6 +31,28 @@ class LoopConnections:
         self._script = script
         self._breaker = breaker
         self._watch = watch
+
+    @abstractmethod
+    def evaluate(self, tail: tuple[bytes, ...], *, is_asking: bool = False) -> Awaitable[Any]:
+        """The script's answer."""
+
+    @abstractmethod
+    def execute(self, *arguments: bytes) -> Awaitable[Any]:
+        """The answer to another command; an error is a value."""
+
+    @abstractmethod
+    def distrust(self, error: StorageError) -> None:
+        """Closes the connection that has answered: the server answers, but nonsense."""
+
+
+class LoopConnections(Connections):
+    """One connection for each running event loop, made anew when it has ended, and dropped by a fork. Thread-safe.
+
+    It is closed when its loop ends, in the way of asyncio.run() and of all servers.
+    """
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self._pid = os.getpid()
         self._by_loop: dict[asyncio.AbstractEventLoop, AioConnection] = {}
         self._ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
@@ -78,7 +82,6 @@ class LoopConnections:
         return connection
 
     def distrust(self, error: StorageError) -> None:
-        """Closes the connection of this loop: the server answers, but nonsense."""
         self._breaker.failed(error)
         connection = self._by_loop.get(asyncio.get_running_loop())
         if connection is not None:
@@ -161,16 +164,11 @@ class _OfThread(threading.local):
     pid = 0
 
 
-class ThreadConnections:
+class ThreadConnections(Connections):
     """One blocking connection for each thread, made anew when it has ended, and dropped by a fork. Thread-safe."""
 
-    def __init__(
-        self, target: RedisTarget, script: Script, breaker: CircuitBreaker, watch: MasterWatch | None = None
-    ) -> None:
-        self._target = target
-        self._script = script
-        self._breaker = breaker
-        self._watch = watch
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self._own = _OfThread()
 
     async def evaluate(self, tail: tuple[bytes, ...], *, is_asking: bool = False) -> Any:
@@ -192,7 +190,6 @@ class ThreadConnections:
             raise
 
     def distrust(self, error: StorageError) -> None:
-        """Closes the connection of this thread: the server answers, but nonsense."""
         self._breaker.failed(error)
         self._close_own()
 
@@ -207,11 +204,11 @@ class ThreadConnections:
 
     def _connection(self) -> SyncConnection:
         own, pid = self._own, os.getpid()
-        if own.connection is not None and self._watch is not None and self._watch.has_moved(own.connection.place):
-            own.connection.close()
-        if own.connection is None or own.pid != pid or not own.connection.is_usable:
-            if own.connection is not None:
-                own.connection.close()
+        if (known := own.connection) is not None:
+            has_moved = self._watch is not None and self._watch.has_moved(known.place)
+            if not has_moved and own.pid == pid and known.is_usable:
+                return known
+            known.close()
             own.connection = None
-            own.connection, own.pid = connected(self._target), pid
+        own.connection, own.pid = connected(self._target), pid
         return own.connection

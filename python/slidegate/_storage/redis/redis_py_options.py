@@ -25,30 +25,18 @@ _TRUTHS = {
     *("skip_full_coverage_check", "socket_keepalive", "use_replicas", "wrap_exceptions"),
 }
 _ANYTHING = {
-    *(
-        "cache",
-        "cache_config",
-        "cache_factory",
-        "charset",
-        "client_name",
-        "command_packer",
-        "connection_class",
-        "connection_pool",
-    ),
-    *("driver_info", "encoding", "encoding_errors", "errors", "event_dispatcher", "implementation", "key_prefix"),
-    *("lib_name", "lib_version", "load_balancing_strategy", "maint_notifications_config", "parser_class"),
-    *("maint_notifications_pool_handler", "oss_cluster_maint_notifications_handler"),
+    *("cache", "cache_config", "cache_factory", "charset", "client_name", "command_packer", "connection_class"),
+    *("connection_pool", "driver_info", "encoding", "encoding_errors", "errors", "event_dispatcher"),
+    *("implementation", "key_prefix", "lib_name", "lib_version", "load_balancing_strategy", "parser_class"),
+    *("maint_notifications_config", "maint_notifications_pool_handler", "oss_cluster_maint_notifications_handler"),
     *("policy_resolver", "queue_class", "retry", "retry_on_error", "socket_keepalive_options", "socket_type"),
 }
 NEEDLESS = _NUMBERS | _TRUTHS | _ANYTHING
 """Those about things that are otherwise here."""
+_OF_REVOCATION = ("ssl_validate_ocsp", "ssl_validate_ocsp_stapled", "ssl_ocsp_context", "ssl_ocsp_expected_cert")
 _REFUSED = {
-    "credential_provider": "give username and password",
-    "redis_connect_func": "give username and password",
-    "ssl_validate_ocsp": "nothing here asks whether a certificate was revoked",
-    "ssl_validate_ocsp_stapled": "nothing here asks whether a certificate was revoked",
-    "ssl_ocsp_context": "nothing here asks whether a certificate was revoked",
-    "ssl_ocsp_expected_cert": "nothing here asks whether a certificate was revoked",
+    **dict.fromkeys(("credential_provider", "redis_connect_func"), "give username and password"),
+    **dict.fromkeys(_OF_REVOCATION, "nothing here asks whether a certificate was revoked"),
 }
 _TRUE = ("true", "t", "yes", "y", "on", "1")
 _FALSE = ("false", "f", "no", "n", "off", "0")

@@ -227,19 +227,15 @@ class RedisStorage:
 
         Returns how many counts there were. Blocks as long as all keys of the server take; raises StorageError.
         """
-        if key is None:
-            return self._forget_where(lambda stored: True)
-        names = [key, *([joined(path) + key] if path is not None else [])]
+        names = [] if key is None else [key, *([joined(path) + key] if path is not None else [])]
         leads = tuple(lead_of(each, is_hashed=self._target.is_hashed) + b"}" for each in names)
 
         def is_meant(stored: bytes) -> bool:
+            if key is None or stored.startswith(leads):
+                return True
             recorded = key_in(stored)
-            is_on_a_path = path is None and recorded.endswith(key) and is_led(recorded.removesuffix(key))
-            return stored.startswith(leads) or is_on_a_path
+            return path is None and recorded.endswith(key) and is_led(recorded.removesuffix(key))
 
-        return self._forget_where(is_meant)
-
-    def _forget_where(self, is_meant: Callable[[bytes], bool]) -> int:
         count = self._server.forget(is_meant)
         self._denials.clear()
         return count

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 from ..._support.errors import ConfigurationError
 from .options import Options
 
 _VERSIONS = {each.name: each for each in ssl.TLSVersion if each.name.startswith("TLS")}
-_T = TypeVar("_T")
-_FILES = "ca_file, cert_file, key_file, ssl_ca_path, ssl_ca_data, ssl_password"
 
 
 def tls_of(options: Options) -> ssl.SSLContext:
@@ -27,22 +25,17 @@ def tls_of(options: Options) -> ssl.SSLContext:
     certificate, key = options.text("cert_file"), options.text("key_file")
     if key and not certificate:
         raise ConfigurationError("storage_uri: key_file is of no use without cert_file")
-    context = _of_openssl(
-        _FILES,
-        lambda: ssl.create_default_context(
+    with _naming("ca_file, cert_file, key_file, ssl_ca_path, ssl_ca_data, ssl_password"):
+        context = ssl.create_default_context(
             cafile=options.text("ca_file"), capath=authorities, cadata=options.text("ssl_ca_data")
-        ),
-    )
-    if certificate:
-        passphrase = options.text("ssl_password")
-        _of_openssl(
-            _FILES,
-            lambda: context.load_cert_chain(certificate, key, password=passphrase or _no_passphrase),
         )
+        if certificate:
+            context.load_cert_chain(certificate, key, options.text("ssl_password") or _no_passphrase)
     if version := options.text("ssl_min_version"):
         context.minimum_version = _version(version)
     if ciphers := options.text("ssl_ciphers"):
-        _of_openssl("ssl_ciphers", lambda: context.set_ciphers(ciphers))
+        with _naming("ssl_ciphers"):
+            context.set_ciphers(ciphers)
     context.verify_flags |= _flags(options, "ssl_include_verify_flags")
     context.verify_flags &= ~_flags(options, "ssl_exclude_verify_flags")
     is_verified = options.truth("verify", default=True)
@@ -52,11 +45,12 @@ def tls_of(options: Options) -> ssl.SSLContext:
     return context
 
 
-def _of_openssl(names: str, do: Callable[[], _T]) -> _T:
+@contextmanager
+def _naming(options: str) -> Iterator[None]:
     try:
-        return do()
+        yield
     except (ssl.SSLError, OSError, ValueError) as error:
-        raise ConfigurationError(f"storage_uri: {names}: {error}") from error
+        raise ConfigurationError(f"storage_uri: {options}: {error}") from error
 
 
 def _version(text: str) -> ssl.TLSVersion:
