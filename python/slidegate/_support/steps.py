@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Coroutine, Generator
 from typing import Any, TypeAlias, TypeVar, cast
 
-from .callables import Wait
+from .callables import Wait, wait_on_loop
 
 _Result = TypeVar("_Result")
 
@@ -44,7 +44,7 @@ async def _continued(steps: Steps[_Result], step: Any, wait: Wait) -> _Result:
     try:
         while True:
             try:
-                answer = await wait(step)
+                answer = await (step if wait is wait_on_loop else wait(step))
             except BaseException as error:
                 step = steps.throw(error)
             else:

@@ -82,12 +82,11 @@ class RedisPolicy:
         # What nearly every hit takes.
         self._ones = (1,) * len(rules)
         self._hit_of_ones = (b"hit", *(rule.of_one for rule in rules))
+        # No method, which would be one more call for each request.
+        self.hit_async = partial(self._hit, waits=ON_LOOP)
 
     def hit(self, keys: Keys, cost: Costs = 1, /) -> RawDecision:
-        return run_blocking(self._hit(keys, cost, IN_THREAD))
-
-    def hit_async(self, keys: Keys, cost: Costs = 1, /) -> Coroutine[Any, Any, RawDecision]:
-        return self._hit(keys, cost, ON_LOOP)
+        return run_blocking(self._hit(keys, cost, waits=IN_THREAD))
 
     def peek(self, keys: Keys, cost: Costs = 1, /) -> RawDecision:
         return run_blocking(self._peek(keys, cost, IN_THREAD))
@@ -113,7 +112,7 @@ class RedisPolicy:
     def reset_async(self, keys: Keys, /) -> Coroutine[Any, Any, None]:
         return self._reset(keys, ON_LOOP)
 
-    async def _hit(self, keys: Keys, cost: Costs, waits: Waits) -> RawDecision:
+    async def _hit(self, keys: Keys, cost: Costs = 1, /, *, waits: Waits) -> RawDecision:
         names, denials = self._keys(keys), self._denials
         costs = self._ones if type(cost) is int and cost == 1 else self._costs(cost)
         denial = denials.find(names, costs) if denials.by_key else None
