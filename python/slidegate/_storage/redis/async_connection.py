@@ -18,14 +18,7 @@ from ..._support.errors import StorageError, StorageTimeout, StorageUnavailable
 from ..._support.escaping import escaped
 from .deadline import LoopDeadline
 from .opening import opened_socket
-from .replies import (
-    Redirected,
-    check_greetings,
-    code_of,
-    greetings_for,
-    is_of_the_connection,
-    storage_error,
-)
+from .replies import Redirected, check_greetings, code_of, is_of_the_connection, storage_error
 from .script import Script
 from .target import Address, RedisTarget
 
@@ -148,13 +141,13 @@ class AioConnection:
             self.place = self._target.address if self._locate is None else await self._locate(self._loop)
             self._socket = connection = await opened_socket(self._target, self.place, self)
             self._loop.add_reader(connection, self._on_readable)
-            await self._greet(greetings_for(self._target, is_master=self._locate is not None))
+            await self._greet(self._target.greetings(is_master=self._locate is not None))
         except StorageError as error:
             self.end(error)
         except OSError as error:
             self._fail(f" cannot be reached: {error}")
         except asyncio.CancelledError:
-            self._on_failure = _ignore
+            self._on_failure = lambda error: None
             self._fail(": the connection was given up")
             raise
         else:
@@ -376,7 +369,3 @@ class AioConnection:
 def _look_at(answer: Answer) -> None:
     if not answer.cancelled():
         answer.exception()
-
-
-def _ignore(error: StorageError) -> None:
-    pass

@@ -15,7 +15,7 @@ from ..._support.errors import StorageTimeout, StorageUnavailable
 from ..._support.escaping import escaped
 from .deadline import ThreadDeadline
 from .opening import opened_socket
-from .replies import check_greetings, code_of, greetings_for, is_of_the_connection, storage_error
+from .replies import check_greetings, code_of, is_of_the_connection, storage_error
 from .script import Script
 from .target import Address, RedisTarget
 
@@ -40,7 +40,7 @@ class SyncConnection:
         self._deadline = ThreadDeadline(target.connect_timeout_s)
         self.place = target.address if locate is None else self._located(locate)
         self._socket = self._connect(self.place)
-        commands = greetings_for(target, is_master=locate is not None)
+        commands = target.greetings(is_master=locate is not None)
         if commands:
             replies = self._exchange(b"".join(redis_command(*command) for command in commands), len(commands))
             try:

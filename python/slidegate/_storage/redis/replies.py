@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from ..._core import RedisReplyError
 from ..._support.errors import StorageError, StorageFull, StorageUnavailable
 from ..._support.escaping import escaped
-from .target import RedisTarget
 
 # What a server says that cannot count now, or not here, and may later.
 _PASSING = {"LOADING", "READONLY", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "MISCONF", "NOREPLICAS"}
@@ -44,11 +43,6 @@ def storage_error(name: str, error: RedisReplyError) -> StorageError:
     if code in _SHUT_OUT:
         return StorageUnavailable(f"{name} does not let this program in: {code}; see user and password of the URI")
     return StorageError(f"{name} failed: {escaped(error)}")
-
-
-def greetings_for(target: RedisTarget, *, is_master: bool) -> list[tuple[bytes, ...]]:
-    """What a new connection begins with; with `is_master` it is asked whether it leads to one."""
-    return [*target.greetings, *([(b"ROLE",)] if is_master else [])]
 
 
 def check_greetings(name: str, commands: Sequence[tuple[bytes, ...]], replies: Iterable[object]) -> None:

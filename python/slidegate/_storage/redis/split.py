@@ -10,17 +10,7 @@ from typing import Any, TypeAlias
 from ..._support.errors import StorageError
 from ...decision import RawDecision
 from .node import RedisServer
-from .script import (
-    Question,
-    Receipt,
-    RedisRule,
-    ask,
-    ask_refund,
-    ask_reset,
-    is_one,
-    raw_decision_of,
-    reservation_of,
-)
+from .script import Question, Receipt, RedisRule, ask, ask_refund, ask_reset, is_one, raw_decision_of, reservation_of
 from .waits import Waits
 
 _Exchange: TypeAlias = tuple[Question, Callable[[Any], Any]]

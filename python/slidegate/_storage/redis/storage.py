@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from ..._core import redis_command
 from ..._rules.bucket import Rule, is_led, joined
@@ -79,40 +79,32 @@ class RedisPolicy:
         self._is_hashed = is_hashed
         self._suffixes = [rule.suffix for rule in rules]
         self._raw_decision = partial(raw_decision_of, rules=rules)
+        # No methods, which would be one more call for each request.
+        self.hit_async = partial(self._hit, ON_LOOP)
+        self.peek_async = partial(self._peek, ON_LOOP)
+        self.reserve_async = partial(self._reserve, ON_LOOP)
+        self.refund_async = partial(self._refund, ON_LOOP)
+        self.reset_async = partial(self._reset, ON_LOOP)
         # What nearly every hit takes.
         self._ones = (1,) * len(rules)
         self._hit_of_ones = (b"hit", *(rule.of_one for rule in rules))
-        # No method, which would be one more call for each request.
-        self.hit_async = partial(self._hit, waits=ON_LOOP)
 
     def hit(self, keys: Keys, cost: Costs = 1, /) -> RawDecision:
-        return run_blocking(self._hit(keys, cost, waits=IN_THREAD))
+        return run_blocking(self._hit(IN_THREAD, keys, cost))
 
     def peek(self, keys: Keys, cost: Costs = 1, /) -> RawDecision:
-        return run_blocking(self._peek(keys, cost, IN_THREAD))
-
-    def peek_async(self, keys: Keys, cost: Costs = 1, /) -> Coroutine[Any, Any, RawDecision]:
-        return self._peek(keys, cost, ON_LOOP)
+        return run_blocking(self._peek(IN_THREAD, keys, cost))
 
     def reserve(self, keys: Keys, cost: Costs = 1, /) -> Reserved:
-        return run_blocking(self._reserve(keys, cost, IN_THREAD))
-
-    def reserve_async(self, keys: Keys, cost: Costs = 1, /) -> Coroutine[Any, Any, Reserved]:
-        return self._reserve(keys, cost, ON_LOOP)
+        return run_blocking(self._reserve(IN_THREAD, keys, cost))
 
     def refund(self, ticket: RedisTicket, /) -> bool:
-        return run_blocking(self._refund(ticket, IN_THREAD))
-
-    def refund_async(self, ticket: RedisTicket, /) -> Coroutine[Any, Any, bool]:
-        return self._refund(ticket, ON_LOOP)
+        return run_blocking(self._refund(IN_THREAD, ticket))
 
     def reset(self, keys: Keys, /) -> None:
-        run_blocking(self._reset(keys, IN_THREAD))
+        run_blocking(self._reset(IN_THREAD, keys))
 
-    def reset_async(self, keys: Keys, /) -> Coroutine[Any, Any, None]:
-        return self._reset(keys, ON_LOOP)
-
-    async def _hit(self, keys: Keys, cost: Costs = 1, /, *, waits: Waits) -> RawDecision:
+    async def _hit(self, waits: Waits, keys: Keys, cost: Costs = 1, /) -> RawDecision:
         names, denials = self._keys(keys), self._denials
         costs = self._ones if type(cost) is int and cost == 1 else self._costs(cost)
         denial = denials.find(names, costs) if denials.by_key else None
@@ -129,13 +121,13 @@ class RedisPolicy:
             denials.put(names, costs, raw_decision, age)
         return raw_decision
 
-    async def _peek(self, keys: Keys, cost: Costs, waits: Waits) -> RawDecision:
+    async def _peek(self, waits: Waits, keys: Keys, cost: Costs = 1, /) -> RawDecision:
         names, costs = self._keys(keys), self._costs(cost)
         if (parts := self._parts(names, waits)) is not None:
             return await parts.peek(names, costs)
         return await self._server.evaluate(ask(b"peek", self._rules, names, costs), self._raw_decision, waits)
 
-    async def _reserve(self, keys: Keys, cost: Costs, waits: Waits) -> Reserved:
+    async def _reserve(self, waits: Waits, keys: Keys, cost: Costs = 1, /) -> Reserved:
         names, costs = self._keys(keys), self._costs(cost)
         if (parts := self._parts(names, waits)) is not None:
             raw_decision, receipts = await parts.reserve(names, costs)
@@ -144,7 +136,7 @@ class RedisPolicy:
             raw_decision, receipts = await self._server.evaluate(question, reservation_of(question, self._rules), waits)
         return raw_decision, RedisTicket(receipts) if raw_decision[0] else None
 
-    async def _refund(self, ticket: RedisTicket, waits: Waits) -> bool:
+    async def _refund(self, waits: Waits, ticket: RedisTicket, /) -> bool:
         receipts = ticket.spend()
         if not receipts:
             return False
@@ -156,7 +148,7 @@ class RedisPolicy:
         self._denials.forget(names)
         return is_done
 
-    async def _reset(self, keys: Keys, waits: Waits) -> None:
+    async def _reset(self, waits: Waits, keys: Keys, /) -> None:
         names = self._keys(keys)
         if (parts := self._parts(names, waits)) is not None:
             await parts.reset(names)

@@ -54,13 +54,14 @@ class RedisTarget:
         """What a certificate has to be for, if the URI does not say."""
         return self.server_name or (self.address[0] if isinstance(self.address, tuple) else None)
 
-    @property
-    def greetings(self) -> list[tuple[bytes, ...]]:
-        """The commands that a new connection begins with. Each is answered OK."""
+    def greetings(self, *, is_master: bool) -> list[tuple[bytes, ...]]:
+        """The commands that a new connection begins with; with `is_master` it is asked whether it leads to one."""
         commands = list[tuple[bytes, ...]]()
         if self.password is not None:
             names = () if self.username is None else (self.username.encode(),)
             commands.append((b"AUTH", *names, self.password.encode()))
         if self.database:
             commands.append((b"SELECT", b"%d" % self.database))
+        if is_master:
+            commands.append((b"ROLE",))
         return commands
