@@ -12,7 +12,7 @@ from pathlib import Path
 from pymemcache.client.base import Client
 from pymemcache.exceptions import MemcacheError
 
-_PATIENCE_S = 20
+_PATIENCE_S = 60
 
 
 @contextmanager

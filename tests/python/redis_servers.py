@@ -13,7 +13,7 @@ from typing import Any
 
 from slidegate._core import RedisReader, redis_command
 
-START_WITHIN_S = 10.0
+START_WITHIN_S = 60.0
 
 
 class RedisServer:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import Client
 
-from slidegate import demo
+from slidegate.demo import __main__ as demo
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 COMMAND = [sys.executable, "-m", "slidegate.demo"]

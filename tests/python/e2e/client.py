@@ -13,7 +13,7 @@ from typing import Any
 
 import h11
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 _numbers = itertools.count(1)
 _TOLD_BY_LIMITS = ("x-ratelimit-", "retry-after")
 

@@ -30,8 +30,9 @@ class Server:
         self.log: list[str] = []
         # The order in which sets are listed, as of the methods that are allowed, is the same in all servers.
         command = [sys.executable, "-m", "uvicorn", f"e2e.application:{variant}", "--factory", "--port", "0"]
+        # The connection that controls it rests while other tests run, however long they take.
         self.process = subprocess.Popen(
-            [*command, "--no-access-log", "--timeout-keep-alive", "600", *options],
+            [*command, "--no-access-log", "--timeout-keep-alive", "86400", *options],
             cwd=HERE,
             env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"},
             stdout=subprocess.DEVNULL,

@@ -104,8 +104,9 @@ def test_fault_02_what_forgets_nobody_when_it_is_full_still_forgets_nobody(on_fu
     assert storage.engine.stats().evictions == 0
 
 
-def _flood_from_elsewhere(path: str, worker: int) -> None:
+def _flood_from_elsewhere(path: str, worker: int, begun: Any) -> None:
     policy = Engine(segment=Segment.file(path)).policy([FLOODED])
+    begun.wait()
     for at in range(MORE_THAN_THERE_IS_ROOM_FOR):
         policy.hit(f"worker {worker} {at}")
 
@@ -115,18 +116,21 @@ def test_fault_02_floods_from_several_processes_take_no_room_from_others_either(
     storage = MemoryStorage(segment=Segment.file(path, size=SIZE))
     blocked, honest = storage.policy((BLOCKED,)), storage.policy((HONEST,))
     block(blocked, keys=200, most=5)
-    processes = [
-        multiprocessing.get_context("spawn").Process(target=_flood_from_elsewhere, args=(path, at)) for at in range(3)
-    ]
+    spawning = multiprocessing.get_context("spawn")
+    begun = spawning.Barrier(4)
+    processes = [spawning.Process(target=_flood_from_elsewhere, args=(path, at, begun)) for at in range(3)]
     for process in processes:
         process.start()
+    begun.wait(60)
     served = refusals = asked = 0
-    while any(process.is_alive() for process in processes) or not asked:
+    # No more than a few, as one who floods is not honest.
+    while not asked or (asked < 500 and any(process.is_alive() for process in processes)):
         served += honest.hit(f"new {asked}")[0]
         refusals += not blocked.hit(f"blocked {asked % 200}")[0]
         asked += 1
-        # No more than a few, as one who floods is not honest.
         processes[asked % 3].join(0.01)
+    for process in processes:
+        process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert (served, refusals) == (asked, asked)
     assert [honest.hit(f"later {at}")[0] for at in range(200)] == [True] * 200

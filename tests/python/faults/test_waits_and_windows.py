@@ -15,10 +15,10 @@ from fastapi import Depends, FastAPI, Request
 from redis_servers import RedisServer, running
 
 from slidegate import Limiter, _rate_limit_exceeded_handler
-from slidegate import demo as demonstration
 from slidegate._core import Limiter as Engine
 from slidegate._core import Quota
 from slidegate.decision import NS_PER_S, whole_seconds
+from slidegate.demo import __main__ as demonstration
 from slidegate.dependencies import RateLimit
 from slidegate.errors import RateLimitExceeded
 from slidegate.testing import ManualClock
