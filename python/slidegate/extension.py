@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import logging
+import logging as logging
 import time as time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias, TypeVar, cast
-from weakref import WeakSet
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-import limits.storage
 from limits import RateLimitItem as RateLimitItem
 from limits.storage import MemoryStorage as MemoryStorage
 from limits.storage import storage_from_string as storage_from_string
@@ -22,37 +20,23 @@ from starlette.responses import JSONResponse as JSONResponse
 from starlette.responses import Response as Response
 
 from ._core import Clock
-from ._fastapi.base_limiter import BaseLimiter
 from ._fastapi.declaration_errors import UNUSED
 from ._fastapi.decorator import Endpoint
-from ._fastapi.dependency_checks import DependencyChecks
 from ._fastapi.startup_hook import watch_start_up
 from ._http.headers import HEADERS
-from ._http.refusal_log import RefusalLog
 from ._http.response import _rate_limit_exceeded_handler
-from ._limiter.backends.fallback import Fallback
-from ._limiter.backends.memory import MemoryBackend
-from ._limiter.backends.opening import open_storages
-from ._limiter.backends.redis import RedisBackend
-from ._limiter.checker import Checker
-from ._limiter.planner import Planner
+from ._limiter.settings import Counting, Failures, Limits, LimitsGiven, Output, Settings, Switches
 from ._rules.bucket import KeyStyle
-from ._rules.environment import C, Environment, declared_limits, header_format
+from ._rules.environment import C, Environment
 from ._rules.limit import Limit as Limit
 from ._rules.limit import StrOrCallableStr
 from ._rules.limit_group import LimitGroup
-from ._rules.named import NamedLimits
 from ._rules.notation import warn_of_amounts
-from ._rules.options import OnError, OnFull, OnMissingKey, require, require_on_error, require_share
-from ._rules.resolver import Resolver
-from ._rules.strategies import is_known
+from ._rules.options import OnError, OnFull, OnMissingKey, require_on_error
 from ._slowapi.attributes import SlowapiAttributes
-from ._slowapi.counter import Counter, counter_kind
-from ._slowapi.storage_view import StorageView, view_of
-from ._storage.limits_package.outage import Outage
 from ._storage.uri import SUPPORTED
 from ._support.copies import OfAModule
-from ._support.escaping import ESCAPED_TRACEBACKS, escaped
+from ._support.escaping import escaped
 from .errors import ConfigurationError
 from .errors import RateLimitExceeded as RateLimitExceeded
 from .report import Report, report_of
@@ -60,10 +44,9 @@ from .report import Report, report_of
 __all__ = ["HEADERS", "C", "Limiter", "StrOrCallableStr", "_rate_limit_exceeded_handler"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_Limits: TypeAlias = StrOrCallableStr | Iterable[StrOrCallableStr]
 
 
-class Limiter(SlowapiAttributes, BaseLimiter, OfAModule):
+class Limiter(SlowapiAttributes, OfAModule):
     """Limits the requests to endpoints that it decorates. The parameters up to `key_style` are those of slowapi.
 
     - `key_func`: says who sent a request. It, and every other callable, may be asynchronous, and may take the request
@@ -117,15 +100,15 @@ class Limiter(SlowapiAttributes, BaseLimiter, OfAModule):
     def __init__(
         self,
         key_func: Callable[..., Any],
-        default_limits: _Limits = [],  # noqa: B006
-        application_limits: _Limits = [],  # noqa: B006
+        default_limits: LimitsGiven = [],  # noqa: B006
+        application_limits: LimitsGiven = [],  # noqa: B006
         headers_enabled: bool = False,
         strategy: str | None = None,
         storage_uri: str | None = None,
         storage_options: dict[str, Any] = {},  # noqa: B006
         auto_check: bool = True,
         swallow_errors: bool = False,
-        in_memory_fallback: _Limits = [],  # noqa: B006
+        in_memory_fallback: LimitsGiven = [],  # noqa: B006
         in_memory_fallback_enabled: bool = False,
         retry_after: str | None = None,
         key_prefix: str = "",
@@ -151,106 +134,38 @@ class Limiter(SlowapiAttributes, BaseLimiter, OfAModule):
         record_keys: bool = False,
         name: str | None = None,
     ) -> None:
-        # None is for limits that each have a function of their own.
-        if key_func is not None and not callable(key_func):
-            raise ConfigurationError(f"key_func={key_func!r} is not callable; slidegate.util has get_remote_address")
-        require("key_style", key_style, ("url", "endpoint"))
-        require_on_error("on_error", on_error)
-        require_share(local_share)
-        if name is not None and not (isinstance(name, str) and name):
-            raise ConfigurationError(f"name={name!r} is no name; it is text that is the same in all workers")
-        require("on_missing_key", on_missing_key, ("shared", "refuse", "skip"))
-        self.logger = logging.getLogger("slidegate")
-        self.logger.addFilter(ESCAPED_TRACEBACKS)
         environment = Environment(config_filename)
-        self.app_config = environment.config
-        self.enabled = environment.flag(C.ENABLED, enabled)
-        self.key_func = key_func
-        self.key_style = key_style
-        self.key_prefix = key_prefix or environment.text(C.KEY_PREFIX) or ""
-        self.auto_check = auto_check
-        self.swallow_errors = environment.flag(C.SWALLOW_ERRORS, swallow_errors)
-        self.named = NamedLimits(settings, env_prefix, environment.every())
-        if env_prefix is not None:
-            self.enabled = environment.flag(f"{env_prefix}ENABLED", self.enabled)
-        self.problem_details_enabled = problem_details_enabled
-        self.adds_headers_to_all = headers is not None
-        self.headers_enabled = headers_enabled or self.adds_headers_to_all or environment.flag(C.HEADERS_ENABLED, False)
-        self.retry_after = retry_after or environment.text(C.HEADER_RETRY_AFTER_VALUE)
-        self.headers = header_format(environment, self.retry_after, retry_after_on_success, headers)
-
-        self._storage_options = {**storage_options, **environment.mapping(C.STORAGE_OPTIONS)}
-        self._storage_uri = storage_uri or environment.text(C.STORAGE_URL)
-        self.falls_back = bool(
-            in_memory_fallback_enabled
-            or in_memory_fallback
-            or environment.text(C.IN_MEMORY_FALLBACK)
-            or environment.flag(C.IN_MEMORY_FALLBACK_ENABLED, False)
+        falls_back = bool(in_memory_fallback_enabled or in_memory_fallback)
+        super().__init__(
+            Settings(
+                Limits(
+                    environment,
+                    key_func,
+                    default_limits,
+                    application_limits,
+                    in_memory_fallback,
+                    key_prefix,
+                    key_style,
+                    on_missing_key,
+                    settings,
+                    env_prefix,
+                ),
+                Counting(environment, storage_uri, storage_options, strategy, size, on_full, clock, record_keys, name),
+                Failures(environment, on_error, local_share, falls_back, swallow_errors),
+                Output(
+                    environment,
+                    headers_enabled,
+                    headers,
+                    retry_after,
+                    retry_after_on_success,
+                    problem_details_enabled,
+                    structured_log,
+                    log_salt,
+                ),
+                Switches(environment, enabled, auto_check, unmatched_limited, preflights_limited, env_prefix),
+            ),
+            storage_from_string,
         )
-        self.on_error: OnError | None = on_error or ("local" if self.falls_back else None)
-        self.outage = None if self.on_error is None else Outage(self.logger, lambda: self.planner.renew())
-        asked = strategy or environment.text(C.STRATEGY)
-        # One that a program has added to those of `limits`.
-        own_strategy = None if asked is None or is_known(asked) else STRATEGIES.get(asked)
-        local, self.redis, strategy_of_limits, self.strategy = open_storages(
-            self._storage_uri,
-            self._storage_options,
-            strategy=asked if own_strategy is None else "fixed-window",
-            name=name,
-            size=size,
-            on_full=on_full,
-            clock=clock,
-            record_keys=record_keys,
-            logger=self.logger,
-        )
-        self.local, self.local_backend = local, MemoryBackend(local)
-        self.own_backend = self.local_backend if self.redis is None else RedisBackend(self.redis)
-        self.is_of_limits = strategy_of_limits is not None
-        self._local_view = view_of(local)
-        view = self._local_view if self.redis is None else view_of(self.redis)
-        self._storage: Any = view if strategy_of_limits is None else strategy_of_limits.storage
-
-        def declared(limits: _Limits, variable: str, what: str, scope: str | None = None) -> list[LimitGroup]:
-            return declared_limits(environment, limits, variable, what, scope, key_func, self.strategy)
-
-        self.planner = Planner(self)
-        self._request_filters: list[Callable[[], Any]] = []
-        self._default_limits = declared(default_limits, C.DEFAULT_LIMITS, "default_limits")
-        self._application_limits = declared(application_limits, C.APPLICATION_LIMITS, "application_limits", "global")
-        self._in_memory_fallback = declared(in_memory_fallback, C.IN_MEMORY_FALLBACK, "in_memory_fallback")
-        self.dependency_checks = DependencyChecks(self)
-        self.applications = WeakSet[Any]()
-        self.unmatched_limited = unmatched_limited
-        self.preflights_limited = preflights_limited
-
-        def counter_on(storage: StorageView) -> Counter:
-            return counter_kind(self.strategy)(storage, self)
-
-        self._local_counter = counter_on(self._local_view)
-        self._native_counter = self._local_counter if self.redis is None else counter_on(view)
-        refusals = _silent_alone(self.logger.getChild("refusals"))
-        resolver = Resolver(self.key_prefix, key_style, on_missing_key, self.logger, local.count_error)
-        self.checker = Checker(
-            owner=self,
-            backend=Fallback(self.own_backend, self.local_backend, resolver, "closed", local_share),
-            resolver=resolver,
-            headers=self.headers,
-            logger=self.logger,
-            refusals=refusals,
-            refusal_log=RefusalLog(refusals, log_salt),
-            is_log_structured=structured_log,
-            exempt_routes=cast("set[str | None]", self.planner.exempt_routes),
-            headers_enabled=self.headers_enabled,
-            swallows_errors=self.swallow_errors,
-        )
-        counting: Any = self._native_counter if strategy_of_limits is None else strategy_of_limits
-        if storage_from_string is not limits.storage.storage_from_string:
-            # Somebody's test has other storages made.
-            counting.storage = self._storage = storage_from_string(
-                self._storage_uri or "memory://", **self._storage_options
-            )
-        self._limiter: Any = counting if own_strategy is None else own_strategy(self._storage)
-        self.renew()
         watch_start_up()
 
     def limit(
@@ -392,7 +307,7 @@ class Limiter(SlowapiAttributes, BaseLimiter, OfAModule):
             endpoint = Endpoint.of(self, function)
             if on_error is not None:
                 self.watch_storage()
-            if deduct_when is not None and self.is_of_limits:
+            if deduct_when is not None and self.strategy_of_limits is not None:
                 raise ConfigurationError(
                     f"{endpoint.name}: deduct_when gives back what a request took, which the storages of `limits`"
                     f" cannot; it needs no storage_uri, or one of {', '.join(SUPPORTED)}"
@@ -421,10 +336,3 @@ class Limiter(SlowapiAttributes, BaseLimiter, OfAModule):
 
         setattr(decorate, UNUSED, limit_value)
         return decorate
-
-
-def _silent_alone(logger: logging.Logger) -> logging.Logger:
-    # Who configures logging sees refusals; who does not is spared a line on stderr for each of them.
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
-    return logger

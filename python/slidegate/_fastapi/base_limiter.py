@@ -10,6 +10,7 @@ from .._http.request_doubles import as_request
 from .._http.state import record_of
 from .._http.view import CurrentLimit
 from .._limiter.core import LimiterCore
+from .._limiter.settings import Settings
 from .._rules.bucket import short_name
 from .._rules.limit import whole_cost
 from .._rules.limit_group import nobody
@@ -35,7 +36,9 @@ class BaseLimiter(LimiterCore):
       its path, where a `RateLimit` on that route counts too.
     """
 
-    dependency_checks: DependencyChecks
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.dependency_checks = DependencyChecks(self)
 
     async def check(
         self,

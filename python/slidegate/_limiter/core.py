@@ -5,29 +5,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from weakref import WeakSet
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 
-from .._http.headers import HeaderFormat
+from .._http.refusal_log import RefusalLog
 from .._http.view import CurrentLimitLike
-from .._rules.bucket import KeyStyle
 from .._rules.limit_group import LimitGroup
 from .._rules.named import NamedLimits
-from .._rules.options import OnError
-from .._rules.strategies import Strategy
+from .._rules.resolver import Resolver
 from .._storage.base import Health
 from .._storage.limits_package.outage import Outage
-from .._storage.memory import MemoryStorage
-from .._storage.redis.storage import RedisStorage
+from .._support.escaping import ESCAPED_TRACEBACKS
 from .backends.base import Backend
+from .backends.fallback import Fallback
 from .backends.memory import MemoryBackend
+from .backends.opening import open_storages
+from .backends.redis import RedisBackend
 from .checker import Check, Checker
-
-if TYPE_CHECKING:
-    from .planner import Limited, Planner
+from .planner import LimitedEndpoint, Planner
+from .settings import Settings
 
 
 class LimiterCore:
@@ -37,43 +36,54 @@ class LimiterCore:
     nobody keeps a `checker` longer than a plan.
     """
 
-    enabled: bool
-    logger: logging.Logger
-    problem_details_enabled: bool
-    planner: Planner
-    checker: Checker
-    named: NamedLimits
-    headers: HeaderFormat
-    headers_enabled: bool
-    adds_headers_to_all: bool
-    """Whether what dependencies have decided is told of all applications, by headers that the limiter names."""
-    key_func: Any
-    key_prefix: str
-    key_style: KeyStyle
-    strategy: Strategy
-    auto_check: bool
-    swallow_errors: bool
-    unmatched_limited: bool
-    preflights_limited: bool
-    falls_back: bool
-    """Whether other limits, or this process, count while the storage is out of reach, as slowapi has it."""
-    on_error: OnError | None
-    outage: Outage | None
-    local: MemoryStorage
-    """What counts in this process, in shared memory or in a file."""
-    redis: RedisStorage | None
-    local_backend: MemoryBackend
-    own_backend: Backend
-    """What counts in `redis` where there is one, else in `local`."""
-    is_of_limits: bool
-    """Whether the storage is one of the `limits` package."""
     is_patched = False
     """Whether somebody has replaced what checks requests."""
     is_writing_patched = False
     """Whether somebody has replaced what writes headers."""
-    applications: WeakSet[Any]
-    """Those that were looked at when they started."""
+    planner: Planner
     dependency_checks: Any
+
+    def __init__(self, settings: Settings) -> None:
+        limits, counting, failures, output, switches = settings
+        self.logger: logging.Logger = logging.getLogger("slidegate")
+        self.logger.addFilter(ESCAPED_TRACEBACKS)
+        self.enabled, self.auto_check = switches.enabled, switches.auto_check
+        self.unmatched_limited, self.preflights_limited = switches.unmatched_limited, switches.preflights_limited
+        self.key_func: Any = limits.key_func
+        self.key_prefix, self.key_style = limits.key_prefix, limits.key_style
+        self.named = NamedLimits(limits.named, limits.env_prefix, limits.environment.every())
+        self.headers, self.headers_enabled = output.format, output.headers_enabled
+        # Whether what dependencies have decided is told of all applications.
+        self.adds_headers_to_all = output.headers is not None
+        self.problem_details_enabled = output.problem_details_enabled
+        self.swallow_errors = failures.swallow_errors
+        self.on_error = failures.on_error
+        self.outage = None if self.on_error is None else Outage(self.logger, lambda: self.planner.renew())
+        self.local, self.redis, self.strategy_of_limits, self.strategy = open_storages(counting, self.logger)
+        self.local_backend = MemoryBackend(self.local)
+        # What counts in Redis where that was asked for, else what counts here.
+        self.own_backend: Backend = self.local_backend if self.redis is None else RedisBackend(self.redis)
+        self.planner = Planner(self, limits)
+        # Those that were looked at when they started.
+        self.applications = WeakSet[Any]()
+        refusals = self.logger.getChild("refusals")
+        if not refusals.handlers:
+            # Who configures logging sees refusals; who does not is spared a line on stderr for each of them.
+            refusals.addHandler(logging.NullHandler())
+        resolver = Resolver(self.key_prefix, self.key_style, limits.on_missing_key, self.logger, self.local.count_error)
+        self.checker = Checker(
+            owner=self,
+            backend=Fallback(self.own_backend, self.local_backend, resolver, "closed", failures.local_share),
+            resolver=resolver,
+            headers=self.headers,
+            logger=self.logger,
+            refusals=refusals,
+            refusal_log=RefusalLog(refusals, output.log_salt),
+            is_log_structured=output.structured_log,
+            exempt_routes=cast("set[str | None]", self.planner.exempt_routes),
+            headers_enabled=self.headers_enabled,
+            swallows_errors=self.swallow_errors,
+        )
 
     def patched_check(self, function: Callable[..., Any] | None, in_middleware: bool) -> Check:
         """What checks requests for a function where the limiter `is_patched`, in the middleware or in a decorator."""
@@ -87,7 +97,7 @@ class LimiterCore:
         """The same for the headers alone."""
         raise NotImplementedError
 
-    def groups_of(self, endpoint: Limited) -> Sequence[LimitGroup]:
+    def groups_of(self, endpoint: LimitedEndpoint) -> Sequence[LimitGroup]:
         """What an endpoint is limited by beside what applies to all."""
         return endpoint.groups
 
@@ -127,7 +137,7 @@ class LimiterCore:
 
     def watch_storage(self) -> None:
         """Has `on_error` decide about requests while a storage of `limits` is out of reach."""
-        if self.outage is None and (self.is_of_limits or self.on_error is not None):
+        if self.outage is None and (self.strategy_of_limits is not None or self.on_error is not None):
             self.outage = Outage(self.logger, lambda: self.planner.renew())
             self.checker = replace(self.checker, backend=replace(self.checker.backend, outage=self.outage))
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from .._rules.environment import C
 from .._rules.limit_group import LimitGroup, Yielding
+from .._rules.named import NamedLimits
 from .._rules.plan import Plan
+from .._rules.strategies import Strategy
 from .._support.callables import qualified_name, wrapped_chain
-from .checker import Check
+from .checker import Check, Checker
 from .compiled import compile_check
-
-if TYPE_CHECKING:
-    from .core import LimiterCore
+from .settings import Limits
 
 
-class Limited(Protocol):
+class LimitedEndpoint(Protocol):
     """An endpoint that decorators have limited."""
 
     check: Check
@@ -25,27 +26,45 @@ class Limited(Protocol):
     wrappers: list[Callable[..., Any]]
 
 
+class PlannedLimiter(Protocol):
+    """A limiter, as far as what it checks is concerned."""
+
+    auto_check: bool
+    checker: Checker
+    is_patched: bool
+    key_func: Any
+    named: NamedLimits
+    strategy: Strategy
+
+    def groups_of(self, endpoint: LimitedEndpoint) -> Sequence[LimitGroup]: ...
+
+    def patched_check(self, function: Callable[..., Any] | None, in_middleware: bool) -> Check: ...
+
+
 class Planner:
     """Makes the checks of one limiter, and makes them again when what they depend on is replaced.
 
     `revision` rises whenever checks that were handed out are out of date. Thread-safe.
     """
 
-    def __init__(self, limiter: LimiterCore) -> None:
+    def __init__(self, limiter: PlannedLimiter, limits: Limits) -> None:
         self._limiter = limiter
-        self.default_limits: Sequence[Any] = ()
-        self.application_limits: Sequence[Any] = ()
-        self.fallback_limits: Sequence[Any] = ()
+        strategy = limiter.strategy
+        self.default_limits: Sequence[Any] = limits.declared("default_limits", C.DEFAULT_LIMITS, strategy)
+        self.application_limits: Sequence[Any] = limits.declared(
+            "application_limits", C.APPLICATION_LIMITS, strategy, "global"
+        )
+        self.fallback_limits: Sequence[Any] = limits.declared("in_memory_fallback", C.IN_MEMORY_FALLBACK, strategy)
         self.request_filters: Sequence[Callable[[], Any]] = ()
         self.exempt_routes: set[str] = set()
         self.shared_scopes = {"global"}
         # Not weakly: nothing else refers to one whose decorator stands above that of the route.
-        self.endpoints: dict[str, list[Limited]] = {}
+        self.endpoints: dict[str, list[LimitedEndpoint]] = {}
         self.revision = 0
         self.is_holding = False
         self._exempt_functions: dict[str, list[Any]] = {}
 
-    def add(self, endpoint: Limited) -> None:
+    def add(self, endpoint: LimitedEndpoint) -> None:
         """Takes up an endpoint, or what was added to one."""
         namesakes = self.endpoints.setdefault(endpoint.name, [])
         if endpoint not in namesakes:
@@ -98,7 +117,7 @@ class Planner:
         """The groups as settings have them, without those that are switched off, or limit nothing."""
         return [each for each in map(self._limiter.named.applied, groups) if each is not None and each.limits != ()]
 
-    def plan_of(self, endpoint: Limited) -> Plan:
+    def plan_of(self, endpoint: LimitedEndpoint) -> Plan:
         """The plan of an endpoint."""
         return self.plan(endpoint.name, self._limiter.groups_of(endpoint), endpoint.function, *endpoint.wrappers)
 
@@ -130,7 +149,7 @@ class Planner:
             return lambda request, wait: None
         return compile_check(limiter.checker, plan)
 
-    def _renew(self, endpoint: Limited) -> None:
+    def _renew(self, endpoint: LimitedEndpoint) -> None:
         if self._limiter.is_patched:
             endpoint.check = self._limiter.patched_check(endpoint.function, False)
         else:

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.config import Config
 
-from .._http.header_styles import styles_named
-from .._http.headers import HeaderFormat
 from .._support.errors import ConfigurationError
-from .limit import StrOrCallableStr
-from .limit_group import LimitGroup
-from .notation import warn_of_amounts
-from .options import require
-from .strategies import Strategy
 
 
 class C:
@@ -78,42 +71,3 @@ class Environment:
         if not isinstance(options, dict):
             raise ConfigurationError(f'{name}={text!r} is not a JSON object such as {{"size": 1048576}}')
         return options
-
-
-def header_format(
-    environment: Environment, retry_after: str | None, is_retry_after_on_success: bool, headers: Any = None
-) -> HeaderFormat:
-    """Names and forms of the headers. Raises ConfigurationError for a form of Retry-After that there is not."""
-    require("retry_after", retry_after, (None, "delta-seconds", "http-date"))
-    return HeaderFormat(
-        limit=environment.text(C.HEADER_LIMIT) or "X-RateLimit-Limit",
-        remaining=environment.text(C.HEADER_REMAINING) or "X-RateLimit-Remaining",
-        reset=environment.text(C.HEADER_RESET) or "X-RateLimit-Reset",
-        retry_after=environment.text(C.HEADER_RETRY_AFTER) or "Retry-After",
-        is_retry_after_date=retry_after == "http-date",
-        is_retry_after_on_success=is_retry_after_on_success,
-        styles=styles_named("x-ratelimit" if headers is None else headers),
-    )
-
-
-def declared_limits(
-    environment: Environment,
-    limits: StrOrCallableStr | Iterable[StrOrCallableStr],
-    variable: str,
-    what: str,
-    scope: str | None,
-    key_function: Callable[..., Any],
-    strategy: Strategy,
-) -> list[LimitGroup]:
-    """Limits that are given for `what`, or else by a variable."""
-    if isinstance(limits, str) or callable(limits):
-        limits = [limits]
-    elif not isinstance(limits, Iterable):
-        raise ConfigurationError(f'{what}={limits!r} is no list of limits, such as ["10/minute"]')
-    entries = list(dict.fromkeys(limits))
-    if not entries and (text := environment.text(variable)):
-        entries, what = [text], variable
-    options: tuple[Any, ...] = (scope, False, None, None, None, 1, False)
-    for each in entries:
-        warn_of_amounts(each, what, strategy)
-    return [LimitGroup(each, key_function, *options, strategy=strategy, where=what) for each in entries]

@@ -7,32 +7,35 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, cast
 
-from starlette.config import Config
+import limits.storage
+from limits.strategies import STRATEGIES
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from .._fastapi.base_limiter import BaseLimiter
 from .._fastapi.route_checks import plan_by_hand
 from .._http.headers import HEADERS
 from .._http.request_doubles import as_request
 from .._http.view import CurrentLimit, CurrentLimitLike
 from .._limiter.backends.base import Backend
 from .._limiter.checker import Check
-from .._limiter.core import LimiterCore
-from .._limiter.planner import Limited
+from .._limiter.planner import LimitedEndpoint
+from .._limiter.settings import Settings
 from .._rules.bucket import counted_path
 from .._rules.limit import Limit
 from .._rules.limit_group import LimitGroup
 from .._rules.options import require
 from .._rules.plan import Plan
+from .._rules.strategies import is_known
 from .._support.clock import wall_time_s
 from .._support.errors import ConfigurationError, StorageError
 from ..decision import NS_PER_S
-from .counter import Counter
+from .counter import Counter, counter_on
 from .names import DYNAMIC, FIXED, DictName, ListName, Name, groups_of
 from .patched import LIMITERS, REPLACEABLE, KnowsItsLimiters, is_replaced, patched_check
 from .replaced_counter import backend_of
-from .storage_view import StorageView
+from .storage_view import StorageView, view_of
 
 _FIXED = {
     "_strategy": "give it as Limiter(strategy=...)",
@@ -48,22 +51,41 @@ _HEADER_FIELDS = {
 _ONLY_AT_FIRST = ("_storage_uri", "_storage_options", "app_config")
 
 
-class SlowapiAttributes(LimiterCore, metaclass=KnowsItsLimiters):
+class SlowapiAttributes(BaseLimiter, metaclass=KnowsItsLimiters):
     """Has a replaced name take effect with the next request, as it would if each request looked it up.
 
     Lists and dictionaries that are set are copied, and their copies may be changed in place. Raises ConfigurationError
     for values that cannot be, and AttributeError for names that nothing can come of.
     """
 
-    app_config: Config
-    _storage: Any
-    _limiter: Any
-    _local_view: StorageView
-    _local_counter: Counter
-    _native_counter: Counter
     _is_told_dead = False
     _is_written_by_hand = False
-    retry_after: str | None
+
+    def __init__(self, settings: Settings, storage_from_string: Callable[..., Any]) -> None:
+        counting, environment = settings.counting, settings.limits.environment
+        self.app_config = environment.config
+        self._storage_uri, self._storage_options = counting.storage_uri, counting.storage_options
+        self.falls_back, self.retry_after = settings.failures.falls_back, settings.output.retry_after
+        asked = counting.strategy
+        # One that a program has added to those of `limits`.
+        own_strategy = None if asked is None or is_known(asked) else STRATEGIES.get(asked)
+        if own_strategy is not None:
+            counting = replace(counting, environment=environment, strategy="fixed-window")
+        super().__init__(settings._replace(counting=counting))
+        for group in (*self._default_limits, *self._application_limits, *self._in_memory_fallback):
+            group.watch(self.renew)
+        self._local_view = view_of(self.local)
+        view = self._local_view if self.redis is None else view_of(self.redis)
+        self._local_counter = counter_on(self._local_view, self)
+        self._native_counter = self._local_counter if self.redis is None else counter_on(view, self)
+        counter: Any = self._native_counter if self.strategy_of_limits is None else self.strategy_of_limits
+        self._storage: Any = view if self.strategy_of_limits is None else self.strategy_of_limits.storage
+        if storage_from_string is not limits.storage.storage_from_string:
+            # Somebody's test has other storages made.
+            made = storage_from_string(self._storage_uri or "memory://", **self._storage_options)
+            counter.storage = self._storage = made
+        self._limiter = counter if own_strategy is None else own_strategy(self._storage)
+        self.renew()
 
     def _write_header_names(self, names: Mapping[int, Any]) -> None:
         fields: dict[str, Any] = {}
@@ -263,5 +285,5 @@ class SlowapiAttributes(LimiterCore, metaclass=KnowsItsLimiters):
     def inject_asgi_headers(self, headers: MutableHeaders, current_limit: CurrentLimitLike | None) -> MutableHeaders:
         return self._inject_asgi_headers(headers, current_limit)
 
-    def groups_of(self, endpoint: Limited) -> Sequence[LimitGroup]:
+    def groups_of(self, endpoint: LimitedEndpoint) -> Sequence[LimitGroup]:
         return groups_of(self, endpoint)

@@ -196,9 +196,9 @@ _KINDS: Mapping[str, type[Counter]] = {
 }
 
 
-def counter_kind(strategy: Strategy) -> type[Counter]:
-    """The class of counters that count by a strategy."""
-    return _KINDS.get(strategy, Counter)
+def counter_on(storage: StorageView, limiter: LimiterCore) -> Counter:
+    """A counter of the class that stands for the limiter's strategy."""
+    return _KINDS.get(limiter.strategy, Counter)(storage, limiter)
 
 
 # Programs ask of what kind a strategy is.

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from .._limiter.core import LimiterCore
-from .._limiter.planner import Limited
+from .._limiter.planner import LimitedEndpoint
 from .._rules.limit import Limit
 from .._rules.limit_group import LimitGroup
 from .._support.errors import ConfigurationError
@@ -130,13 +130,13 @@ class RouteLimits(Name):
         return {id(each): each for each in limits if isinstance(each, self._kind)}.values()
 
 
-def declared_by(endpoint: Limited) -> Iterator[Limit | LimitGroup]:
+def declared_by(endpoint: LimitedEndpoint) -> Iterator[Limit | LimitGroup]:
     """What the decorators of an endpoint have declared: limits, and groups of those that are not known beforehand."""
     for group in endpoint.groups:
         yield from [group] if group.limits is None else group.limits
 
 
-def groups_of(limiter: LimiterCore, endpoint: Limited) -> Sequence[LimitGroup]:
+def groups_of(limiter: LimiterCore, endpoint: LimitedEndpoint) -> Sequence[LimitGroup]:
     """The limits of an endpoint, without those that somebody has taken away, and with those that were put there."""
     name, groups = endpoint.name, endpoint.groups
     if not (FIXED.put(limiter) or DYNAMIC.put(limiter) or any(map(_is_changed, declared_by(endpoint)))):

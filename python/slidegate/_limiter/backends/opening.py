@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..._core import Clock
-from ..._rules.options import OnFull
 from ..._rules.strategies import ELASTIC, Strategy, strategy_named
 from ..._storage.limits_package.strategies import opened_strategy
 from ..._storage.memory import MemoryStorage, open_storage
@@ -15,6 +12,7 @@ from ..._storage.redis.storage import RedisStorage
 from ..._storage.redis.uri import parse_redis_uri
 from ..._storage.uri import OF_FILES, is_of_limits, is_redis
 from ..._storage.uri_secrets import hiding_secrets
+from ..settings import Counting
 
 
 class Opened(NamedTuple):
@@ -26,18 +24,7 @@ class Opened(NamedTuple):
     strategy: Strategy
 
 
-def open_storages(
-    uri: str | None,
-    options: Mapping[str, Any],
-    *,
-    strategy: str | None,
-    name: str | None,
-    size: int | None,
-    on_full: OnFull,
-    clock: Clock | None,
-    record_keys: bool,
-    logger: logging.Logger,
-) -> Opened:
+def open_storages(counting: Counting, logger: logging.Logger) -> Opened:
     """What the settings of a limiter name. Connects to no Redis.
 
     What counts instead of another storage, and for metrics, is common to the workers of a server, which know it by
@@ -45,6 +32,7 @@ def open_storages(
 
     Raises ConfigurationError, and StorageError for what cannot be opened.
     """
+    uri, options, strategy = counting.storage_uri, counting.storage_options, counting.strategy
     chosen = strategy_named(strategy or "moving-window")
     redis = strategy_of_limits = counted_by = None
     if uri is not None and is_redis(uri):
@@ -68,12 +56,12 @@ def open_storages(
     with hiding_secrets(uri if "@" in str(uri) else None):
         local = open_storage(
             None if is_elsewhere else uri,
-            size=size if size is not None else options.get("size"),
-            on_full=on_full,
-            clock=clock,
-            name=name,
+            size=counting.size if counting.size is not None else options.get("size"),
+            on_full=counting.on_full,
+            clock=counting.clock,
+            name=counting.name,
             is_beside=is_elsewhere,
-            record_keys=record_keys,
+            record_keys=counting.record_keys,
             **({} if is_elsewhere else {name: options.get(name) for name in ("on_damage", "mode", "group")}),
         )
     return Opened(local, redis, strategy_of_limits, chosen)
