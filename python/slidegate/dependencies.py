@@ -42,21 +42,24 @@ class RateLimit(DeclaredRateLimit):
 
     async def __call__(self, connection: HTTPConnection, **injected: Any) -> Decision | None:
         """Counts a request. A subclass with parameters of its own, which FastAPI then injects, calls `take`."""
-        return await self.take(connection, **injected)
+        if injected or self.is_take_replaced:
+            return await self.take(connection, **injected)
+        decision = self.counted(connection, injected, wait_on_loop)
+        return decision if decision is None or type(decision) is Decision else await decision
 
     async def take(
         self, connection: HTTPConnection, *, limits: str = UNSET, key: object = UNSET, cost: float = UNSET
     ) -> Decision | None:
         """Counts a request, with these instead of what was declared; the decision, or None when nothing was limited."""
-        return await self.counted(connection, values_given(limits, key, cost), wait_on_loop)
+        decision = self.counted(connection, values_given(limits, key, cost), wait_on_loop)
+        return decision if decision is None or type(decision) is Decision else await decision
 
     def take_sync(
         self, connection: HTTPConnection, *, limits: str = UNSET, key: object = UNSET, cost: float = UNSET
     ) -> Decision | None:
         """The same in a worker thread; TypeError elsewhere if it has to wait for something asynchronous."""
-        given = values_given(limits, key, cost)
-        decision: Decision | None = run_blocking(self.counted(connection, given, wait_in_thread))
-        return decision
+        decision = self.counted(connection, values_given(limits, key, cost), wait_in_thread)
+        return decision if decision is None or type(decision) is Decision else run_blocking(decision)
 
     @property
     def per_message(self) -> PerMessage:
@@ -64,7 +67,7 @@ class RateLimit(DeclaredRateLimit):
         return PerMessage(self)
 
 
-RateLimit.stock_call = RateLimit.__call__
+RateLimit.stock_call, RateLimit.stock_take = RateLimit.__call__, RateLimit.take
 
 
 class PerMessage(DeclaredPerMessage):
@@ -89,4 +92,5 @@ class Gate:
         may to tell the client and go on. Nothing was counted then.
         """
         values = {**self._injected, **values_given(UNSET, UNSET, cost)}
-        return await self._rate_limit.counted(self._websocket, values, wait_on_loop, is_message=True)
+        decision = self._rate_limit.counted(self._websocket, values, wait_on_loop, is_message=True)
+        return decision if decision is None or type(decision) is Decision else await decision

@@ -120,7 +120,7 @@ class BaseLimiter(LimiterCore):
             return compiled.untouched
         record_of(connection)
         try:
-            view: Any = compiled.take(connection, wait, key)
+            view: Any = compiled.check(connection, wait, key)
             if view is not None and type(view) is not CurrentLimit:
                 view = await view
         except (RateLimitExceeded, StorageOut) as error:

@@ -10,7 +10,8 @@ from starlette.types import Scope
 
 from .._http.state import Record
 from .._http.view import CurrentLimit, untouched, view_of
-from .._limiter.compiled import Take, compile_take
+from .._limiter.checker import BY_HAND, DEPENDENCY, MESSAGE, Way
+from .._limiter.compiled import CompiledCheck, compile_check
 from .._routing.served import Routes, Served
 from .._rules.limit_group import LimitGroup
 from .._rules.plan import Plan
@@ -39,7 +40,7 @@ class Compiled(NamedTuple):
 
     revision: int
     plan: Plan
-    take: Take
+    check: CompiledCheck
     followers: tuple[DeclaredRateLimit, ...] = ()
 
     @property
@@ -57,44 +58,30 @@ class DependencyChecks:
         self._routes = Routes()
         self._elsewhere: dict[Any, Compiled] = {}
 
-    async def decide(
-        self, rate_limit: DeclaredRateLimit, connection: HTTPConnection, record: Record, wait: Wait, given: _Given
-    ) -> Decision | None:
-        """Counts a request once for a `RateLimit`, and for those that follow it; None when nothing was limited.
+    def decide(
+        self,
+        rate_limit: DeclaredRateLimit,
+        connection: HTTPConnection,
+        record: Record,
+        wait: Wait,
+        given: _Given,
+        is_message: bool,
+    ) -> Any:
+        """Counts a request once for a `RateLimit`, and for those that follow it; or one of many messages, alone.
 
-        `given` names what comes with the request. Raises RateLimitExceeded, and what is wrong with a request's limits.
+        Returns the decision, None when nothing was limited, or a coroutine that returns that. `given` names what comes
+        with the request. Raises RateLimitExceeded, and what is wrong with a request's limits.
         """
-        decided = record.decided
-        if decided is None:
-            decided = record.decided = {}
-        elif rate_limit in decided and self._limiter.enabled:
-            known: Decision | None = decided[rate_limit]
-            return known
-        compiled = self._compiled(rate_limit, connection.scope, given, is_message=False)
-        if not self._limiter.enabled:
-            return compiled.untouched
-        view: Any = compiled.take(connection, wait)
-        if view is not None and type(view) is not CurrentLimit:
-            view = await view
-        # Paid for already, or let through: what is known of the request, or that all is left.
-        view = view_of(record) if view is None else view
-        decision = view.decision if isinstance(view, CurrentLimit) else compiled.untouched
-        decided[rate_limit] = decision
-        for each in compiled.followers:
-            decided[each] = decision
-        return decision
-
-    async def decide_again(
-        self, rate_limit: DeclaredRateLimit, connection: HTTPConnection, record: Record, wait: Wait, given: _Given
-    ) -> Decision | None:
-        """Counts one of many messages for a `RateLimit`, alone."""
-        if not self._limiter.enabled:
-            return None
-        compiled = self._compiled(rate_limit, connection.scope, given, is_message=True)
-        view: Any = compiled.take(connection, wait)
-        if view is not None and type(view) is not CurrentLimit:
-            view = await view
-        return None if view is None else view.decision
+        is_enabled, decided = self._limiter.enabled, record.decided
+        if decided is not None and not is_message and is_enabled and rate_limit in decided:
+            return decided[rate_limit]
+        compiled = self._compiled(rate_limit, connection.scope, given, is_message)
+        if not is_enabled:
+            return None if is_message else compiled.untouched
+        view = compiled.check(connection, wait)
+        if view is None or type(view) is CurrentLimit:
+            return _noted(compiled, rate_limit, record, view, is_message)
+        return _noted_later(compiled, rate_limit, record, view, is_message)
 
     def by_hand(self, scope: Scope, limits: str, function: Any, name: str | None, cost: int) -> Compiled:
         """What a check by hand of these limits comes to, in the bucket of that name or that of the route."""
@@ -114,7 +101,7 @@ class DependencyChecks:
         group.is_made_by_requests = True
         endpoint, route = (where, "") if served is None else (served.endpoint, served.route)
         plan = Plan(endpoint, (group,), (), (), route=route or name or "")
-        return self._kept(checks, (limits, function, name, cost), plan, is_once=False)
+        return self._kept(checks, (limits, function, name, cost), plan, BY_HAND)
 
     def plan_for(self, served: Served, groups: tuple[LimitGroup, ...]) -> Plan:
         """The plan of these groups for what serves a request."""
@@ -124,7 +111,7 @@ class DependencyChecks:
         own, fallback = () if is_exempt else groups, tuple(limiter.planner.defaults())
         return Plan(served.endpoint, own, (), fallback, route=served.route, exempt_name=exempt_name)
 
-    def _compiled(self, rate_limit: DeclaredRateLimit, scope: Scope, given: _Given, *, is_message: bool) -> Compiled:
+    def _compiled(self, rate_limit: DeclaredRateLimit, scope: Scope, given: _Given, is_message: bool) -> Compiled:
         served, limiter = self._routes.served(scope), self._limiter
         if served is None:
             raise ConfigurationError(f"{rate_limit.where} counts routes, and this request was not dispatched to one")
@@ -141,22 +128,46 @@ class DependencyChecks:
             followers = [each for each in found if limiter_for(each, scope.get("app")) is limiter]
             plan = self.plan_for(served, (*groups, *(group for each in followers for group in each.groups(limiter))))
         # Of what is overridden for a test nothing is kept.
-        checks = {} if overrides else served.checks
-        key, options = (rate_limit, given, is_message), {"is_once": not is_message, "is_told": not is_message}
-        return self._kept(checks, key, plan, followers, **options)
+        checks, way = {} if overrides else served.checks, MESSAGE if is_message else DEPENDENCY
+        return self._kept(checks, (rate_limit, given, is_message), plan, way, followers)
 
     def _kept(
         self,
         checks: dict[Any, Compiled],
         key: Any,
         plan: Plan,
+        way: Way,
         followers: Sequence[DeclaredRateLimit] = (),
-        **options: bool,
     ) -> Compiled:
         revision = self._limiter.planner.revision
-        take = compile_take(self._limiter.checker, plan, **options)
+        check = compile_check(self._limiter.checker, plan, way)
         if len(checks) >= _MOST_KEPT:
             # Programs may make them of what each request sends.
             checks.clear()
-        compiled = checks[key] = Compiled(revision, plan, take, tuple(followers))
+        compiled = checks[key] = Compiled(revision, plan, check, tuple(followers))
         return compiled
+
+
+async def _noted_later(
+    compiled: Compiled, rate_limit: DeclaredRateLimit, record: Record, pending: Any, is_message: bool
+) -> Decision | None:
+    return _noted(compiled, rate_limit, record, await pending, is_message)
+
+
+def _noted(
+    compiled: Compiled, rate_limit: DeclaredRateLimit, record: Record, view: CurrentLimit | None, is_message: bool
+) -> Decision | None:
+    if is_message:
+        return None if view is None else view.decision
+    if view is None:
+        # Paid for already, or let through: what is known of the request, or that all is left.
+        told = view_of(record)
+        decision = told.decision if isinstance(told, CurrentLimit) else compiled.untouched
+    else:
+        decision = view.decision
+    if record.decided is None:
+        record.decided = {}
+    record.decided[rate_limit] = decision
+    for each in compiled.followers:
+        record.decided[each] = decision
+    return decision

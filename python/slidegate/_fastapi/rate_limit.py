@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature
-from typing import Any, ClassVar, NoReturn, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 from limits import RateLimitItem
@@ -13,7 +14,7 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
 from .._http.state import RECORD, record_of
-from .._limiter.core import LimiterCore
+from .._limiter import core
 from .._rules.limit import StrOrCallableStr
 from .._rules.limit_group import LimitGroup, nobody
 from .._rules.notation import warn_of_amounts
@@ -26,6 +27,11 @@ from ..keys.identity import Identity, KeyFunction, name_of
 from .signatures import resolved_signature
 from .startup_hook import watch_start_up
 
+if TYPE_CHECKING:
+    # FastAPI leaves annotations alone that it cannot evaluate, and where it is given the class fails with those that it
+    # can, before the start of the application tells what is wrong.
+    from .._limiter.core import LimiterCore
+
 UNSET: Any = object()
 
 _Groups: TypeAlias = "WeakKeyDictionary[LimiterCore, dict[tuple[str, ...], tuple[int, tuple[LimitGroup, ...]]]]"
@@ -36,6 +42,8 @@ class DeclaredRateLimit(OneOfAKind):
 
     stock_call: ClassVar[Any] = None
     """What FastAPI calls, unless a subclass has parameters of its own."""
+    stock_take: ClassVar[Any] = None
+    """What that calls."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
@@ -75,7 +83,7 @@ class DeclaredRateLimit(OneOfAKind):
         for what, flag in (("shadow", shadow), ("shared", shared), ("override_defaults", override_defaults)):
             if not isinstance(flag, bool):
                 raise ConfigurationError(f"{self.where}: {what}={flag!r} is neither True nor False")
-        if limiter is not None and not isinstance(limiter, LimiterCore):
+        if limiter is not None and not isinstance(limiter, core.LimiterCore):
             raise ConfigurationError(f"{self.where}: limiter={limiter!r} is no Limiter")
         if limits is None and name is None:
             raise ConfigurationError(f'{self.where}: there is no limit; write RateLimit("10/minute"), or a name')
@@ -119,29 +127,34 @@ class DeclaredRateLimit(OneOfAKind):
         kind: Any = type(self)
         return bool(kind.__call__ is kind.stock_call)
 
+    @property
+    def is_take_replaced(self) -> bool:
+        """Whether a subclass has a `take` of its own."""
+        kind: Any = type(self)
+        return bool(kind.take is not kind.stock_take)
+
     def is_for(self, limiter: LimiterCore) -> bool:
         """Whether this limiter counts, or may if it is that of the application."""
         return self.limiter is None or self.limiter is limiter
 
-    async def counted(
+    def counted(
         self, connection: HTTPConnection, given: Mapping[str, Any], wait: Wait, *, is_message: bool = False
-    ) -> Decision | None:
-        """Counts a request, or a message of a WebSocket, with what is given beside what was declared."""
-        limiter = limiter_for(self, connection.scope.get("app"))
+    ) -> Any:
+        """Counts a request, or a message of a WebSocket, with what is given beside what was declared.
+
+        Returns the decision, None when nothing was limited, or a coroutine that returns that.
+        """
+        scope = connection.scope
+        limiter = limiter_for(self, scope.get("app"))
         if limiter is None:
             raise ConfigurationError(f"{self.where} found no limiter; set app.state.limiter, or RateLimit(limiter=...)")
         record = record_of(connection)
         if given:
             record.injected = {**(record.injected or {}), self: given}
-        checks = limiter.dependency_checks
-        try:
-            decide = checks.decide_again if is_message else checks.decide
-            decision: Decision | None = await decide(self, connection, record, wait, tuple(given))
-            return decision
-        except (RateLimitExceeded, StorageOut, InvalidCost) as error:
-            if connection.scope["type"] == "websocket":
-                raise as_of_websocket(error) from error
-            raise
+        decide = limiter.dependency_checks.decide
+        if scope["type"] == "websocket":
+            return _of_websocket(lambda: decide(self, connection, record, wait, tuple(given), is_message))
+        return decide(self, connection, record, wait, tuple(given), is_message)
 
     def groups(self, limiter: LimiterCore, given: tuple[str, ...] = ()) -> tuple[LimitGroup, ...]:
         """What is counted, as that limiter is configured now, where these of `limits`, `key` and `cost` come with the
@@ -218,12 +231,27 @@ class _Injected(Identity):
         return request.scope[RECORD].injected[self._of][self._what]
 
 
+async def _of_websocket(decide: Callable[[], Any]) -> Decision | None:
+    try:
+        decision = decide()
+        if inspect.iscoroutine(decision):
+            decision = await decision
+    except (RateLimitExceeded, StorageOut, InvalidCost) as error:
+        raise as_of_websocket(error) from error
+    return cast("Decision | None", decision)
+
+
 def limiter_for(rate_limit: DeclaredRateLimit, app: Any) -> LimiterCore | None:
     """The limiter that counts for it in an application; None when it has none, or none yet."""
-    from .._limiter.core import LimiterCore
+    from .._limiter import core
 
-    found = rate_limit.limiter or getattr(getattr(app, "state", None), "limiter", None)
-    return found if isinstance(found, LimiterCore) else None
+    found: Any = rate_limit.limiter
+    if found is None:
+        state = getattr(app, "state", None)
+        # Where Starlette's State keeps its attributes; to ask the State itself takes ten times as long.
+        values = getattr(state, "_state", None)
+        found = values.get("limiter") if type(values) is dict else getattr(state, "limiter", None)
+    return found if isinstance(found, core.LimiterCore) else None
 
 
 def values_given(limits: object, key: object, cost: object) -> dict[str, Any]:

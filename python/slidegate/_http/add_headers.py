@@ -30,7 +30,7 @@ class AddHeaders:
 
         async def send_with_headers(message: Message) -> None:
             limiter = record.told_by if message["type"] == "http.response.start" else None
-            if limiter is not None:
+            if limiter is not None and limiter.headers_enabled:
                 headers = MutableHeaders(raw=list(message.get("headers", ())))
                 message["headers"] = limiter.inject_asgi_headers(headers, view_of(record)).raw
             await send(message)

@@ -52,8 +52,8 @@ class Record:
     """What came of it."""
     told_by: Any = None
     """The limiter whose headers tell that, beside decorators and middleware."""
-    taken: Any = None
-    """What was paid for, by the ids of limiters."""
+    taken: dict[Any, list[Any]] | None = None
+    """What was paid for, by limiters: hits, and the key where they have none."""
     decided: Any = None
     """Decisions, by the ids of `RateLimit`s."""
     injected: Any = None
@@ -97,24 +97,17 @@ def record_of(connection: HTTPConnection) -> Record:
     """The record of a request that has been dispatched; a new one if nothing is known of it."""
     scope = connection.scope
     record: Record | None = scope.get(RECORD)
-    if record is None:
-        record = _held_by(connection)
-    elif record.scope is not scope and not record.belongs_to(scope):
-        record = _held_by(connection, record if record.is_on_its_way(scope) else None)
+    if record is None or (record.scope is not scope and not record.belongs_to(scope)):
+        if record is None or not record.is_on_its_way(scope):
+            record = scope[RECORD] = Record()
+        record.scope = None
+        try:
+            record.holder = ref(connection)
+        except TypeError:
+            # Of what stands in for a request in somebody's tests.
+            record.scope = scope
     state = scope.get("state")
     record.state = state_of(scope) if state is None else state
-    return record
-
-
-def _held_by(connection: HTTPConnection, record: Record | None = None) -> Record:
-    if record is None:
-        record = connection.scope[RECORD] = Record()
-    record.scope = None
-    try:
-        record.holder = ref(connection)
-    except TypeError:
-        # Of what stands in for a request in somebody's tests.
-        record.scope = connection.scope
     return record
 
 

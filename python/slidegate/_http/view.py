@@ -44,8 +44,7 @@ class CurrentLimit(tuple[RateLimitItem, list[str]]):
     def decision(self) -> Decision:
         """The answer, with names."""
         item, (*_, key, scope) = self
-        allowed, _, remaining, reset_after_ns, retry_ns = self.raw_decision
-        return Decision(allowed, item, key, scope, remaining, reset_after_ns, None if retry_ns < 0 else retry_ns)
+        return Decision.of(self.raw_decision, item, key, scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ def told_of(record: Record, owner: object, view: CurrentLimit) -> CurrentLimit:
 
     Where nothing but decorators and middleware have decided, it is the last one.
     """
-    if record.told_by is not owner:
+    if record.told_by is not owner or record.view is None:
         return view
     before = view_of(record)
     if not isinstance(before, CurrentLimit):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from .._http.headers import HeaderFormat
 from .._http.refusal_log import RefusalLog
-from .._http.state import COMPLETE, VIEW, Mark, Record, done_of, mark, record_of, see
+from .._http.state import COMPLETE, VIEW, Mark, Record, done_of, mark, record_of
 from .._http.view import NOTHING_YET, Ahead, CurrentLimit, Policy, told_of
 from .._rules.bucket import counted_path
 from .._rules.hit import Hit, Outcome, asked_of, beyond
@@ -38,10 +38,6 @@ _MOST_POLICIES = 256
 _NEVER_FITS = "the request costs more than that, so that it never fits"
 
 
-class _Swallowed(Exception):
-    """A request could not be checked, and passes."""
-
-
 @dataclass(frozen=True, slots=True)
 class Checked(Mark):
     """What `_rate_limiting_complete` is when a plan of this limiter was checked."""
@@ -50,8 +46,26 @@ class Checked(Mark):
     plan: Plan
 
 
-_Outcome: TypeAlias = tuple[Hit, RawDecision, Sequence[Hit]]
-"""The hit that matters most, what was decided about it, and all that were decided together."""
+class Way(NamedTuple):
+    """Who asks for a check: an endpoint, for all of its limits at once, or a program beside that.
+
+    Where it `is_once`, what was paid for the request is not paid again. Headers tell of what `is_told`.
+    """
+
+    is_of_endpoint: bool
+    is_once: bool
+    is_told: bool
+
+
+ENDPOINT, DEPENDENCY = Way(True, True, True), Way(False, True, True)
+BY_HAND, MESSAGE = Way(False, False, True), Way(False, False, False)
+
+
+def _policies_of(hits: Sequence[Hit], decisive: Hit, raw_decision: RawDecision) -> tuple[Policy, ...]:
+    return tuple(
+        Policy(hit.limit.name or str(hit.limit.limit), hit.limit.limit, raw_decision if hit is decisive else None)
+        for hit in hits
+    )
 
 
 @dataclass(frozen=True)
@@ -79,107 +93,51 @@ class Checker:
     evaluate: Callable[..., Any] | None = None
     """What decides about limits instead, as slowapi's `__evaluate_limits` does; None for what is here."""
 
-    def check(
-        self, plan: Plan, request: HTTPConnection, wait: Wait, keys: dict[int, Any], *, is_marked: bool = True
-    ) -> Coroutine[Any, Any, None] | None:
-        """Counts a request against all limits of a plan, or against none when one of them refuses.
-
-        Leaves what came of it in `request.state.view_rate_limit` and, where it `is_marked`, that there is nothing more
-        to check. `keys` holds what key functions, by their id, have returned already. Raises RateLimitExceeded, and
-        whatever `Resolver.hits` does; or returns what has to be awaited for that.
-        """
-        return started(self._check(plan, request, wait, keys, is_marked), wait)
-
     def check_now(self, plan: Plan, request: HTTPConnection) -> None:
         """Counts a request whatever was counted for it before, and blocks meanwhile, as `wait_in_thread` can."""
-        pending = self.check(plan, request, wait_in_thread, {}, is_marked=False)
-        if pending is not None:
+        pending: Any = started(self.decide(plan, request, wait_in_thread, {}, ENDPOINT, None), wait_in_thread)
+        if isinstance(pending, Coroutine):
             run_blocking(pending)
 
-    def take(
-        self,
-        plan: Plan,
-        request: HTTPConnection,
-        wait: Wait,
-        keys: dict[int, Any],
-        *,
-        is_once: bool,
-        is_told: bool = True,
-    ) -> CurrentLimit | Coroutine[Any, Any, CurrentLimit | None] | None:
-        """The same for what a program asks beside decorators and middleware: what came of it, None without a limit.
-
-        Where it `is_once`, limits that were taken for the request count no second time, here or in a decorator that
-        follows. What is told of the request is the decision with the least left. Raises as `check` does.
-        """
-        return started(self._take(plan, request, wait, keys, is_once, is_told), wait)
-
     def peek(self, plan: Plan, request: HTTPConnection, wait: Wait, keys: dict[int, Any]) -> Steps[CurrentLimit | None]:
-        """What `take` would come to now. Counts nothing and refuses nothing."""
+        """What `decide` would come to now. Counts nothing and refuses nothing."""
         hits = yield from self.resolver.hits(plan.own, RequestContext(request, wait, keys, plan))
         outcome = hits and (self.resolver.refusal(hits) or (yield from self.backend.peek(hits, wait)))
         return self.view(outcome[1], outcome[0]) if outcome else None
 
-    def _check(
-        self, plan: Plan, request: HTTPConnection, wait: Wait, keys: dict[int, Any], is_marked: bool
-    ) -> Steps[None]:
-        record = record_of(request)
-        record.state.setdefault(VIEW, None)
-        done = done_of(record)
-        groups: Sequence[LimitGroup] = plan.groups
-        if not plan.is_ahead:
-            record.reached = True
-        if done is not None or plan.exempt_name in self.exempt_routes:
-            if self._is_settled(plan, request.scope, done):
-                return
-            groups = self._left_of(plan, done)
-        context = RequestContext(request, wait, keys, plan, record)
-        taken = None if record.taken is None else record.taken.get(self.owner)
-        try:
-            outcome = yield from self._decided(groups, context, taken)
-        except _Swallowed:
-            return
-        if is_marked:
-            mark(record, self.mark_of(plan, done_of(record)))
-        if outcome is not None:
-            yield from self._tell(outcome, context)
-
-    def _take(
-        self,
-        plan: Plan,
-        request: HTTPConnection,
-        wait: Wait,
-        keys: dict[int, Any],
-        is_once: bool,
-        is_told: bool,
+    def decide(
+        self, plan: Plan, request: HTTPConnection, wait: Wait, keys: dict[int, Any], way: Way, done: Mark | None
     ) -> Steps[CurrentLimit | None]:
-        record = record_of(request)
-        record.reached = True
-        taken: list[Hit] | None = None
-        if is_once:
-            record.taken = record.taken or {}
-            taken = record.taken.setdefault(self.owner, [])
-        # To decorators that follow: there is something to look at, and nothing that is complete.
-        record.state.setdefault(COMPLETE, NOTHING_YET)
-        record.state.setdefault(VIEW, None)
-        context = RequestContext(request, wait, keys, plan, record)
-        try:
-            outcome = yield from self._decided(plan.own, context, taken)
-        except _Swallowed:
-            return None
-        if outcome is None:
-            return None
-        if is_told:
-            record.told_by = self.owner
-        return (yield from self._tell(outcome, context, is_told=is_told))
+        """Counts a request against all limits of a plan, or against none when one of them refuses: what came of it.
 
-    def _decided(
-        self, groups: Sequence[LimitGroup], context: RequestContext, taken: list[Hit] | None
-    ) -> Steps[_Outcome | None]:
-        """What came of a request; None when there was nothing to decide.
-
-        `taken` is what the request has paid for already, to which is added what it pays now.
+        Leaves that in the record and in `request.state.view_rate_limit`, and, where `done` is a mark, that there is
+        nothing more to check. `keys` holds what key functions, by their id, have returned already. None when nothing
+        was limited. Raises RateLimitExceeded, and whatever `Resolver.hits` does.
         """
-        plan = context.plan
+        record, owner = record_of(request), self.owner
+        state, taken = record.state, None
+        groups: Sequence[LimitGroup] = plan.groups
+        if VIEW not in state:
+            state[VIEW] = None
+        if way.is_of_endpoint:
+            before = done_of(record)
+            if not plan.is_ahead:
+                record.reached = True
+            if before is not None or plan.exempt_name in self.exempt_routes:
+                if self._is_settled(plan, request.scope, before):
+                    return None
+                groups = self._left_of(plan, before)
+            if record.taken is not None:
+                taken = record.taken.get(owner)
+        else:
+            record.reached = True
+            if way.is_once:
+                record.taken = record.taken or {}
+                taken = record.taken.setdefault(owner, [])
+            if COMPLETE not in state:
+                # To decorators that follow: there is something to look at, and nothing that is complete.
+                state[COMPLETE] = NOTHING_YET
+        context, outcome = RequestContext(request, wait, keys, plan, record), None
         try:
             hits = yield from self.resolver.hits(groups, context)
             if taken:
@@ -187,12 +145,14 @@ class Checker:
             enforced = [hit for hit in hits if not hit.group.is_shadow] if plan.has_shadow else hits
             if self.evaluate is not None and enforced:
                 by_path = self.resolver.key_style == "url"
-                endpoint = counted_path(context.request.scope) if by_path else plan.endpoint
-                yield from answered(self.evaluate(context.request, endpoint, [hit.limit for hit in enforced]))
-                return None
-            outcome = (yield from self._taken(enforced, context)) if enforced else None
+                endpoint = counted_path(request.scope) if by_path else plan.endpoint
+                yield from answered(self.evaluate(request, endpoint, [hit.limit for hit in enforced]))
+                hits = enforced = []
+            if enforced:
+                outcome = yield from self._taken(enforced, context)
+            is_admitted = outcome is None or outcome[1][0]
             paid = enforced
-            if plan.has_shadow and (outcome is None or outcome[1][0]):
+            if plan.has_shadow and is_admitted:
                 paid = [*enforced, *(yield from self._shadow(hits, context))]
         except HTTPException as error:
             if isinstance(error, StorageOut):
@@ -204,43 +164,68 @@ class Checker:
                 raise
             self.resolver.count_error("passed")
             self.logger.exception("Failed to rate limit. Swallowing error")
-            raise _Swallowed from error
-        if taken is not None and (outcome is None or outcome[1][0]):
-            taken += paid
-        return None if outcome is None else (*outcome, enforced)
+            return None
+        if taken is not None and is_admitted:
+            taken.append((paid, None))
+        if done is not None:
+            mark(record, self.mark_of(plan, done_of(record)) if plan.is_ahead else done)
+        if outcome is None:
+            return None
+        hit, raw_decision = outcome
+        view = self.view(raw_decision, hit)
+        if not self.headers.is_plain:
+            view.policies = _policies_of(enforced, hit, raw_decision)
+        if way.is_told:
+            if not way.is_of_endpoint:
+                record.told_by = owner
+            seen: Any = view if self.backend.is_exact else tuple(view)
+            record.view = state[VIEW] = (
+                seen if seen is not view or record.view is None else told_of(record, owner, view)
+            )
+        if not raw_decision[0]:
+            detail = None
+            if hit.group.read_message is not None:
+                detail = str((yield from answered(hit.group.read_message(request))))
+            raise self.refusal(hit.limit, view.decision, detail, plan=plan, policies=view.policies)
+        return view
 
     def _taken(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome | None]:
         policies, first = context.plan.policies, hits[0]
-        rules: Any = (first.quota, first.limit.name, first.place.rule_scope)
+        rules: Any = (first.limit, first.place.rule_scope)
         if len(hits) > 1:
-            rules = tuple([(each.quota, each.limit.name, each.place.rule_scope) for each in hits])
-        policy = policies.get(rules, policies)
-        if policy is policies:
+            rules = tuple([(each.limit, each.place.rule_scope) for each in hits])
+        policy = policies.get(rules)
+        if policy is None:
             policy = self._policy(hits)
             if len(policies) >= _MOST_POLICIES:
                 policies.clear()
             policies[rules] = policy
-        if policy is None or (not first.key and self.resolver.on_missing_key == "refuse"):
-            return self.resolver.refusal(hits) or (yield from self.backend.take(hits, context))
+        hit, hit_async = policy
+        if hit is None or self.resolver.on_missing_key == "refuse":
+            refusal = self.resolver.refusal(hits)
+            if refusal is not None:
+                return refusal
+            if hit is None:
+                return (yield from self.backend.take(hits, context))
         keys: Any = first.place.lead + first.key
         costs: Any = first.cost
         if len(hits) > 1:
             _, (keys, costs) = asked_of(hits)
         try:
-            if context.wait is wait_in_thread or not hasattr(policy, "hit_async"):
-                raw_decision = policy.hit(keys, costs)
+            if hit_async is None or context.wait is wait_in_thread:
+                raw_decision = hit(keys, costs)
             else:
-                raw_decision = yield policy.hit_async(keys, costs)
+                raw_decision = yield hit_async(keys, costs)
         except Exception as error:
             return (yield from self.backend.take_instead(hits, context, error))
         return hits[raw_decision[1]], raw_decision
 
-    def _policy(self, hits: Sequence[Hit]) -> Any:
-        """What takes such hits of any key with one call; None where that needs more."""
-        is_plain = not any(
-            hit.limit.previous or hit.limit.refuses_all or hit.group.read_deduct is not None for hit in hits
-        )
-        return self.backend.policy(hits) if is_plain else None
+    def _policy(self, hits: Sequence[Hit]) -> tuple[Any, Any]:
+        """What takes such hits of any key with one call, at once and awaited; None where that needs more."""
+        if any(hit.limit.previous or hit.limit.refuses_all or hit.group.read_deduct is not None for hit in hits):
+            return None, None
+        policy = self.backend.policy(hits)
+        return getattr(policy, "hit", None), getattr(policy, "hit_async", None)
 
     def _shadow(self, hits: Sequence[Hit], context: RequestContext) -> Steps[list[Hit]]:
         """Those that were taken: one that would have been refused leaves it to others to refuse."""
@@ -258,25 +243,6 @@ class Checker:
                     route = plan.route or plan.endpoint
                     self.refusal_log.tell(decision, limit=hit.limit.name, route=route, is_shadow=True)
         return paid
-
-    def _tell(self, outcome: _Outcome, context: RequestContext, *, is_told: bool = True) -> Steps[CurrentLimit]:
-        hit, raw_decision, hits = outcome
-        record, view = context.record, self.view(raw_decision, hit)
-        if not self.headers.is_plain:
-            view.policies = tuple(
-                Policy(
-                    each.limit.name or str(each.limit.limit), each.limit.limit, raw_decision if each is hit else None
-                )
-                for each in hits
-            )
-        if is_told:
-            see(record, told_of(record, self.owner, view) if self.backend.is_exact else tuple(view))
-        if not raw_decision[0]:
-            detail = None
-            if hit.group.read_message is not None:
-                detail = str((yield from answered(hit.group.read_message(context.request))))
-            raise self.refusal(hit.limit, view.decision, detail, plan=context.plan, policies=view.policies)
-        return view
 
     def view(self, raw_decision: RawDecision, hit: Hit) -> CurrentLimit:
         """What a request's state keeps of an answer."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, TypeAlias
 from weakref import ref
 
@@ -18,49 +18,30 @@ from .._rules.limit_group import LimitGroup
 from .._rules.plan import Plan
 from .._support.callables import Wait
 from .._support.errors import StorageFull
-from .checker import Check, Checker
+from .._support.steps import started
+from .checker import ENDPOINT, Checker, Way
 
-Take: TypeAlias = Callable[..., CurrentLimit | Coroutine[Any, Any, CurrentLimit | None] | None]
-"""A check that returns what came of it, None without a limit, or what has to be awaited for that. It is given the key,
-where that is known, beside the request and how to wait."""
-
-
-def compile_check(checker: Checker, plan: Plan) -> Check:
-    """The check of a plan for decorators and middleware, as `Checker.check` says."""
-
-    def check(request: HTTPConnection, wait: Wait, keys: dict[int, Any]) -> Coroutine[Any, Any, None] | None:
-        return checker.check(plan, as_request(request), wait, keys)
-
-    return _compiled(checker, plan, check, is_marking=True, is_once=True, is_told=True)
+CompiledCheck: TypeAlias = Callable[..., Any]
+"""A check that returns what came of it, None without a limit, or what has to be awaited for that; of an endpoint, None
+where nothing has to be awaited. It is given the request, how to wait, and the key, where that is known."""
 
 
-def compile_take(checker: Checker, plan: Plan, *, is_once: bool, is_told: bool = True) -> Take:
-    """The check of a plan for dependencies and for programs that ask by hand, as `Checker.take` says.
+def compile_check(checker: Checker, plan: Plan, way: Way = ENDPOINT) -> CompiledCheck:
+    """What decides requests as `Checker.decide` does. Fixed limits of one key function are counted at once.
 
-    The record of the request has to be there.
+    The record of the request has to be there, but for checks of endpoints.
     """
-
-    def take(request: HTTPConnection, wait: Wait, keys: dict[int, Any]) -> Any:
-        return checker.take(plan, request, wait, keys, is_once=is_once, is_told=is_told)
-
-    return _compiled(checker, plan, take, is_marking=False, is_once=is_once, is_told=is_told)
-
-
-def _compiled(
-    checker: Checker,
-    plan: Plan,
-    decide: Callable[[HTTPConnection, Wait, dict[int, Any]], Any],
-    *,
-    is_marking: bool,
-    is_once: bool,
-    is_told: bool,
-) -> Callable[..., Any]:
-    """What decides requests as `decide` does, but counts those of fixed limits and one key function at once."""
     hits, function = _fixed_hits(checker, plan), plan.groups[0].key_function if plan.groups else None
     policy = checker.backend.policy(hits) if hits else None
+    is_of_endpoint, is_once, is_told = way
+    mark = checker.mark_of(plan) if is_of_endpoint else None
 
     def in_general(request: HTTPConnection, wait: Wait, key: Any = None) -> Any:
-        return decide(request, wait, {} if key is None else {id(function): key})
+        if type(getattr(request, "scope", None)) is not dict:
+            request = as_request(request)
+        keys = {} if key is None else {id(function): key}
+        decided = started(checker.decide(plan, request, wait, keys, way, mark), wait)
+        return None if is_of_endpoint and type(decided) is CurrentLimit else decided
 
     if policy is None or hasattr(policy, "hit_async"):
         return in_general
@@ -72,22 +53,22 @@ def _compiled(
     items, labels = [each.limit.limit for each in hits], [each.place.label for each in hits]
     prefix = [resolver.key_prefix] if resolver.key_prefix else []
     exempt_name, exempt_routes = plan.exempt_name, checker.exempt_routes
-    mark, is_reached = checker.mark_of(plan), not plan.is_ahead
+    is_reached = not plan.is_ahead
 
     def check(request: HTTPConnection, wait: Wait, key: Any = None) -> Any:
         scope = getattr(request, "scope", None)
-        if type(scope) is not dict or (is_marking and exempt_routes and exempt_name in exempt_routes):
+        if type(scope) is not dict or (is_of_endpoint and exempt_routes and exempt_name in exempt_routes):
             return in_general(request, wait, key)
         record, state = scope.get(RECORD), scope.get("state")
         # What is known of the request already, or was said by a program, may mean that less is to be counted.
         if record is not None and (
             (is_once and record.taken is not None)
-            or (is_marking and (record.scope is not scope or record.done is not None or record.told_by is not None))
+            or (is_of_endpoint and (record.scope is not scope or record.done is not None or record.told_by is not None))
         ):
             return in_general(request, wait, key)
         if state is None:
             state = scope["state"] = {}
-        elif type(state) is not dict or (is_marking and COMPLETE in state):
+        elif type(state) is not dict or (is_of_endpoint and COMPLETE in state):
             return in_general(request, wait, key)
         if key is None:
             try:
@@ -119,7 +100,7 @@ def _compiled(
             except TypeError:
                 # Of what stands in for a request in somebody's tests.
                 record.scope = scope
-        if is_marking:
+        if is_of_endpoint:
             record.view = state[VIEW] = view
             record.done = state[COMPLETE] = mark
             record.reached = is_reached
@@ -130,14 +111,14 @@ def _compiled(
         if COMPLETE not in state:
             state[COMPLETE] = NOTHING_YET
         if is_told:
-            record.view = state[VIEW] = view if record.told_by is None else told_of(record, owner, view)
             record.told_by = owner
+            record.view = state[VIEW] = view if record.view is None else told_of(record, owner, view)
         elif VIEW not in state:
             state[VIEW] = None
         if not raw_decision[0]:
             raise checker.refusal(hits[at].limit, view.decision, plan=plan)
         if is_once:
-            record.taken = {owner: [Hit(*each[:4], key, each.cost) for each in hits]}
+            record.taken = {owner: [(hits, key)]}
         return view
 
     return check

@@ -71,7 +71,9 @@ def counted_path(scope: Mapping[str, Any]) -> str:
     """
     path: str = scope["path"].removesuffix("\n")
     root: str = scope.get("root_path", "")
-    is_below = not root or (path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"))
+    if not root:
+        return path
+    is_below = path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/")
     return path if is_below else root + path
 
 

@@ -82,11 +82,13 @@ def merged(hits: Iterable[Hit]) -> list[Hit]:
     return list(by_same.values())
 
 
-def beyond(hits: Iterable[Hit], paid: Iterable[Hit]) -> list[Hit]:
-    """What is left of the hits where so much was paid already."""
+def beyond(hits: Iterable[Hit], paid: Iterable[tuple[Iterable[Hit], str | None]]) -> list[Hit]:
+    """What is left of the hits where so much was paid already: of hits, or of those of a key that they do not have."""
     costs: dict[Same, int] = {}
-    for each in paid:
-        costs[each.same] = costs.get(each.same, 0) + each.cost
+    for earlier, key in paid:
+        for each in earlier:
+            same = each.same if key is None else each._replace(key=key).same
+            costs[same] = costs.get(same, 0) + each.cost
     left = ((hit, hit.cost - costs.get(hit.same, 0)) for hit in hits)
     return [hit if cost == hit.cost else hit._replace(cost=cost) for hit, cost in left if cost > 0]
 

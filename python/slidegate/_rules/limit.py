@@ -148,6 +148,8 @@ class Limit:
 
 def whole_cost(cost: Any) -> int:
     """The cost of a hit as a whole number, rounded up. Raises ValueError for what is no positive finite number."""
+    if type(cost) is int and 0 < cost < _HIGHEST_COST:
+        return cost
     is_number = isinstance(cost, (numbers.Real, Decimal)) and not isinstance(cost, bool)
     try:
         if is_number and 0 < cost < math.inf:

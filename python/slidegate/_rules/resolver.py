@@ -164,7 +164,7 @@ class Resolver:
             bucket = plan.buckets.get(group) or (yield from self._bucket(group, context))
             if bucket.lead == _BY_PATH:
                 path = counted_path(request.scope)
-                bucket = Bucket(path, bucket.rule_scope, joined(path))
+                bucket = Bucket(path, bucket.rule_scope, f"{len(path)}:{path}")
             cost = group.fixed_cost if group.read_cost is None else (yield from self._cost(group, context))
             for limit in limits:
                 assert limit.quota is not None
