@@ -45,7 +45,7 @@ BOUNDS = {
     "decorator, tier callable": Bound(21),
     "decorator, cost callable": Bound(17),
     "middleware": Bound(5, MIDDLEWARE),
-    "middleware, headers": Bound(8, MIDDLEWARE),
+    "middleware, headers": Bound(MIDDLEWARE, MIDDLEWARE),
     "RateLimit": Bound(19, DEPENDENCY),
     "RateLimit, key=Depends": Bound(21, DEPENDENCY),
     "check()": Bound(11),

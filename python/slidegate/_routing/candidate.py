@@ -71,72 +71,39 @@ class Shape:
     is_exact: bool
 
 
+@dataclass(eq=False)
 class Candidate:
     """A route in the order of dispatch.
 
     `position` and `node` are its place in the router's own list. With a `pattern`, that and `methods` decide; else
     `ask`, the route's own `matches()`, does. Without a `shape` any path may be the route's. What has an `app` passes
-    requests on, to routes at `base`. `is_opaque` says that the route is an application of which no more is known, and
-    `parts` has what may be known of a node of an unknown kind.
+    requests on, to routes at `base`, which is `below` if that is given. `is_opaque` says that the route is an
+    application of which no more is known, and `parts` has what may be known of a node of an unknown kind.
     """
 
-    __slots__ = (
-        "_found",
-        "app",
-        "ask",
-        "base",
-        "dependant",
-        "host",
-        "is_opaque",
-        "methods",
-        "mounted_at",
-        "node",
-        "parts",
-        "pattern",
-        "position",
-        "protocol",
-        "registered",
-        "shape",
-        "template",
-    )
+    position: int
+    node: object
+    base: Base
+    template: str
+    ask: Callable[[Scope], tuple[Match, Scope]]
+    registered: Any
+    methods: Collection[str] | None = None
+    protocol: Protocol | None = None
+    pattern: Pattern[str] | None = None
+    shape: Shape | None = None
+    app: Any = None
+    below: Base | None = None
+    is_opaque: bool = False
+    parts: Callable[[], Iterable[Candidate]] | None = None
+    dependant: Any = None
+    mounted_at: str | None = None
+    """The part of paths that a mount is for, if that is always the same and any may follow."""
 
-    def __init__(
-        self,
-        position: int,
-        node: object,
-        base: Base,
-        template: str,
-        ask: Callable[[Scope], tuple[Match, Scope]],
-        registered: Any,
-        *,
-        methods: Collection[str] | None = None,
-        protocol: Protocol | None = None,
-        pattern: Pattern[str] | None = None,
-        shape: Shape | None = None,
-        app: Any = None,
-        below: Base | None = None,
-        is_opaque: bool = False,
-        parts: Callable[[], Iterable[Candidate]] | None = None,
-        dependant: Any = None,
-    ) -> None:
-        self.position = position
-        self.node = node
-        self.template = base.prefix + template
-        self.host = base.host if below is None else below.host
-        self.ask = ask
-        self.registered = registered
-        self.methods = methods
-        self.protocol = protocol
-        self.pattern = pattern
-        self.shape = shape
-        self.app = app
-        self.base = below or base
-        self.is_opaque = is_opaque
-        self.parts = parts
-        self.dependant = dependant
-        # The part of paths that a mount is for, if that is always the same and any may follow.
-        is_fixed = app is not None and shape is not None and shape.is_exact and None not in shape.segments
-        self.mounted_at = "/".join(map(str, shape.segments)) if is_fixed and shape is not None else None
+    def __post_init__(self) -> None:
+        self.template = self.base.prefix + self.template
+        self.base = self.below or self.base
+        if self.app is not None and self.shape is not None and self.shape.is_exact and None not in self.shape.segments:
+            self.mounted_at = "/".join(map(str, self.shape.segments))
         self._found: dict[Kind, Found] = {}
 
     def takes(self, method: str) -> bool:
@@ -150,6 +117,6 @@ class Candidate:
         found = self._found.get(kind)
         if found is None or found.endpoint is not endpoint:
             methods = frozenset(self.methods) if self.methods else None
-            found = Found(kind, endpoint, self.template, methods, self.protocol, self.host, self.dependant)
+            found = Found(kind, endpoint, self.template, methods, self.protocol, self.base.host, self.dependant)
             self._found[kind] = found
         return found

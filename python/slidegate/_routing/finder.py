@@ -92,14 +92,9 @@ class RouteFinder:
             state = index.start
             for segment in path.split("/", index.depth):
                 state = state.edges.get(segment, state.other) or index.step(state, segment)
-            found, mount, position, node, quick, steps = state.plan.get(method) or index.decide(state, method)
+            found, mount, position, node, steps = state.plan.get(method) or index.decide(state, method)
             if found is not None and routes[position] is node:
                 return found
-            for match, position, node, found in quick:
-                if match(path) is not None:
-                    if routes[position] is node:
-                        return found
-                    break
             if mount is not None and routes[position] is node:
                 return self._found_in_mount(mount, scope)
             return self._searched(scope, path, method, steps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -26,25 +26,14 @@ class Step(NamedTuple):
 class Outcome(NamedTuple):
     """What paths that end in a state, and a method, come to: what `steps` find, and that is sometimes known already.
 
-    It is `found`, or what is found below `mount`, as long as `node` is at its place; else what is found by the first of
-    the expressions in `quick` that matches, if one does and its node is at its place.
+    It is `found`, or what is found below `mount`, as long as `node` is at its place.
     """
 
     found: Found | None
     mount: Candidate | None
     position: int
     node: object
-    quick: Sequence[Quick]
     steps: Sequence[Step]
-
-
-class Quick(NamedTuple):
-    """A match to be tried before anything else."""
-
-    match: Callable[[str], object]
-    position: int
-    node: object
-    found: Found
 
 
 class _Node:
@@ -169,8 +158,8 @@ class RouteIndex:
                 yield candidate, method is None or candidate.takes(method)
 
     def _outcome(self, ats: Iterable[int], method: str | None) -> Outcome:
-        steps, quick = list[Step](), list[Quick]()
-        is_sure = is_quick = True
+        steps = list[Step]()
+        is_sure = True
         for candidate, is_full in self._taking(ats, method):
             at, node = candidate.position, candidate.node
             is_exact = candidate.shape is not None and candidate.shape.is_exact
@@ -178,12 +167,9 @@ class RouteIndex:
             steps.append(Step(candidate, how, is_full))
             if is_full and how is How.SURE:
                 if is_sure:
-                    return Outcome(candidate.found(Kind.FULL), None, at, node, (), steps)
+                    return Outcome(candidate.found(Kind.FULL), None, at, node, steps)
                 break
             if candidate.mounted_at is not None and is_sure:
-                return Outcome(None, candidate, at, node, (), steps)
+                return Outcome(None, candidate, at, node, steps)
             is_sure &= how is How.SURE
-            is_quick &= how is not How.BY_ASKING
-            if is_quick and is_full and candidate.pattern is not None:
-                quick.append(Quick(candidate.pattern.match, at, node, candidate.found(Kind.FULL)))
-        return Outcome(None, None, 0, None, quick, steps)
+        return Outcome(None, None, 0, None, steps)
