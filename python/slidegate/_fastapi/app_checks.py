@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-from starlette.datastructures import MutableHeaders
-from starlette.types import Message, Scope
+from starlette.types import Scope
 
-from .._http.view import CurrentLimit, view_in
 from .._limiter.checker import Check
 from .._routing.finder import Found, Kind, RouteFinder
 from .._routing.served import route_in
@@ -73,15 +71,6 @@ class AppChecks:
     def passed_apps(self) -> Iterator[tuple[Any, ...]]:
         """The applications that a request passes through, for each route, as far as anybody knows beforehand."""
         return (apps for _, apps in self._finder.every_with_apps())
-
-    def add_headers(self, scope: Scope, message: Message) -> None:
-        """Adds what is to be told of a request's limits to the message that begins a response."""
-        limiter, view, raw = self.limiter, view_in(scope), message.get("headers", ())
-        if type(view) is CurrentLimit and not limiter.is_writing_patched:
-            message["headers"] = limiter.headers.written(raw, view[0], view.raw_decision, view.policies)
-        else:
-            # A copy: an application may send the same list again.
-            message["headers"] = limiter.inject_asgi_headers(MutableHeaders(raw=list(raw)), view).raw
 
     def _serving(self, scope: Scope) -> Found | None:
         endpoint, dependant = scope["endpoint"], getattr(route_in(scope), "dependant", None)

@@ -14,14 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .._http.state import known_of
 from .._routing.finder import RouteFinder
-from .._routing.layout import router_of
+from .._routing.layout import router_of, wrapped_apps
 from .decorator import Endpoint, endpoint_behind, is_sure_to_be_called
 from .framework import put_before_routes
 
 if TYPE_CHECKING:
     from .._limiter.core import LimiterCore
-
-_MOST_WRAPPERS = 32
 
 
 class BypassDetector:
@@ -77,12 +75,10 @@ def watch_for_bypassed_decorators(app: Any, limiters: Iterable[LimiterCore]) -> 
     router = router_of(app)[0]
     if not unsure or not hasattr(router, "middleware_stack"):
         return
-    stack = router.middleware_stack
-    for _ in range(_MOST_WRAPPERS):
-        if isinstance(stack, BypassDetector):
-            stack.unsure = unsure
+    for each in wrapped_apps(router.middleware_stack):
+        if isinstance(each, BypassDetector):
+            each.unsure = unsure
             return
-        stack = getattr(stack, "app", None)
     put_before_routes(router, BypassDetector(router.middleware_stack, unsure))
 
 

@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .._http.add_headers import add_headers
 from .._http.response import answer_to
 from .._http.state import RECORD, VIEW, Record, enter
-from .._http.view import CurrentLimit, view_of
+from .._http.view import CurrentLimit, view_in, view_of
 from .._limiter.checker import Check
 from .._limiter.core import LimiterCore
-from .._routing.layout import router_of
+from .._routing.layout import router_of, wrapped_apps
 from .._support.callables import wait_on_loop
 from .._support.errors import ConfigurationError
 from .app_checks import OTHER, AppChecks
 from .framework import awaited_with_body
 from .rewritten_paths import check_rewritten_paths
 
-_MOST_WRAPPERS = 32
-
 
 class RateLimitMiddleware:
-    """Applies the limits of the application, and default limits to the endpoints that have none of their own.
-
-    It finds the very route that the application will dispatch to, whose decorators, if it has any, check all of its
-    limits. It adds headers to responses when they are enabled, and otherwise passes everything through untouched:
-    streams, WebSockets (which it does not limit), and cancellation.
-
-    A refusal is answered by the application's handler for RateLimitExceeded, or for 429, else by slowapi's body. The
-    limiter is the one that is given, else that of the application's state. Thread-safe.
-    """
+    """What `slidegate.middleware.SlowAPIMiddleware` is without what slowapi adds. Thread-safe."""
 
     is_patched = False
     """Whether somebody has replaced what tells the check of a request, in subclasses; then `check_for` is asked."""
@@ -97,7 +88,7 @@ class RateLimitMiddleware:
                     if message["type"] == "http.response.start":
                         view, raw = record.view, message.get("headers", ())
                         if type(view) is not CurrentLimit or view is not record.state.get(VIEW) or is_patched:
-                            checks.add_headers(scope, message)
+                            add_headers(limiter, view_in(scope), message)
                         else:
                             written = limiter.headers.written(raw, view[0], view.raw_decision, view.policies)
                             message["headers"] = written
@@ -122,7 +113,7 @@ class RateLimitMiddleware:
                 response.raw_headers = list(message.get("headers", ()))
                 await limiter.checker.settle(record, response, wait_on_loop)
                 if is_told or view_of(record) is not None:
-                    checks.add_headers(scope, message)
+                    add_headers(limiter, view_in(scope), message)
             await send(message)
 
         try:
@@ -192,17 +183,7 @@ def middleware_of(app: Any) -> list[Any]:
 def has_middleware(app: Any, limiter: LimiterCore) -> bool:
     """Whether the application has the middleware, for this limiter, or its router or mount has."""
     own = getattr(getattr(app, "state", None), "limiter", limiter)
-    around = [each.limiter for each in _around(app) if isinstance(each, RateLimitMiddleware)]
-    return any(
-        (each or own) is limiter for each in [each.kwargs.get("limiter") for each in middleware_of(app)] + around
-    )
-
-
-def _around(app: Any) -> Iterator[Any]:
     # What is built already, by mounts and routers; an application's own list is not before its first request.
-    for outermost in (app, getattr(router_of(app)[0], "middleware_stack", None)):
-        for _ in range(_MOST_WRAPPERS):
-            if outermost is None:
-                break
-            yield outermost
-            outermost = getattr(outermost, "app", None)
+    built = [*wrapped_apps(app), *wrapped_apps(getattr(router_of(app)[0], "middleware_stack", None))]
+    given = [each.limiter for each in built if isinstance(each, RateLimitMiddleware)]
+    return any((each or own) is limiter for each in given + [each.kwargs.get("limiter") for each in middleware_of(app)])

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .._http.state import known_of, record_of
 from .._http.view import Ahead
 from .._limiter.checker import Check
-from .._routing.layout import router_of
+from .._routing.layout import router_of, wrapped_apps
 from .._support.callables import qualified_name, wait_on_loop
 from .framework import awaited_with_body, put_before_routes
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from .app_checks import AppChecks
 
 _MOST_TOLD = 256
-_MOST_WRAPPERS = 32
 
 
 class RewrittenPathCheck:
@@ -119,20 +118,16 @@ def check_rewritten_paths(
 
 
 def _is_watched(stack: Any, middleware: object) -> bool:
-    while isinstance(stack, RewrittenPathCheck):
-        if stack.middleware is middleware:
-            return True
-        stack = stack.app
-    return False
+    checks = [each for each in wrapped_apps(stack) if isinstance(each, RewrittenPathCheck)]
+    return any(each.middleware is middleware for each in checks)
 
 
 def _around(app: Any) -> Iterator[type]:
     # What is called before the router of an application, from the outside in.
-    for _ in range(_MOST_WRAPPERS):
-        if app is None or inspect.ismethod(app) or isinstance(getattr(app, "router", app), Router):
+    for each in wrapped_apps(app):
+        if inspect.ismethod(each) or isinstance(getattr(each, "router", each), Router):
             return
-        yield type(app)
-        app = getattr(app, "app", None)
+        yield type(each)
 
 
 def _listed(app: Any) -> Iterator[Any]:

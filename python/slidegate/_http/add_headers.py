@@ -15,6 +15,13 @@ from .state import close, enter, known_of
 from .view import view_in, view_of
 
 
+def add_headers(limiter: Any, view: Any, message: Message) -> None:
+    """Writes what is to be told of a request's limits into the message that begins a response."""
+    # Into a copy: an application may send the same list again.
+    headers = MutableHeaders(raw=list(message.get("headers", ())))
+    message["headers"] = limiter.inject_asgi_headers(headers, view).raw
+
+
 class AddHeaders:
     """Goes around a whole application, as a dependency sees neither responses that endpoints return nor refusals."""
 
@@ -31,8 +38,7 @@ class AddHeaders:
         async def send_with_headers(message: Message) -> None:
             limiter = record.told_by if message["type"] == "http.response.start" else None
             if limiter is not None and limiter.headers_enabled:
-                headers = MutableHeaders(raw=list(message.get("headers", ())))
-                message["headers"] = limiter.inject_asgi_headers(headers, view_of(record)).raw
+                add_headers(limiter, view_of(record), message)
             await send(message)
 
         try:

@@ -1,6 +1,6 @@
 """What the routers of Starlette and FastAPI are made of.
 
-This module and `_route_stock` are the only ones that know what they do not document. All of it is looked for before it
+This module and `stock` are the only ones that know what they do not document. All of it is looked for before it
 is relied upon; a route of which something is missing is asked with its public `matches()`, and so are all of them in a
 `plain_layout`.
 """
@@ -20,6 +20,8 @@ from starlette.types import Scope
 from .candidate import Base, Candidate, Protocol
 from .shape import shape_of
 from .stock import stock_matches
+
+_MOST_WRAPPERS = 32
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def router_of(app: Any) -> tuple[Any, str]:
 
     Middleware is looked through, as long as it keeps to Starlette's custom of calling what it wraps `app`.
     """
-    for _ in range(32):
+    for _ in range(_MOST_WRAPPERS):
         if inspect.ismethod(app):
             # Middleware of a router wraps what the router itself goes on with.
             app = app.__self__
@@ -56,6 +58,15 @@ def router_of(app: Any) -> tuple[Any, str]:
         if app is None:
             break
     return None, ""
+
+
+def wrapped_apps(app: Any) -> Iterator[Any]:
+    """An application, what it wraps by that custom, and so on."""
+    for _ in range(_MOST_WRAPPERS):
+        if app is None:
+            return
+        yield app
+        app = getattr(app, "app", None)
 
 
 def layout_of(router: Any, base: Base) -> Layout:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from operator import attrgetter, is_
 from typing import Any
 
@@ -12,20 +11,14 @@ version = attrgetter("_routes_version")
 _MOST_COMPARED = 1024
 
 
-@dataclass(frozen=True)
 class Snapshot:
     """A layout, and what its lists and routers were like at the time."""
 
-    layout: Layout
-    contents: list[list[Any]] = field(init=False)
-    versions: int = field(init=False)
-    size: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        contents = [list(each) for each in self.layout.lists]
-        object.__setattr__(self, "contents", contents)
-        object.__setattr__(self, "versions", sum(map(version, self.layout.routers)))
-        object.__setattr__(self, "size", sum(map(len, contents)) + 2 * len(self.layout.routers))
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.contents = [list(each) for each in layout.lists]
+        self.versions = sum(map(version, layout.routers))
+        self.size = sum(map(len, self.contents)) + 2 * len(layout.routers)
 
     def is_of(self, router: Any, is_thorough: bool) -> bool:
         """Whether the router has these routes.
