@@ -16,7 +16,6 @@ from .._http.headers import HeaderFormat
 from .._http.refusal_log import RefusalLog
 from .._http.state import COMPLETE, VIEW, Mark, Record, done_of, mark, record_of
 from .._http.view import NOTHING_YET, Ahead, CurrentLimit, Policy, told_of
-from .._rules.bucket import counted_path
 from .._rules.hit import Hit, Outcome, asked_of, beyond
 from .._rules.limit import Limit
 from .._rules.limit_group import LimitGroup
@@ -90,8 +89,6 @@ class Checker:
     swallows_errors: bool
     refusal_log: RefusalLog
     is_log_structured: bool = False
-    evaluate: Callable[..., Any] | None = None
-    """What decides about limits instead, as slowapi's `__evaluate_limits` does; None for what is here."""
 
     def check_now(self, plan: Plan, request: HTTPConnection) -> None:
         """Counts a request whatever was counted for it before, and blocks meanwhile, as `wait_in_thread` can."""
@@ -143,11 +140,6 @@ class Checker:
             if taken:
                 hits = beyond(hits, taken)
             enforced = [hit for hit in hits if not hit.group.is_shadow] if plan.has_shadow else hits
-            if self.evaluate is not None and enforced:
-                by_path = self.resolver.key_style == "url"
-                endpoint = counted_path(request.scope) if by_path else plan.endpoint
-                yield from answered(self.evaluate(request, endpoint, [hit.limit for hit in enforced]))
-                hits = enforced = []
             if enforced:
                 outcome = yield from self._taken(enforced, context)
             is_admitted = outcome is None or outcome[1][0]

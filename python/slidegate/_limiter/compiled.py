@@ -128,7 +128,7 @@ def _fixed_hits(checker: Checker, plan: Plan) -> list[Hit]:
     """What requests take, but for the key and the path; nothing where more than these depends on them."""
     groups, resolver = plan.groups, checker.resolver
     # Other headers tell all limits of a request, also those that matter less.
-    is_plain = not checker.swallows_errors and checker.evaluate is None and checker.headers.is_plain
+    is_plain = not checker.swallows_errors and checker.headers.is_plain
     if not (is_plain and all(map(_is_fixed, groups)) and len({id(group.key_function) for group in groups}) == 1):
         return []
     if len({resolver.is_by_path(plan, group.scope) for group in groups}) != 1:

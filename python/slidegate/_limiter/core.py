@@ -15,6 +15,7 @@ from .._http.refusal_log import RefusalLog
 from .._http.view import CurrentLimitLike
 from .._rules.limit_group import LimitGroup
 from .._rules.named import NamedLimits
+from .._rules.options import OnError
 from .._rules.resolver import Resolver
 from .._storage.base import Health
 from .._storage.limits_package.outage import Outage
@@ -57,7 +58,7 @@ class LimiterCore:
         self.adds_headers_to_all = output.headers is not None
         self.problem_details_enabled = output.problem_details_enabled
         self.swallow_errors = failures.swallow_errors
-        self.on_error = failures.on_error
+        self.on_error, self.local_share = failures.on_error, failures.local_share
         self.outage = None if self.on_error is None else Outage(self.logger, lambda: self.planner.renew())
         self.local, self.redis, self.strategy_of_limits, self.strategy = open_storages(counting, self.logger)
         self.local_backend = MemoryBackend(self.local)
@@ -73,7 +74,7 @@ class LimiterCore:
         resolver = Resolver(self.key_prefix, self.key_style, limits.on_missing_key, self.logger, self.local.count_error)
         self.checker = Checker(
             owner=self,
-            backend=Fallback(self.own_backend, self.local_backend, resolver, "closed", failures.local_share),
+            backend=LimiterCore.backend(self, resolver),
             resolver=resolver,
             headers=self.headers,
             logger=self.logger,
@@ -101,14 +102,11 @@ class LimiterCore:
         """What an endpoint is limited by beside what applies to all."""
         return endpoint.groups
 
-    def counting_backend(self) -> Backend:
-        """What counts as long as it can be asked."""
-        return self.own_backend
-
-    @property
-    def evaluate(self) -> Callable[..., Any] | None:
-        """What decides about limits instead of the checker."""
-        return None
+    def backend(self, resolver: Resolver) -> Fallback:
+        """Where hits are counted, as the limiter is configured now."""
+        limits = tuple(self.planner.groups_in(self.planner.fallback_limits))
+        on_error: OnError = self.on_error or ("open" if self.swallow_errors else "closed")
+        return Fallback(self.own_backend, self.local_backend, resolver, on_error, self.local_share, limits, self.outage)
 
     def renew(self) -> None:
         """Has what was replaced take effect with the next request."""
@@ -122,16 +120,8 @@ class LimiterCore:
             headers_enabled=self.headers_enabled,
             swallows_errors=self.swallow_errors,
             exempt_routes=cast("set[str | None]", self.planner.exempt_routes),
-            evaluate=self.evaluate,
             resolver=resolver,
-            backend=replace(
-                checker.backend,
-                primary=self.counting_backend(),
-                resolver=resolver,
-                limits=tuple(self.planner.groups_in(self.planner.fallback_limits)),
-                on_error=self.on_error or ("open" if self.swallow_errors else "closed"),
-                outage=self.outage,
-            ),
+            backend=self.backend(resolver),
         )
         self.planner.renew()
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 import limits.storage
 from limits.strategies import STRATEGIES
@@ -18,7 +18,7 @@ from .._fastapi.route_checks import plan_by_hand
 from .._http.headers import HEADERS
 from .._http.request_doubles import as_request
 from .._http.view import CurrentLimit, CurrentLimitLike
-from .._limiter.backends.base import Backend
+from .._limiter.backends.fallback import Fallback
 from .._limiter.checker import Check
 from .._limiter.planner import LimitedEndpoint
 from .._limiter.settings import Settings
@@ -27,6 +27,7 @@ from .._rules.limit import Limit
 from .._rules.limit_group import LimitGroup
 from .._rules.options import require
 from .._rules.plan import Plan
+from .._rules.resolver import Resolver
 from .._rules.strategies import is_known
 from .._support.clock import wall_time_s
 from .._support.errors import ConfigurationError, StorageError
@@ -34,7 +35,7 @@ from ..decision import NS_PER_S
 from .counter import Counter, counter_on
 from .names import DYNAMIC, FIXED, DictName, ListName, Name, groups_of
 from .patched import LIMITERS, REPLACEABLE, KnowsItsLimiters, is_replaced, patched_check
-from .replaced_counter import backend_of
+from .replaced_counter import ReplacedEvaluation, backend_of
 from .storage_view import StorageView, view_of
 
 _FIXED = {
@@ -170,13 +171,6 @@ class SlowapiAttributes(BaseLimiter, metaclass=KnowsItsLimiters):
         return patched_check(self, function, in_middleware)
 
     @property
-    def evaluate(self) -> Callable[..., Any] | None:
-        """What decides about limits instead of the checker; None while nobody has replaced that."""
-        if not is_replaced(self, SlowapiAttributes, "_Limiter__evaluate_limits"):
-            return None
-        return lambda *given: cast(Any, self)._Limiter__evaluate_limits(*given)
-
-    @property
     def _fallback_limiter(self) -> Counter | None:
         """What counts by hand while the storage is out of reach; None where nothing does."""
         return self._local_counter if self.on_error == "local" else None
@@ -220,9 +214,13 @@ class SlowapiAttributes(BaseLimiter, metaclass=KnowsItsLimiters):
         """A setting of the environment, or of the configuration file."""
         return self.app_config(key, default=default_value)
 
-    def counting_backend(self) -> Backend:
+    def backend(self, resolver: Resolver) -> Fallback:
         known = (self._native_counter, self._local_counter)
-        return backend_of(self._limiter, known, self.key_prefix, self.own_backend, self.local_backend)
+        primary = backend_of(self._limiter, known, self.key_prefix, self.own_backend, self.local_backend)
+        usual = replace(super().backend(resolver), primary=primary)
+        if not is_replaced(self, SlowapiAttributes, "_Limiter__evaluate_limits"):
+            return usual
+        return ReplacedEvaluation(**vars(usual), evaluate=getattr(self, "_Limiter__evaluate_limits"))  # noqa: B009
 
     def _Limiter__evaluate_limits(self, request: HTTPConnection, endpoint: str, limits: Sequence[Limit]) -> None:
         """Counts a request against these limits, for this path or name of an endpoint.
@@ -237,7 +235,8 @@ class SlowapiAttributes(BaseLimiter, metaclass=KnowsItsLimiters):
             if not is_usual and limit.declared_scope is None:
                 limit._Limit__scope = endpoint
         groups = tuple(LimitGroup.of(each, self.strategy, endpoint) for each in counted)
-        replace(self.checker, evaluate=None).check_now(Plan(endpoint, groups, (), ()), request)
+        usual = Fallback(**{each.name: getattr(self.checker.backend, each.name) for each in fields(Fallback)})
+        replace(self.checker, backend=usual).check_now(Plan(endpoint, groups, (), ()), request)
 
     def _check_request_limit(
         self, request: HTTPConnection, endpoint_func: Callable[..., Any] | None, in_middleware: bool = True

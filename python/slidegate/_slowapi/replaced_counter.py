@@ -1,19 +1,21 @@
-"""Counting by what a program has put in the place of a limiter's `_limiter`."""
+"""Counting by what a program has put in the place of a limiter's `_limiter`, or of its `__evaluate_limits`."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from .._limiter.backends.base import Backend
+from .._limiter.backends.fallback import Fallback
 from .._limiter.backends.limits_package import LimitsPackageBackend
 from .._limiter.backends.memory import MemoryBackend
+from .._rules.bucket import counted_path
 from .._rules.hit import Hit, Outcome
 from .._rules.resolver import RequestContext
 from .._storage.limits_package.strategies import is_strategy
-from .._support.steps import Steps
+from .._support.steps import Steps, answered
 from ..decision import NS_PER_S
 from .counter import Counter
 
@@ -43,6 +45,24 @@ class ReplacedStrategy(LimitsPackageBackend):
 
     def take(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome]:
         return super().take(hits, context) if self.is_exact else _hit_in_turn(self.strategy, hits, self.key_prefix)
+
+
+@dataclass(frozen=True)
+class ReplacedEvaluation(Fallback):
+    """Has limits that are enforced decided by what somebody has put in the place of `__evaluate_limits`."""
+
+    evaluate: Callable[..., Any] = lambda *given: None
+
+    def policy(self, hits: Sequence[Hit]) -> None:
+        return None
+
+    def take(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome | None]:
+        enforced = [hit.limit for hit in hits if not hit.group.is_shadow]
+        if enforced:
+            request, is_by_path = context.request, self.resolver.key_style == "url"
+            endpoint = counted_path(request.scope) if is_by_path else context.plan.endpoint
+            yield from answered(self.evaluate(request, endpoint, enforced))
+        return None
 
 
 def backend_of(counter: Any, known: Sequence[Counter], key_prefix: str, own: Backend, local: MemoryBackend) -> Backend:
