@@ -210,16 +210,9 @@ class Limiter(SlowapiAttributes, OfAModule):
         what is refused, StorageOut for what is closed, and InvalidCost (422) for a cost that is no positive finite
         number.
         """
-        return self._decorator(
-            limit_value,
-            key_func,
-            None,
-            (per_method, methods, error_message, exempt_when, cost, override_defaults),
-            deduct_when,
-            on_error,
-            name,
-            shadow,
-        )
+        options = (per_method, methods, error_message, exempt_when, cost, override_defaults)
+        ours = {"deduct_when": deduct_when, "on_error": on_error, "name": name, "is_shadow": shadow}
+        return self._decorator(limit_value, key_func, None, options, ours)
 
     def shared_limit(
         self,
@@ -243,16 +236,9 @@ class Limiter(SlowapiAttributes, OfAModule):
         """
         if not callable(scope) and not (isinstance(scope, str) and scope):
             raise ConfigurationError(f"scope={scope!r} is neither a name nor a callable")
-        return self._decorator(
-            limit_value,
-            key_func,
-            scope,
-            (False, None, error_message, exempt_when, cost, override_defaults),
-            deduct_when,
-            on_error,
-            name,
-            shadow,
-        )
+        options = (False, None, error_message, exempt_when, cost, override_defaults)
+        ours = {"deduct_when": deduct_when, "on_error": on_error, "name": name, "is_shadow": shadow}
+        return self._decorator(limit_value, key_func, scope, options, ours)
 
     def exempt(self, obj: _Function) -> _Function:
         """Decorates an endpoint that is never limited, neither by default limits nor by decorators."""
@@ -288,12 +274,9 @@ class Limiter(SlowapiAttributes, OfAModule):
         key_func: Callable[..., Any] | None,
         scope: StrOrCallableStr | None,
         options: tuple[Any, ...],
-        deduct_when: Callable[..., Any] | None,
-        on_error: OnError | None,
-        name: str | None,
-        shadow: bool,
+        ours: dict[str, Any],
     ) -> Callable[[_Function], _Function]:
-        require_on_error("on_error", on_error)
+        require_on_error("on_error", ours["on_error"])
         # As of slowapi: no limit, unless settings have one of its name.
         limits = () if limit_value is None else limit_value
         # Once more, as FastAPI may not have been imported before.
@@ -305,27 +288,17 @@ class Limiter(SlowapiAttributes, OfAModule):
             if inspect.isclass(function) or not callable(function):
                 raise ConfigurationError(f"{function!r} is not an endpoint; decorate functions and methods")
             endpoint = Endpoint.of(self, function)
-            if on_error is not None:
+            if ours["on_error"] is not None:
                 self.watch_storage()
-            if deduct_when is not None and self.strategy_of_limits is not None:
+            if ours["deduct_when"] is not None and self.strategy_of_limits is not None:
                 raise ConfigurationError(
                     f"{endpoint.name}: deduct_when gives back what a request took, which the storages of `limits`"
                     f" cannot; it needs no storage_uri, or one of {', '.join(SUPPORTED)}"
                 )
-            group = LimitGroup(
-                limits,
-                key_func or self.key_func,
-                scope,
-                *options,
-                strategy=self.strategy,
-                where=endpoint.name,
-                deduct_when=deduct_when,
-                on_error=on_error,
-                name=name,
-                is_shadow=shadow,
-            )
-            warn_of_amounts(limits, endpoint.name, self.strategy)
-            self.named.declare(group, endpoint.name)
+            key_function, where = key_func or self.key_func, endpoint.name
+            group = LimitGroup(limits, key_function, scope, *options, strategy=self.strategy, where=where, **ours)
+            warn_of_amounts(limits, where, self.strategy)
+            self.named.declare(group, where)
             self.named.applied(group)
             endpoint.groups.append(group)
             self.planner.add(endpoint)

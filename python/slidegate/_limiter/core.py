@@ -12,7 +12,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 
 from .._http.refusal_log import RefusalLog
-from .._http.view import CurrentLimitLike
+from .._http.view import CurrentLimit, CurrentLimitLike
 from .._rules.limit_group import LimitGroup
 from .._rules.named import NamedLimits
 from .._rules.options import OnError
@@ -92,11 +92,15 @@ class LimiterCore:
 
     def inject_headers(self, response: Response, current_limit: CurrentLimitLike | None) -> Response:
         """Writes what is to be told of a request's limits, when headers are enabled."""
-        raise NotImplementedError
+        self.inject_asgi_headers(response.headers, current_limit)
+        return response
 
     def inject_asgi_headers(self, headers: MutableHeaders, current_limit: CurrentLimitLike | None) -> MutableHeaders:
         """The same for the headers alone."""
-        raise NotImplementedError
+        if self.enabled and self.headers_enabled and isinstance(current_limit, CurrentLimit):
+            item, raw_decision = current_limit[0], current_limit.raw_decision
+            headers.raw[:] = self.headers.written(headers.raw, item, raw_decision, current_limit.policies)
+        return headers
 
     def groups_of(self, endpoint: LimitedEndpoint) -> Sequence[LimitGroup]:
         """What an endpoint is limited by beside what applies to all."""

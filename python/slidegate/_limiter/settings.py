@@ -23,27 +23,25 @@ LimitsGiven: TypeAlias = StrOrCallableStr | Iterable[StrOrCallableStr]
 
 @dataclass(frozen=True)
 class Limits:
-    """What is limited by default, whom, and in which buckets. For the planner and the resolver."""
+    """What is limited, whom, and in which buckets. For the planner and the resolver.
+
+    `key_func` says who sent a request; it is None where every limit has one of its own. `default_limits` are those of
+    endpoints without any, `application_limits` those of all together, and `in_memory_fallback` is in the place of all
+    others while the storage is out of reach. Buckets begin with the `key_prefix`, and count a path or an endpoint as
+    the `key_style` says. `on_missing_key` is about requests that nobody knows the sender of. `named` has limits by
+    their names, and `env_prefix` is what variables with such begin with.
+    """
 
     environment: Environment
     key_func: Callable[..., Any] | None
-    """Says who sent a request; None where every limit has a function of its own."""
     default_limits: LimitsGiven
-    """Of endpoints without any of their own."""
     application_limits: LimitsGiven
-    """Of all endpoints together."""
     in_memory_fallback: LimitsGiven
-    """In the place of all others while the storage is out of reach."""
     key_prefix: str
-    """What all buckets begin with."""
     key_style: KeyStyle
-    """Whether a path or an endpoint is counted as one."""
     on_missing_key: OnMissingKey
-    """What becomes of requests of which nobody knows who sent them."""
     named: object
-    """An object or mapping with limits by their names."""
     env_prefix: str | None
-    """What the variables with limits begin with."""
 
     def __post_init__(self) -> None:
         if self.key_func is not None and not callable(self.key_func):
@@ -72,25 +70,22 @@ class Limits:
 
 @dataclass(frozen=True)
 class Counting:
-    """Where and how is counted. For what opens storages."""
+    """Where and how is counted. For what opens storages.
+
+    Without a `storage_uri` it is the memory of the workers of one server, who know the limiter by its `name`, or else
+    by the line that makes it. `storage_options` are what the URI does not say. `size` is in bytes, and `on_full` is
+    about new keys when they are used up. `record_keys` keeps some keys in the clear. `clock` is None for the machine's.
+    """
 
     environment: InitVar[Environment]
     storage_uri: str | None
-    """None for the memory of the workers of one server."""
     storage_options: Mapping[str, Any]
-    """What the URI does not say."""
     strategy: str | None
-    """None for moving windows, where the storage has them."""
     size: int | None
-    """Bytes of memory."""
     on_full: OnFull
-    """What becomes of new keys when they are used up."""
     clock: Clock | None
-    """Where the time comes from; None for the machine's."""
     record_keys: bool
-    """Whether some keys are kept in the clear."""
     name: str | None
-    """What the workers of a server know the limiter by; None for the line that makes it."""
 
     def __post_init__(self, environment: Environment) -> None:
         if self.name is not None and not (isinstance(self.name, str) and self.name):
@@ -104,17 +99,18 @@ class Counting:
 
 @dataclass(frozen=True)
 class Failures:
-    """What becomes of requests that cannot be decided. For the fallback."""
+    """What becomes of requests that cannot be decided. For the fallback.
+
+    `on_error` holds while the storage is out of reach, and is None where its errors are those of the requests;
+    `local_share` is the part of every limit that is counted in this process then. It `falls_back` where slowapi's way
+    of that was asked for. `swallow_errors` lets requests pass whose check raises an error.
+    """
 
     environment: InitVar[Environment]
     on_error: OnError | None
-    """While the storage is out of reach; None where its errors are those of the requests."""
     local_share: float
-    """The part of every limit that is counted in this process then."""
     falls_back: bool
-    """Whether slowapi's way of counting here was asked for."""
     swallow_errors: bool
-    """Whether requests pass that cannot be checked."""
 
     def __post_init__(self, environment: Environment) -> None:
         require_on_error("on_error", self.on_error)
@@ -130,25 +126,23 @@ class Failures:
 
 @dataclass(frozen=True)
 class Output:
-    """What responses and the log tell. For the headers and the log of refusals."""
+    """What responses and the log tell. For the headers and the log of refusals.
+
+    `headers_enabled` is for X-RateLimit-*; `headers` are those of other kinds, which dependencies tell, too, and are
+    known as a `format`. `retry_after` is "http-date" for a date instead of seconds, and `retry_after_on_success` has
+    it told always. `problem_details_enabled` is the form of RFC 9457. `structured_log` is for pairs of names and
+    values, with keys that are hashed with a `log_salt`.
+    """
 
     environment: InitVar[Environment]
     headers_enabled: bool
-    """Whether responses have headers that tell of limits."""
     headers: str | Sequence[str] | None
-    """Which ones; None for X-RateLimit-* alone, and not where dependencies have decided."""
     retry_after: str | None
-    """http-date for a date instead of seconds."""
     retry_after_on_success: bool
-    """Whether Retry-After is told always."""
     problem_details_enabled: bool
-    """Whether refusals are answered in the form of RFC 9457."""
     structured_log: bool
-    """Whether all refusals are logged as pairs of names and values."""
     log_salt: str | None
-    """With what keys are hashed for the log; None for what each process chooses itself."""
     format: HeaderFormat = field(init=False)
-    """The names and forms of the headers."""
 
     def __post_init__(self, environment: Environment) -> None:
         retry_after = self.retry_after or environment.text(C.HEADER_RETRY_AFTER_VALUE)
@@ -171,19 +165,19 @@ class Output:
 
 @dataclass(frozen=True)
 class Switches:
-    """What is checked at all. For the limiter itself."""
+    """What is checked at all. For the limiter itself.
+
+    Nothing is where it is not `enabled`, which a variable that begins with `env_prefix` says too. `auto_check` is for
+    decorators and middleware. `unmatched_limited` has the middleware count what no endpoint serves, and
+    `preflights_limited` what browsers ask for other origins.
+    """
 
     environment: InitVar[Environment]
     enabled: bool
-    """Whether anything is."""
     auto_check: bool
-    """Whether decorators and middleware do it."""
     unmatched_limited: bool
-    """Whether the middleware counts requests that no endpoint serves."""
     preflights_limited: bool
-    """Whether the middleware counts what browsers ask for other origins."""
     env_prefix: str | None
-    """What the variable begins with that switches all off, beside slowapi's."""
 
     def __post_init__(self, environment: Environment) -> None:
         enabled = environment.flag(C.ENABLED, self.enabled)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Any
@@ -50,6 +50,17 @@ _HEADER_FIELDS = {
     HEADERS.RETRY_AFTER: "retry_after",
 }
 _ONLY_AT_FIRST = ("_storage_uri", "_storage_options", "app_config")
+
+
+def _key_style_of(value: object) -> object:
+    require("_key_style", value, ("url", "endpoint"))
+    return value
+
+
+def _key_prefix_of(value: object) -> object:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"_key_prefix={value!r} is no text")
+    return value
 
 
 class SlowapiAttributes(BaseLimiter, metaclass=KnowsItsLimiters):
@@ -100,15 +111,6 @@ class SlowapiAttributes(BaseLimiter, metaclass=KnowsItsLimiters):
         require("_retry_after", form, (None, "delta-seconds", "http-date"))
         self.retry_after, self.headers = form, replace(self.headers, is_retry_after_date=form == "http-date")
 
-    def _write_key_style(self, key_style: Any) -> None:
-        require("_key_style", key_style, ("url", "endpoint"))
-        self.key_style = key_style
-
-    def _write_key_prefix(self, key_prefix: Any) -> None:
-        if not isinstance(key_prefix, str):
-            raise ConfigurationError(f"_key_prefix={key_prefix!r} is no text")
-        self.key_prefix = key_prefix
-
     def _write_fallback(self) -> None:
         if self.planner.fallback_limits:
             self._write_fallback_enabled(True)
@@ -119,19 +121,16 @@ class SlowapiAttributes(BaseLimiter, metaclass=KnowsItsLimiters):
             self.on_error = "local"
             self.watch_storage()
 
-    def _write_exempt_routes(self, names: Iterable[str]) -> None:
-        self.planner.exempt_routes = set(names)
-
     _key_func = Name("key_func")
     _strategy = Name("strategy")
     _auto_check = Name("auto_check")
     _headers_enabled = Name("headers_enabled")
     _swallow_errors = Name("swallow_errors")
-    _key_style = Name("key_style", _write_key_style)
-    _key_prefix = Name("key_prefix", _write_key_prefix)
+    _key_style = Name("key_style", made=_key_style_of)
+    _key_prefix = Name("key_prefix", made=_key_prefix_of)
     _retry_after = Name("retry_after", _write_retry_after)
     _header_mapping = DictName("headers.names", _write_header_names)
-    _exempt_routes = Name("planner.exempt_routes", _write_exempt_routes)
+    _exempt_routes = Name("planner.exempt_routes", made=set)
     _default_limits = ListName("default_limits")
     _application_limits = ListName("application_limits")
     _in_memory_fallback = ListName("fallback_limits", _write_fallback)
@@ -261,21 +260,20 @@ class SlowapiAttributes(BaseLimiter, metaclass=KnowsItsLimiters):
 
     def _inject_asgi_headers(self, headers: MutableHeaders, current_limit: CurrentLimitLike | None) -> MutableHeaders:
         """The same for the headers alone."""
-        if self.enabled and self.headers_enabled and isinstance(current_limit, (tuple, list)):
-            item, identifiers = current_limit
-            if isinstance(current_limit, CurrentLimit) and not self._is_written_by_hand:
-                raw_decision = current_limit.raw_decision
-            elif self.checker.backend.primary is self.own_backend and not self._is_written_by_hand:
-                try:
-                    raw_decision = self._native_counter.peek(item, *identifiers)
-                except StorageError:
-                    return headers
-            else:
-                reset_time_s, remaining = self._limiter.get_window_stats(item, *identifiers)
-                wait_ns = max(0, round((reset_time_s - wall_time_s()) * NS_PER_S))
-                raw_decision = (remaining > 0, 0, remaining, wait_ns, 0 if remaining > 0 else wait_ns)
-            policies = current_limit.policies if isinstance(current_limit, CurrentLimit) else ()
-            headers.raw[:] = self.headers.written(headers.raw, item, raw_decision, policies)
+        is_known = isinstance(current_limit, CurrentLimit) and not self._is_written_by_hand
+        if is_known or not (self.enabled and self.headers_enabled and isinstance(current_limit, (tuple, list))):
+            return super().inject_asgi_headers(headers, current_limit)
+        item, identifiers = current_limit
+        if self.checker.backend.primary is self.own_backend and not self._is_written_by_hand:
+            try:
+                raw_decision = self._native_counter.peek(item, *identifiers)
+            except StorageError:
+                return headers
+        else:
+            reset_time_s, remaining = self._limiter.get_window_stats(item, *identifiers)
+            wait_ns = max(0, round((reset_time_s - wall_time_s()) * NS_PER_S))
+            raw_decision = (remaining > 0, 0, remaining, wait_ns, 0 if remaining > 0 else wait_ns)
+        headers.raw[:] = self.headers.written(headers.raw, item, raw_decision, getattr(current_limit, "policies", ()))
         return headers
 
     def inject_headers(self, response: Response, current_limit: CurrentLimitLike | None) -> Response:

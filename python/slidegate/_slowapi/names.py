@@ -19,11 +19,20 @@ from .observed import ObservedDict, ObservedList
 
 
 class Name:
-    """The name of what is `kept` under another; `write` sets it, where there is more to do than that."""
+    """The name of what is `kept` under another, as it is `made` of what is set; or what `write` sets."""
 
-    def __init__(self, kept: str, write: Callable[[Any, Any], None] | None = None) -> None:
+    def __init__(
+        self,
+        kept: str,
+        write: Callable[[Any, Any], None] | None = None,
+        *,
+        made: Callable[[Any], Any] = lambda value: value,
+    ) -> None:
+        holder, _, name = kept.rpartition(".")
         self._read = attrgetter(kept)
-        self._write = write or (lambda limiter, value: setattr(limiter, kept, value))
+        self._write = write or (
+            lambda limiter, value: setattr(getattr(limiter, holder) if holder else limiter, name, made(value))
+        )
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
