@@ -18,7 +18,7 @@ from .._rules.named import NamedLimits
 from .._rules.options import OnError
 from .._rules.resolver import Resolver
 from .._storage.base import Health
-from .._storage.limits_package.outage import Outage
+from .._storage.breaker import CircuitBreaker
 from .._support.escaping import ESCAPED_TRACEBACKS
 from .backends.base import Backend
 from .backends.fallback import Fallback
@@ -59,7 +59,7 @@ class LimiterCore:
         self.problem_details_enabled = output.problem_details_enabled
         self.swallow_errors = failures.swallow_errors
         self.on_error, self.local_share = failures.on_error, failures.local_share
-        self.outage = None if self.on_error is None else Outage(self.logger, lambda: self.planner.renew())
+        self.breaker = None if self.on_error is None else CircuitBreaker(self.logger, lambda: self.planner.renew())
         self.local, self.redis, self.strategy_of_limits, self.strategy = open_storages(counting, self.logger)
         self.local_backend = MemoryBackend(self.local)
         # What counts in Redis where that was asked for, else what counts here.
@@ -110,7 +110,9 @@ class LimiterCore:
         """Where hits are counted, as the limiter is configured now."""
         limits = tuple(self.planner.groups_in(self.planner.fallback_limits))
         on_error: OnError = self.on_error or ("open" if self.swallow_errors else "closed")
-        return Fallback(self.own_backend, self.local_backend, resolver, on_error, self.local_share, limits, self.outage)
+        return Fallback(
+            self.own_backend, self.local_backend, resolver, on_error, self.local_share, limits, self.breaker
+        )
 
     def renew(self) -> None:
         """Has what was replaced take effect with the next request."""
@@ -131,9 +133,9 @@ class LimiterCore:
 
     def watch_storage(self) -> None:
         """Has `on_error` decide about requests while a storage of `limits` is out of reach."""
-        if self.outage is None and (self.strategy_of_limits is not None or self.on_error is not None):
-            self.outage = Outage(self.logger, lambda: self.planner.renew())
-            self.checker = replace(self.checker, backend=replace(self.checker.backend, outage=self.outage))
+        if self.breaker is None and (self.strategy_of_limits is not None or self.on_error is not None):
+            self.breaker = CircuitBreaker(self.logger, lambda: self.planner.renew())
+            self.checker = replace(self.checker, backend=replace(self.checker.backend, breaker=self.breaker))
 
     def health(self) -> Health:
         """Whether the storage is asked now, and why it is not. Asks no server.

@@ -201,13 +201,13 @@ class SlowapiAttributes(BaseLimiter, metaclass=KnowsItsLimiters):
 
     @_storage_dead.setter
     def _storage_dead(self, is_dead: bool) -> None:
-        if self.outage is None:
+        if self.breaker is None:
             self._is_told_dead = is_dead
         elif is_dead:
-            self.outage.begin(StorageError("_storage_dead was set"))
+            self.breaker.failed(StorageError("_storage_dead was set"))
             self.planner.renew()
         else:
-            self.outage.end()
+            self.breaker.close()
 
     def get_app_config(self, key: str, default_value: Any = None) -> Any:
         """A setting of the environment, or of the configuration file."""

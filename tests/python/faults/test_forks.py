@@ -62,9 +62,9 @@ elif what == "watch":
     watch = MasterWatch(parse_redis_uri("redis+sentinel://127.0.0.1:1/name"))
     lock, work = watch._lock, lambda: watch.has_moved(None)
 elif what == "outage":
-    from slidegate._storage.limits_package.outage import Outage
-    outage = Outage(logging.getLogger("slidegate"))
-    lock, work = outage._lock, outage.health
+    from slidegate._storage.breaker import CircuitBreaker
+    breaker = CircuitBreaker(logging.getLogger("slidegate"))
+    lock, work = breaker._lock, breaker.health
 elif what == "refusals":
     from slidegate._http.refusal_log import RefusalLog
     log = RefusalLog(logging.getLogger("slidegate"))

@@ -201,10 +201,10 @@ def test_fault_39_a_dead_storage_is_what_on_error_says(on_error: Any, statuses: 
 
 
 def test_fault_39_a_dead_storage_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    from slidegate._storage.limits_package import outage
+    from slidegate._storage import breaker
 
     now_s = [100.0]
-    monkeypatch.setattr(outage, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(breaker, "monotonic", lambda: now_s[0])
     limiter, client = limited(Library("slidegate", {}), "9/minute", in_memory_fallback=["1/minute"])
     limiter._storage_dead = True
     assert client.statuses("/items", 2) == [200, 429]

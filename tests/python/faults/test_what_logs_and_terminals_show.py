@@ -16,7 +16,7 @@ from fastapi import Depends, FastAPI, Request
 from rich.console import Console
 
 from slidegate import Limiter, RateLimit
-from slidegate._storage.limits_package.outage import Outage
+from slidegate._storage.breaker import CircuitBreaker
 from slidegate._support.escaping import escaped, escaped_error, escaped_traceback
 from slidegate._support.table import aligned
 from slidegate.cli.top import View
@@ -179,11 +179,11 @@ def test_fault_14_what_a_server_says_is_one_short_line(
 
 
 def test_fault_14_what_a_storage_of_limits_says_is_one_short_line(log: Callable[[], list[str]]) -> None:
-    outage = Outage(logging.getLogger("slidegate"))
-    outage.begin(ConnectionError(LINE + "x" * 900_000))
+    breaker = CircuitBreaker(logging.getLogger("slidegate"))
+    breaker.failed(ConnectionError(LINE + "x" * 900_000))
     assert len(log()) == 1
     assert is_harmless(log()[0])
-    assert is_harmless(outage.health().last_error or "")
+    assert is_harmless(breaker.health().last_error or "")
 
 
 def test_fault_14_the_live_table_takes_no_markup_and_emits_no_links(make_app: MakeApp) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from ..._rules.hit import Hit, Outcome
 from ..._rules.resolver import RequestContext
 from ..._storage.base import Health
-from ..._storage.limits_package.outage import Outage
+from ..._storage.breaker import CircuitBreaker
 from ..._support.callables import Wait
 from ..._support.steps import Steps
 
@@ -45,8 +45,8 @@ class Backend(Protocol):
         """What `take` would say. Takes nothing."""
         ...
 
-    def probe(self, outage: Outage) -> Steps[bool]:
-        """Asks whether the outage is over, which ends it, and keeps nobody waiting. Whether it is known to be over."""
+    def probe(self, breaker: CircuitBreaker) -> Steps[bool]:
+        """Asks whether it is back, which closes the breaker, and keeps nobody waiting. Whether it is known to be."""
         ...
 
     def health(self) -> Health:

@@ -15,7 +15,7 @@ from ..._rules.limit_group import LimitGroup
 from ..._rules.options import OnError
 from ..._rules.resolver import RequestContext, Resolver
 from ..._storage.base import Health
-from ..._storage.limits_package.outage import Outage
+from ..._storage.breaker import CircuitBreaker
 from ..._support.callables import Wait
 from ..._support.errors import StorageError, StorageFull, StorageOut
 from ..._support.steps import Steps
@@ -31,7 +31,7 @@ class Fallback:
     `on_error` is for limits that say nothing themselves. Of those that are "local", the `local_share` is counted in
     `local`; or `limits` are, in the place of all. One that is "closed" has StorageOut raised.
 
-    `outage` is where there is anything to fall back on: while it is on, `primary` is asked but by probes. Without it,
+    `breaker` is where there is anything to fall back on: while it is open, probes alone ask `primary`. Without it,
     errors of what does not watch itself are those of the requests.
     """
 
@@ -41,7 +41,7 @@ class Fallback:
     on_error: OnError
     local_share: float = 1
     limits: tuple[LimitGroup, ...] = ()
-    outage: Outage | None = None
+    breaker: CircuitBreaker | None = None
 
     @property
     def is_exact(self) -> bool:
@@ -60,10 +60,10 @@ class Fallback:
 
     def take(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome | None]:
         """Takes all of the hits or none, as other backends do. Raises StorageOut, and errors of requests."""
-        outage = self.outage
-        if outage is not None and outage.is_on:
-            is_over = outage.is_to_be_probed() and (yield from self.primary.probe(outage))
-            if not is_over:
+        breaker = self.breaker
+        if breaker is not None and breaker.is_open:
+            is_back = breaker.is_due() and (yield from self.primary.probe(breaker))
+            if not is_back:
                 return (yield from self._take_locally(hits, context))
         try:
             outcome = yield from self.primary.take(hits, context)
@@ -80,10 +80,10 @@ class Fallback:
         if self.primary.watches_itself:
             if not isinstance(error, StorageError):
                 raise error
-        elif self.outage is None or (isinstance(error, HTTPException) and not isinstance(error, StorageOut)):
+        elif self.breaker is None or (isinstance(error, HTTPException) and not isinstance(error, StorageOut)):
             raise error
         else:
-            self.outage.begin(error)
+            self.breaker.failed(error)
         try:
             return (yield from self._take_locally(hits, context))
         except StorageOut as out:
@@ -103,14 +103,15 @@ class Fallback:
 
     def health(self) -> Health:
         """Whether the storage is asked now."""
-        outage = self.outage
-        is_told_by_outage = outage is not None and (outage.is_on or not self.primary.watches_itself)
-        return outage.health() if outage is not None and is_told_by_outage else self.primary.health()
+        breaker = self.breaker
+        if breaker is not None and (breaker.is_open or not self.primary.watches_itself):
+            return breaker.health()
+        return self.primary.health()
 
     @property
     def is_out(self) -> bool:
         """Whether nothing is asked but what stands in."""
-        return self.outage is not None and self.outage.is_on
+        return self.breaker is not None and self.breaker.is_open
 
     def _take_locally(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome | None]:
         left = self._left_to_count(hits)

@@ -11,8 +11,8 @@ import anyio.to_thread
 from ..._rules.hit import Hit, Outcome
 from ..._rules.resolver import RequestContext
 from ..._storage.base import Health
+from ..._storage.breaker import CircuitBreaker
 from ..._storage.limits_package.hits import LimitsPackageHits
-from ..._storage.limits_package.outage import Outage
 from ..._support.callables import Wait, run_blocking, wait_in_thread
 from ..._support.steps import Steps
 from ..._support.threads import ThreadsOfLoops
@@ -49,11 +49,11 @@ class LimitsPackageBackend:
     def peek(self, hits: Sequence[Hit], wait: Wait) -> Steps[Outcome]:
         return self._asked(self._hits.peek_all, hits, wait)
 
-    def probe(self, outage: Outage) -> Steps[bool]:
+    def probe(self, breaker: CircuitBreaker) -> Steps[bool]:
         if self._hits.is_async:
-            yield self._probe_later(outage)
+            yield self._probe_later(breaker)
         else:
-            outage.probe_apart(self.strategy.storage.check)
+            breaker.probe_apart(self.strategy.storage.check)
         return False
 
     def health(self) -> Health:
@@ -69,7 +69,7 @@ class LimitsPackageBackend:
             outcome = yield anyio.to_thread.run_sync(lambda: run_blocking(ask(hits)), limiter=self._threads.own())
         return outcome
 
-    async def _probe_later(self, outage: Outage) -> None:
-        task = asyncio.ensure_future(outage.probe(self.strategy.storage.check))
+    async def _probe_later(self, breaker: CircuitBreaker) -> None:
+        task = asyncio.ensure_future(breaker.probe(self.strategy.storage.check))
         self._probes.add(task)
         task.add_done_callback(self._probes.discard)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from ..._rules.hit import Hit, Outcome, asked_of, held_parts
 from ..._rules.resolver import RequestContext
 from ..._storage.base import Health
-from ..._storage.limits_package.outage import Outage
+from ..._storage.breaker import CircuitBreaker
 from ..._storage.memory import MemoryStorage
 from ..._support.callables import Wait, run_blocking
 from ..._support.fork import ForkableLock
@@ -46,10 +46,10 @@ class MemoryBackend:
 
         return beside_previous(hits, self.storage, self.carrying, answer)
 
-    def probe(self, outage: Outage) -> Steps[bool]:
+    def probe(self, breaker: CircuitBreaker) -> Steps[bool]:
         yield from ()
-        run_blocking(outage.probe(self.storage.check))
-        return not outage.is_on
+        run_blocking(breaker.probe(self.storage.check))
+        return not breaker.is_open
 
     def health(self) -> Health:
         return self.storage.health()

@@ -10,7 +10,7 @@ from typing import ClassVar
 from ..._rules.hit import Hit, Outcome, asked_of, held_parts
 from ..._rules.resolver import RequestContext
 from ..._storage.base import Health
-from ..._storage.limits_package.outage import Outage
+from ..._storage.breaker import CircuitBreaker
 from ..._storage.redis.storage import RedisPolicy, RedisStorage, RedisTicket
 from ..._support.callables import Wait, wait_in_thread
 from ..._support.steps import Steps
@@ -48,9 +48,9 @@ class RedisBackend:
         raw_decision = policy.peek(*asked) if wait is wait_in_thread else (yield policy.peek_async(*asked))
         return hits[raw_decision[1]], raw_decision
 
-    def probe(self, outage: Outage) -> Steps[bool]:
+    def probe(self, breaker: CircuitBreaker) -> Steps[bool]:
         yield from ()
-        outage.probe_apart(self.storage.check)
+        breaker.probe_apart(self.storage.check)
         return False
 
     def health(self) -> Health:

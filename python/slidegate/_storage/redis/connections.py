@@ -12,9 +12,9 @@ from typing import Any
 from weakref import ref
 
 from ..._support.errors import StorageError, StorageUnavailable
+from ..breaker import CircuitBreaker
 from .async_connection import AioConnection, Answer
 from .blocking_connection import SyncConnection
-from .breaker import CircuitBreaker
 from .replies import Redirected
 from .script import Script
 from .sentinel import MasterWatch, connected, master_locator

@@ -11,7 +11,7 @@ from ..._support.callables import run_blocking
 from ..._support.errors import StorageUnavailable
 from ...decision import NS_PER_S
 from ..base import Health
-from .breaker import CircuitBreaker
+from ..breaker import CircuitBreaker
 from .connections import Connections, LoopConnections, ThreadConnections
 from .replies import Redirected, storage_error
 from .script import KEY_VERSION, Question, RedisRule, Script, ask, lead_of, raw_decision_of
@@ -52,7 +52,7 @@ class RedisNode:
     def __init__(self, target: RedisTarget, script: Script, logger: logging.Logger) -> None:
         self.target = target
         self._script = script
-        self._breaker = CircuitBreaker(target.name, self._probe, logger)
+        self._breaker = CircuitBreaker(logger, name=target.name, check=self._probe)
         self._watch = MasterWatch(target) if target.sentinels else None
         self._loops = LoopConnections(target, script, self._breaker, self._watch)
         self._threads = ThreadConnections(target, script, self._breaker, self._watch)
@@ -113,7 +113,7 @@ class RedisNode:
         self._loops.close()
         self._threads.close()
 
-    def _probe(self) -> None:
+    def _probe(self) -> bool:
         connection = connected(self.target)
         try:
             # No PING, which servers answer that cannot count.
@@ -123,3 +123,4 @@ class RedisNode:
             pass
         finally:
             connection.close()
+        return True
