@@ -36,7 +36,7 @@ class AddHeaders:
         record, is_own = enter(scope, self)
 
         async def send_with_headers(message: Message) -> None:
-            limiter = record.told_by if message["type"] == "http.response.start" else None
+            limiter = record.headers_owner if message["type"] == "http.response.start" else None
             if limiter is not None and limiter.headers_enabled:
                 add_headers(limiter, view_of(record), message)
             await send(message)
@@ -58,8 +58,8 @@ def with_headers(handler: Any) -> Any:
         else:
             response = await run_in_threadpool(handler, request, error)
         record = known_of(request.scope)
-        if record is not None and record.told_by is not None:
-            record.told_by.inject_headers(response, view_in(request.scope))
+        if record is not None and record.headers_owner is not None:
+            record.headers_owner.inject_headers(response, view_in(request.scope))
         return response
 
     return handle

@@ -32,7 +32,7 @@ def _rate_limit_exceeded_handler(request: Request, exc: Exception) -> Response:
     response = JSONResponse({"error": f"Rate limit exceeded: {detail}"}, status_code=429)
     scope = as_request(request).scope
     record = known_of(scope)
-    limiter = (record.told_by if record is not None else None) or getattr(request.app.state, "limiter", None)
+    limiter = (record.headers_owner if record is not None else None) or getattr(request.app.state, "limiter", None)
     if getattr(limiter, "problem_details_enabled", False):
         response = _problem(detail, exc)
     if limiter is not None:

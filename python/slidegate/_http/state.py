@@ -50,7 +50,7 @@ class Record:
     """A `Mark`: what was checked."""
     view: Any = None
     """What came of it."""
-    told_by: Any = None
+    headers_owner: Any = None
     """The limiter whose headers tell that, beside decorators and middleware."""
     taken: dict[Any, list[Any]] | None = None
     """What was paid for, by limiters: hits, and the key where they have none."""

@@ -74,7 +74,7 @@ def told_of(record: Record, owner: object, view: CurrentLimit) -> CurrentLimit:
 
     Where nothing but decorators and middleware have decided, it is the last one.
     """
-    if record.told_by is not owner or record.view is None:
+    if record.headers_owner is not owner or record.view is None:
         return view
     before = view_of(record)
     if not isinstance(before, CurrentLimit):

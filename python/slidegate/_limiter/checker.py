@@ -169,7 +169,7 @@ class Checker:
             view.policies = _policies_of(enforced, hit, raw_decision)
         if way.is_told:
             if not way.is_of_endpoint:
-                record.told_by = owner
+                record.headers_owner = owner
             seen: Any = view if self.backend.is_exact else tuple(view)
             record.view = state[VIEW] = (
                 seen if seen is not view or record.view is None else told_of(record, owner, view)

@@ -63,7 +63,10 @@ def compile_check(checker: Checker, plan: Plan, way: Way = ENDPOINT) -> Compiled
         # What is known of the request already, or was said by a program, may mean that less is to be counted.
         if record is not None and (
             (is_once and record.taken is not None)
-            or (is_of_endpoint and (record.scope is not scope or record.done is not None or record.told_by is not None))
+            or (
+                is_of_endpoint
+                and (record.scope is not scope or record.done is not None or record.headers_owner is not None)
+            )
         ):
             return in_general(request, wait, key)
         if state is None:
@@ -111,7 +114,7 @@ def compile_check(checker: Checker, plan: Plan, way: Way = ENDPOINT) -> Compiled
         if COMPLETE not in state:
             state[COMPLETE] = NOTHING_YET
         if is_told:
-            record.told_by = owner
+            record.headers_owner = owner
             record.view = state[VIEW] = view if record.view is None else told_of(record, owner, view)
         elif VIEW not in state:
             state[VIEW] = None
