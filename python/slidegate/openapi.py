@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ._fastapi.dependency_tree import rate_limits_of
 from ._fastapi.rate_limit import limiter_for
 from ._http.header_styles import IETF_NAMES, OPENAI_NAMES
 from ._http.response import _rate_limit_exceeded_handler
+from ._limiter.core import LimiterCore
 from ._routing.finder import RouteFinder
 from .errors import RateLimitExceeded
-
-if TYPE_CHECKING:
-    from ._limiter.core import LimiterCore
 
 __all__ = ["describe_refusals"]
 

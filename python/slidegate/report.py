@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.staticfiles import StaticFiles
 
@@ -14,15 +14,13 @@ from ._fastapi.dependency_tree import application_of, is_overriding, rate_limits
 from ._fastapi.middleware import has_middleware
 from ._fastapi.rate_limit import DeclaredRateLimit, limiter_for
 from ._fastapi.route_checks import CheckedBy, checked_by
+from ._limiter.core import LimiterCore
 from ._routing.finder import Found, RouteFinder
 from ._rules.limit_group import LimitGroup
 from ._rules.plan import Plan
 from ._support.callables import qualified_name, wrapped_chain
 from ._support.table import aligned
 from .keys.identity import choice_of_client, name_of
-
-if TYPE_CHECKING:
-    from ._limiter.core import LimiterCore
 
 __all__ = ["Report", "RouteReport", "report_of"]
 

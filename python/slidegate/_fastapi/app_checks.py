@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from starlette.types import Scope
 
 from .._limiter.checker import Check
+from .._limiter.core import LimiterCore
 from .._routing.finder import Found, Kind, RouteFinder
 from .._routing.served import route_in
 from .._support.callables import wrapped_chain
 from .route_checks import check_ahead
-
-if TYPE_CHECKING:
-    from .._limiter.core import LimiterCore
 
 OTHER = cast(Check, object())
 """What stands for a check where a request is for another application or limiter."""

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .._http.state import known_of
+from .._limiter.core import LimiterCore
 from .._routing.finder import RouteFinder
 from .._routing.layout import router_of, wrapped_apps
 from .decorator import Endpoint, endpoint_behind, is_sure_to_be_called
 from .framework import put_before_routes
-
-if TYPE_CHECKING:
-    from .._limiter.core import LimiterCore
 
 
 class BypassDetector:

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 from weakref import WeakSet
 
 from starlette.concurrency import run_in_threadpool
@@ -18,6 +18,8 @@ from .._http.response import response_of, response_to
 from .._http.state import record_of
 from .._http.view import CurrentLimit, view_in
 from .._limiter.checker import Check
+from .._limiter.core import LimiterCore
+from .._rules.limit_group import LimitGroup
 from .._support.callables import (
     Wait,
     innermost,
@@ -30,10 +32,6 @@ from .._support.callables import (
     wrapped_chain,
 )
 from .signatures import ADDED_REQUEST, Slot, request_slot, resolved_signature, response_slot, with_parameter
-
-if TYPE_CHECKING:
-    from .._limiter.core import LimiterCore
-    from .._rules.limit_group import LimitGroup
 
 _MARK = "__slidegate__"
 _LIMITED_BY = "__slidegate_limited_by__"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
@@ -12,6 +12,7 @@ from .._http.state import Record
 from .._http.view import CurrentLimit, untouched, view_of
 from .._limiter.checker import BY_HAND, DEPENDENCY, MESSAGE, Way
 from .._limiter.compiled import CompiledCheck, compile_check
+from .._limiter.core import LimiterCore
 from .._routing.served import Routes, Served
 from .._rules.limit_group import LimitGroup
 from .._rules.plan import Plan
@@ -20,9 +21,6 @@ from .._support.errors import ConfigurationError
 from ..decision import Decision
 from .dependency_tree import followers_of
 from .rate_limit import DeclaredRateLimit, limiter_for
-
-if TYPE_CHECKING:
-    from .._limiter.core import LimiterCore
 
 _MOST_KEPT = 512
 _MOST_SHOWN = 100

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .._limiter.core import LimiterCore
 from .rate_limit import DeclaredPerMessage, DeclaredRateLimit
-
-if TYPE_CHECKING:
-    from .._limiter.core import LimiterCore
 
 
 def calls_of(dependant: Any) -> Iterator[tuple[Any, bool]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
@@ -23,10 +23,8 @@ from .._http.view import Ahead
 from .._limiter.checker import Check
 from .._routing.layout import router_of, wrapped_apps
 from .._support.callables import qualified_name, wait_on_loop
+from .app_checks import AppChecks
 from .framework import awaited_with_body, put_before_routes
-
-if TYPE_CHECKING:
-    from .app_checks import AppChecks
 
 _MOST_TOLD = 256
 

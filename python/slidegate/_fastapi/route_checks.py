@@ -5,21 +5,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.endpoints import HTTPEndpoint
 from starlette.requests import HTTPConnection
 from starlette.staticfiles import StaticFiles
 
 from .._limiter.checker import Check
+from .._limiter.core import LimiterCore
 from .._routing.candidate import Found, Kind
 from .._rules.plan import Plan
 from .._support.callables import Wait, qualified_name
 from .decorator import Endpoint, endpoint_behind, endpoints_over
 from .dependency_tree import is_overriding
-
-if TYPE_CHECKING:
-    from .._limiter.core import LimiterCore
 
 _UNMATCHED = "unmatched requests"
 

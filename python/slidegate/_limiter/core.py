@@ -42,6 +42,7 @@ class LimiterCore:
     is_writing_patched = False
     """Whether somebody has replaced what writes headers."""
     planner: Planner
+    checker: Checker
     dependency_checks: Any
 
     def __init__(self, settings: Settings) -> None:
@@ -71,20 +72,9 @@ class LimiterCore:
         if not refusals.handlers:
             # Who configures logging sees refusals; who does not is spared a line on stderr for each of them.
             refusals.addHandler(logging.NullHandler())
-        resolver = Resolver(self.key_prefix, self.key_style, limits.on_missing_key, self.logger, self.local.count_error)
-        self.checker = Checker(
-            owner=self,
-            backend=LimiterCore.backend(self, resolver),
-            resolver=resolver,
-            headers=self.headers,
-            logger=self.logger,
-            refusals=refusals,
-            refusal_log=RefusalLog(refusals, output.log_salt),
-            is_log_structured=output.structured_log,
-            exempt_routes=cast("set[str | None]", self.planner.exempt_routes),
-            headers_enabled=self.headers_enabled,
-            swallows_errors=self.swallow_errors,
-        )
+        self._refusal_log, self._is_log_structured = RefusalLog(refusals, output.log_salt), output.structured_log
+        self._on_missing_key, self._warned_of = limits.on_missing_key, set[str]()
+        self.renew()
 
     def patched_check(self, function: Callable[..., Any] | None, in_middleware: bool) -> Check:
         """What checks requests for a function where the limiter `is_patched`, in the middleware or in a decorator."""
@@ -116,18 +106,21 @@ class LimiterCore:
 
     def renew(self) -> None:
         """Has what was replaced take effect with the next request."""
-        checker, is_usual = self.checker, isinstance(self.logger, logging.Logger)
-        resolver = replace(checker.resolver, key_prefix=self.key_prefix, key_style=self.key_style, logger=self.logger)
-        self.checker = replace(
-            checker,
-            logger=self.logger,
-            refusals=self.logger.getChild("refusals") if is_usual else self.logger,
+        logger, has_children = self.logger, isinstance(self.logger, logging.Logger)
+        prefix, style, count_error = self.key_prefix, self.key_style, self.local.count_error
+        resolver = Resolver(prefix, style, self._on_missing_key, logger, count_error, self._warned_of)
+        self.checker = Checker(
+            owner=self,
+            backend=self.backend(resolver),
+            resolver=resolver,
             headers=self.headers,
+            logger=logger,
+            refusals=logger.getChild("refusals") if has_children else logger,
+            refusal_log=self._refusal_log,
+            is_log_structured=self._is_log_structured,
+            exempt_routes=cast("set[str | None]", self.planner.exempt_routes),
             headers_enabled=self.headers_enabled,
             swallows_errors=self.swallow_errors,
-            exempt_routes=cast("set[str | None]", self.planner.exempt_routes),
-            resolver=resolver,
-            backend=self.backend(resolver),
         )
         self.planner.renew()
 

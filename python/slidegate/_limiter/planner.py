@@ -135,19 +135,12 @@ class Planner:
 
     def check(self, plan: Plan) -> Check:
         """The check of a plan, as the limiter is configured now."""
-        if self.request_filters:
-            return self._filtered(self._unfiltered(plan))
-        return self._unfiltered(plan)
-
-    def _filtered(self, check: Check) -> Check:
-        filters = tuple(self.request_filters)
-        return lambda request, wait: None if any(each() for each in filters) else check(request, wait)
-
-    def _unfiltered(self, plan: Plan) -> Check:
-        limiter = self._limiter
-        if not limiter.auto_check:
+        if not self._limiter.auto_check:
             return lambda request, wait: None
-        return compile_check(limiter.checker, plan)
+        check, filters = compile_check(self._limiter.checker, plan), tuple(self.request_filters)
+        if not filters:
+            return check
+        return lambda request, wait: None if any(each() for each in filters) else check(request, wait)
 
     def _renew(self, endpoint: LimitedEndpoint) -> None:
         if self._limiter.is_patched:

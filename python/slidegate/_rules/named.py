@@ -69,12 +69,8 @@ class NamedLimits:
                     f'{where}: nothing says what its limit is; write Limiter(env_prefix="APP_") and set'
                     f' APP_{variable}="10/minute", or give it a limit, as in RateLimit("10/minute", name={name!r})'
                 )
-            if self._prefix is None:
-                field = f"{self._told(variable.lower())}"
-                raise ConfigurationError(f'{where}: settings have no limit of that name; set {field}="10/minute"')
-            raise ConfigurationError(
-                f'{where}: settings have no limit of that name; set {self._prefix}{variable}="10/minute"'
-            )
+            told = self._told(variable.lower()) if self._prefix is None else f"{self._prefix}{variable}"
+            raise ConfigurationError(f'{where}: settings have no limit of that name; set {told}="10/minute"')
         return text
 
     def variable_of(self, name: str, where: str) -> str:
@@ -152,22 +148,13 @@ class NamedLimits:
 
     def _from_environment(self, variable: str) -> Setting | None:
         name = f"{self._prefix}{variable}"
-        value, mode = self._variables.get(name), self._variables.get(name + _MODE_SUFFIX)
-        if value is None and mode is None:
-            return None
-        read = Setting(name) if value is None else _read(value, name)
-        return read if mode is None else read._replace(mode=_mode_in(mode, name + _MODE_SUFFIX))
+        mode_name = name + _MODE_SUFFIX
+        return _setting_of(self._variables.get(name), self._variables.get(mode_name), name, mode_name)
 
     def _from_settings(self, variable: str) -> Setting | None:
-        if self._settings is None:
-            return None
         field = variable.lower()
-        value, mode = self._field(field), self._field(field + _MODE_SUFFIX.lower())
-        if value is None and mode is None:
-            return None
-        where = self._told(field)
-        read = Setting(where) if value is None else _read(value, where)
-        return read if mode is None else read._replace(mode=_mode_in(mode, self._told(field + _MODE_SUFFIX.lower())))
+        mode_field = field + _MODE_SUFFIX.lower()
+        return _setting_of(self._field(field), self._field(mode_field), self._told(field), self._told(mode_field))
 
     def _field(self, name: str) -> Any:
         if isinstance(self._settings, Mapping):
@@ -182,11 +169,15 @@ class NamedLimits:
         return f"{named}.{field}" if prefix is None else f"{prefix}{field}".upper() + f" ({named}.{field})"
 
 
-def _read(value: object, where: str) -> Setting:
+def _setting_of(value: object, mode: object, where: str, mode_where: str) -> Setting | None:
+    text: str | None = None
+    given = None if mode is None else _mode_in(mode, mode_where)
     if isinstance(value, str) and value in _MODES:
-        return Setting(where, mode=_mode_in(value, where))
-    _check_notation(value, where)
-    return Setting(where, text=str(value))
+        given = given or _mode_in(value, where)
+    elif value is not None:
+        _check_notation(value, where)
+        text = str(value)
+    return None if value is None and mode is None else Setting(where, text, given)
 
 
 def _check_notation(text: object, where: str) -> None:
