@@ -13,7 +13,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.routing import BaseRoute, Host, Match, Mount, Route, Router, WebSocketRoute
 from test_routes_oracle import Endpoints, Outcome, dispatched, foretold, needs_parts, scope_of
 
-from slidegate._routing import finder, layout
+from slidegate._routing import finder, index, layout
 from slidegate._routing.candidate import Base
 from slidegate._routing.finder import Kind, RouteFinder
 from slidegate._routing.layout import layout_of, plain_layout, route_path
@@ -90,14 +90,14 @@ def test_routes_are_asked_one_by_one_when_the_index_fails(
     def fail(*arguments: Any) -> Any:
         raise KeyError("lost")
 
-    monkeypatch.setattr(finder.RouteIndex, "step", fail)
+    monkeypatch.setattr(index.RouteIndex, "step", fail)
     with caplog.at_level(logging.WARNING, "slidegate"):
         assert_right(app, endpoints, RouteFinder(app))
     assert "one by one" in caplog.text
 
 
 def test_asking_one_by_one_leaves_nothing_behind(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finder.RouteIndex, "step", lambda *arguments: None)
+    monkeypatch.setattr(index.RouteIndex, "step", lambda *arguments: None)
     found_by = RouteFinder(app)
     for _ in range(5):
         assert found_by.find(scope_of("GET", "/sub/y")) is not None

@@ -60,7 +60,7 @@ class RateLimitMiddleware:
         if record is None:
             record = scope[RECORD] = Record()
             record.scope, record.entered = scope, self._alone
-            record.method, record.path = scope["method"], scope["path"]
+            record.method, record.path = scope.get("method"), scope.get("path")
             record.state = scope.get("state")
             if record.state is None:
                 record.state = scope["state"] = {}

@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from .candidate import Base, Candidate, Found, Kind
-from .index import How, RouteIndex, Step
+from .index import How, Step
 from .layout import Layout, layout_of, plain_layout, route_path, router_of
 from .search import FirstMatch, first_match, most_specific, parts_of
-from .snapshot import Snapshot, version
+from .snapshot import Snapshot
 
 __all__ = ["Found", "Kind", "RouteFinder", "endpoint_among"]
 
-_MOST_VERSIONS = 8
 _LEAST_BETWEEN = 16
 
 
@@ -39,24 +38,16 @@ class RouteFinder:
         self._router, self._root_path = self._resolved()
         self._below: dict[tuple[int, Base], RouteFinder] = {}
         self._known = Snapshot(Layout((), (), [], (), ()))
-        self._hot = _Hot(None, 0, (), 0, (), 0, RouteIndex(()))
         self._left = 0
         self._has_warned = False
 
     def refresh(self) -> None:
         """Looks at the routes again."""
         self._router, self._root_path = self._resolved()
-        layout = self._layout()
-        routes, *nested = layout.lists
-        included = layout.included
-        if len(included) > _MOST_VERSIONS:
-            included, nested = [], []
-        index = RouteIndex(layout.candidates)
-        versions, lengths = sum(map(version, included)), sum(map(len, nested))
-        # Each is complete when other threads come to see it.
+        known = Snapshot(self._layout())
         self._below = {}
-        self._known = Snapshot(layout)
-        self._hot = _Hot(routes, len(self._known.contents[0]), included, versions, nested, lengths, index)
+        # It is complete when other threads come to see it.
+        self._known = known
 
     def find(self, scope: Scope) -> Found | None:
         """The route for a request with that ASGI scope, which is left as it is.
@@ -76,16 +67,16 @@ class RouteFinder:
                 scope = {**scope, "root_path": self._root_path}
             path: str = route_path(scope) if scope.get("root_path") else scope["path"]
             routes = self._router.routes
-            known_routes, length, included, versions, nested, lengths, index = self._hot
+            known = self._known
             self._left -= 1
             if (
-                routes is not known_routes
-                or len(routes) != length
+                routes is not known.routes
+                or len(routes) != known.length
                 or self._left < 0
-                or (included and sum(map(version, included)) != versions)
-                or (nested and sum(map(len, nested)) != lengths)
+                or (known.included and not known.has_included_the_same())
             ):
-                index = self._renewed()
+                known = self._renewed()
+            index = known.index
             if "\n" in path:
                 return self._searched(scope, path, method, index.all_steps(method))
             # As `index.outcome` does.
@@ -124,8 +115,8 @@ class RouteFinder:
         match = first_match(steps, scope, path)
         is_moved = match is not None and self._router.routes[match.candidate.position] is not match.candidate.node
         if is_moved or match is None or not match.is_full:
-            match = first_match(self._renewed(is_moved).steps(path, method), scope, path)
-        index = self._hot.routes_by_path
+            match = first_match(self._renewed(is_moved).index.steps(path, method), scope, path)
+        index = self._known.index
         return self._reached(match, scope, lambda path: index.steps(path, method), self._known.layout)
 
     def _found_in_mount(self, mount: Candidate, scope: Scope) -> Found | None:
@@ -182,14 +173,14 @@ class RouteFinder:
         match = first_match(steps_for(route_path(there)), there, route_path(there))
         return None if match is None else match.candidate.found(Kind.REDIRECT)
 
-    def _renewed(self, is_stale: bool = False) -> RouteIndex:
+    def _renewed(self, is_stale: bool = False) -> Snapshot:
         is_same = not is_stale and self._resolved()[0] is self._router
         if not is_same or not self._known.is_of(self._router, is_thorough=self._left < 0):
             self.refresh()
         if self._left < 0:
             # What is spent on comparing is little for each request, however many routes there are.
             self._left = max(_LEAST_BETWEEN, self._known.size // 4)
-        return self._hot.routes_by_path
+        return self._known
 
     def _resolved(self) -> tuple[Any, str]:
         router, root_path = router_of(self._app)
@@ -220,15 +211,3 @@ def endpoint_among(routes: Iterable[BaseRoute], scope: Scope) -> Callable[..., A
     """
     found = RouteFinder(SimpleNamespace(routes=list(routes)))._found_among(scope)
     return found.endpoint if found is not None and found.kind is Kind.FULL else None
-
-
-class _Hot(NamedTuple):
-    """What each request looks at."""
-
-    routes: Any
-    length: int
-    included: Sequence[Any]
-    versions: int
-    nested: Sequence[list[Any]]
-    lengths: int
-    routes_by_path: RouteIndex
