@@ -14,6 +14,7 @@ import pytest
 from fastapi import FastAPI
 from faulty_storages import FAULTS, Faults
 from hypothesis import settings
+from redis_servers import RedisServer, running
 from starlette.types import ASGIApp, Message
 
 from slidegate import Limiter, RateLimitExceeded, _rate_limit_exceeded_handler
@@ -103,6 +104,19 @@ def _heeds_ctrl_c() -> None:
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("RATELIMIT_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with running(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server(_redis: RedisServer) -> RedisServer:
+    """A Redis that is as new in each file. A test that stops it starts it again; one that sets it otherwise has its own."""
+    _redis.call_all([(b"FLUSHALL",), (b"SCRIPT", b"FLUSH"), (b"CONFIG", b"RESETSTAT")])
+    return _redis
 
 
 @pytest.fixture

@@ -19,19 +19,13 @@ from fastapi import FastAPI, HTTPException, WebSocket
 from faulty_storages import app_of, limiter_on
 from limits import RateLimitItemPerMinute
 from redis_proxy import FaultyProxy
-from redis_servers import RedisServer, calls_of, clients_of, running
+from redis_servers import RedisServer, calls_of, clients_of
 
 from slidegate import ConfigurationError, Limiter
 from slidegate.middleware import SlowAPIMiddleware
 from slidegate.util import get_remote_address
 
 MakeApp = Callable[[Limiter], FastAPI]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with running(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)

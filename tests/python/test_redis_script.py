@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +97,6 @@ class Engine:
         # What the server cannot tell, as its microsecond is over when it would happen, happens in the next.
         is_exact = self.policy.quotas[index].strategy == "gcra"
         return allowed, index, remaining, *(ns if is_exact or ns < 0 else -(-ns // US) * US for ns in times_ns)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.stop()
 
 
 def vectors(*, are_whole: bool) -> list[Any]:

@@ -10,15 +10,9 @@ import pytest
 from conftest import Client
 from fastapi import Request
 from redis_proxy import FaultyProxy
-from redis_servers import RedisServer, running
+from redis_servers import RedisServer
 
 from compat.library import Library, differs, same
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with running(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @pytest.fixture

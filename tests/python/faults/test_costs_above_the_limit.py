@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import limits.strategies
 import pytest
 from conftest import Client
 from fastapi import Depends, FastAPI, Request
-from redis_servers import RedisServer, running
+from redis_servers import RedisServer
 from websocket_clients import chatting, talk
 
 from slidegate import Limiter, _rate_limit_exceeded_handler
@@ -73,12 +73,6 @@ def test_fault_25_a_limit_of_zero_refuses_whatever_it_costs() -> None:
 
 
 # --- what a callable says ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with running(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 STORAGES = ["memory", "redis", "redis, again", "limits"]

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from redis_servers import RedisServer, running
+from redis_servers import RedisServer
 
 import slidegate
 
@@ -113,12 +113,6 @@ LOCKS = [
     *("breaker", "breaker, health", "denials", "denials, reset", "cluster", "cluster, nodes", "watch", "outage"),
     *("refusals", "named limits", "keys of tokens", "limits storage"),
 ]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> object:
-    with running(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @pytest.mark.parametrize("what", LOCKS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
 
@@ -17,7 +16,6 @@ from conftest import Client
 from fastapi import Request
 from limits import parse
 from limits.strategies import STRATEGIES
-from redis_servers import RedisServer, running
 
 from slidegate import Limiter
 from slidegate._rules.strategies import ELASTIC
@@ -31,12 +29,6 @@ FLAT = "LIMITER/192.0.2.1//items/2/1/minute"
 @pytest.fixture(params=[SLOWAPI, "slidegate"])
 def library(request: pytest.FixtureRequest) -> Library:
     return Library(request.param, {})
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with running(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 def ours() -> Library:

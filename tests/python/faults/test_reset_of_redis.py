@@ -11,7 +11,7 @@ import pytest
 import redis_topologies
 from conftest import Client
 from fastapi import FastAPI
-from redis_servers import RedisServer, running
+from redis_servers import RedisServer
 
 from slidegate import Limiter
 from slidegate._core import Limiter as Engine
@@ -20,12 +20,6 @@ from slidegate.cli import main
 from slidegate.util import get_remote_address
 
 MINUTE_NS = 60_000_000_000
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with running(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)

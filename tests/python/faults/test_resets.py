@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,13 +19,6 @@ SECOND_NS = 1_000_000_000
 HOUR_NS = 3_600 * SECOND_NS
 STRATEGIES: Any = ["moving-window", "fixed-window", "sliding-window-counter", "gcra"]
 AMOUNTS = [1, 3, 13, 20, 60, 300]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.stop()
 
 
 def limiter_of(clock: _core.ManualClock, **options: Any) -> _core.Limiter:

@@ -6,13 +6,12 @@ import math
 import random
 import re
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from conftest import Client
 from fastapi import Depends, FastAPI, Request
-from redis_servers import RedisServer, running
+from redis_servers import RedisServer
 
 from slidegate import Limiter, _rate_limit_exceeded_handler
 from slidegate._core import Limiter as Engine
@@ -47,12 +46,6 @@ def test_fault_28_no_wait_and_no_reset_is_longer_than_the_window_and_a_second_of
         _, _, _, reset_after_ns, retry_after_ns = policy.hit("key", dice.choice([1, 1, dice.randrange(1, amount + 1)]))
         longest = max(longest, whole_seconds(reset_after_ns), whole_seconds(retry_after_ns))
     assert 1 <= longest <= WINDOWS_OF[strategy] * window_s + 1
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with running(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 STORAGES = {"memory": None, "redis": "redis", "limits": "async+memory://"}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from conftest import Client
 from fastapi import Depends, FastAPI, Request
 from limits import parse
-from redis_servers import RedisServer, running
 
 from slidegate import Limiter, RateLimit, RateLimitExceeded
 from slidegate._core import Quota
@@ -24,12 +23,6 @@ MakeApp = Callable[[Limiter], FastAPI]
 MakeLimiter = Callable[..., Limiter]
 STRATEGIES = ["moving-window", "fixed-window", "sliding-window-counter", "gcra"]
 KEY = {"X-API-Key": "k"}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with running(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @pytest.fixture(params=["memory://", "redis", "slidegate-test-faulty://", "async+slidegate-test-faulty://"])
