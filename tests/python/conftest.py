@@ -114,7 +114,7 @@ def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module")
 def server(_redis: RedisServer) -> RedisServer:
-    """A Redis that is as new in each file. A test that stops it starts it again; one that sets it otherwise has its own."""
+    """A Redis that is as new in each file. Tests that stop it start it again; those that set it have their own."""
     _redis.call_all([(b"FLUSHALL",), (b"SCRIPT", b"FLUSH"), (b"CONFIG", b"RESETSTAT")])
     return _redis
 
