@@ -14,8 +14,9 @@ from .._storage.redis.uri import parse_redis_uri
 from .._storage.uri import is_redis
 from .._support.escaping import escaped
 from .._support.table import aligned
-from ..inspection import Inspection, KeyRow, segment_named, segments
+from ..inspection import Inspection, segment_named, segments
 from .errors import FAILED, Unusable
+from .text import cells_of, memory_text, size_text
 
 _MOST_TOLD = 3
 # A command says once what is wrong, and ends.
@@ -97,7 +98,7 @@ def _inspect(options: argparse.Namespace) -> int:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     elif rows:
         head = ("KEY", "LIMIT", "SCOPE", "USED", "WHOLE AGAIN IN")
-        print(*aligned([head, *((*_cells(row), f"{row.reset_after_s or 0:.0f} s") for row in rows)]), sep="\n")
+        print(*aligned([head, *((*cells_of(row), f"{row.reset_after_s or 0:.0f} s") for row in rows)]), sep="\n")
     else:
         _tell_of_nothing(inspection, options)
     return 0 if rows else FAILED
@@ -167,7 +168,7 @@ def _top(options: argparse.Namespace) -> int:
         }
         print(json.dumps({"keys": rows, "limits": [asdict(row) for row in inspection.rules()], **memory}, indent=2))
     elif options.once:
-        keys = [_cells(row) for row in inspection.keys(options.most)]
+        keys = [cells_of(row) for row in inspection.keys(options.most)]
         limits = [(row.told, escaped(row.scope), str(row.admitted), str(row.refused)) for row in inspection.rules()]
         print(*aligned([("KEY", "LIMIT", "SCOPE", "USED"), *keys]), "", sep="\n")
         print(*aligned([("LIMIT", "SCOPE", "ADMITTED", "REFUSED"), *limits]), "", sep="\n")
@@ -189,23 +190,3 @@ def _only_name() -> str:
         return names[0]
     hint = "those of a running server with workers and those named shared://... are listed by `slidegate ls`"
     raise Unusable(f"name one of {', '.join(names)}" if names else f"there is no segment to look into; {hint}")
-
-
-def _cells(row: KeyRow) -> tuple[str, ...]:
-    used = f"{row.used} of {row.amount}" + (", refused" if row.is_used_up else "")
-    return escaped(row.key), row.limit, escaped(row.scope) or "?", used
-
-
-def memory_text(inspection: Inspection) -> str:
-    """How full the memory is, and what has gone wrong, in a line."""
-    stats = inspection.stats
-    errors = ", ".join(f"{count:,} {kind}" for kind, count in inspection.errors().items() if count)
-    return (
-        f"{size_text(stats.bytes)} of {size_text(stats.capacity_bytes)} in use, {stats.evictions:,} keys evicted,"
-        f" {stats.full:,} not taken in, {f'errors: {errors}' if errors else 'no errors'}"
-    )
-
-
-def size_text(size: int) -> str:
-    """Bytes in words."""
-    return f"{size / 2**20:.3g} MiB" if size >= 2**20 else f"{size / 2**10:.3g} KiB"

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from .._support.escaping import escaped
 from ..inspection import Inspection, RuleRow
-from .memory import memory_text
+from .text import memory_text
 
 # Of a table, beside its rows: a blank line above and below, the head, and its rule.
 _FRAME = 4
