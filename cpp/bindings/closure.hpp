@@ -68,10 +68,8 @@ class Owned {
 /// The keys that are looked up in scopes and their state.
 struct Names {
     PyObject* type = PyUnicode_InternFromString("type");
-    PyObject* http = PyUnicode_InternFromString("http");
     PyObject* start = PyUnicode_InternFromString("http.response.start");
     PyObject* headers = PyUnicode_InternFromString("headers");
-    PyObject* app = PyUnicode_InternFromString("app");
     PyObject* root_path = PyUnicode_InternFromString("root_path");
     PyObject* method = PyUnicode_InternFromString("method");
     PyObject* path = PyUnicode_InternFromString("path");

@@ -293,22 +293,6 @@ class Record:
     holds: Any
     is_held_by_middleware: Any
 
-def shortcut(
-    app: object,
-    entries: Sequence[tuple[dict[str, Any], str, object]],
-    attributes: Sequence[tuple[object, str, object]],
-    lists: Sequence[tuple[list[Any], int]],
-    memo: dict[str, dict[str, Any]],
-    uses: int,
-    /,
-) -> Callable[[_Scope], Any]:
-    """A function of the ASGI scope of an HTTP request for the application, without a root path: what `memo` has for its
-    method and path, as long as the node is at that position of the first list. None when there is nothing, or the scope
-    has the record of another one.
-
-    False when an entry or an attribute is another object than here, a list is of another length, or after so many uses.
-    """
-
 def taker(
     hit: Callable[..., _Essentials],
     cost: int | tuple[int, ...],

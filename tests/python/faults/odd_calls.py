@@ -48,22 +48,11 @@ class World:
         self.records = [_core.Record()]
         self.kind = type("Kind", (tuple,), {})
         self.view = self.kind((Odd(self), ["ada"]))
-        self.entries = {"x": 1}
-        self.routes: list[Any] = [self]
-        self.memo: dict[Any, Any] = {"GET": {"/": (self, 0, self)}}
         self.functions: list[Callable[..., Any]] = [
             _core.taker(self.policies[0].hit, 1, (1,), None, None, True, None, None, set(), MemoryError, None),
             _core.taker(self.odd, 1, (1, 2), ("a", "b"), self.kind, False, "p", Odd(self), {1}, MemoryError, None),
             _core.teller((b"a", b"b", b"c"), self.kind, self.odd),
             _core.teller((b"a", b"b", b"c"), self.kind, self.odd)(self.odd, self.scope),
-            _core.shortcut(
-                self,
-                [(self.entries, "x", self.entries["x"])],
-                [(Odd(self), "x", 1)] if self.dice.random() < 0.3 else [],
-                [(self.routes, 1)],
-                self.memo,
-                100,
-            ),
         ]
         self.fill()
 
@@ -93,9 +82,6 @@ class World:
                         self.renew,
                         self.scope.clear,
                         self.message.clear,
-                        self.memo.clear,
-                        self.routes.clear,
-                        self.entries.clear,
                         self.fill,
                         lambda: self.dice.choice(self.limiters).reset(),
                         lambda: self.dice.choice(self.policies).hit("bob"),
@@ -129,15 +115,11 @@ class World:
                 self.scope,
                 self.message,
                 self.view,
-                self.memo,
             ),
             *(*self.clocks, *self.quotas, *self.limiters, *self.policies, *self.tickets, *self.readers),
             *(*self.segments, *self.records, *self.functions, self.limiters[0].stats()),
             [(dice.choice(self.quotas), "a")],
             [(dice.choice(self.quotas), "a", "name")] * dice.choice([1, 16, 17]),
-            ({Odd(self): 1}, Odd(self), Odd(self)),
-            [({}, "x", 1)],
-            [([], 0)],
         ]
         value = dice.choice(made)
         return (value,) * dice.choice([1, 2, 5]) if dice.random() < 0.1 else value

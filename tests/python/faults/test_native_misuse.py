@@ -185,18 +185,6 @@ def test_fault_23_a_view_that_is_no_plain_tuple_inside_is_a_type_error(view: Any
             _core.teller((b"a", b"b", b"c"), view, print)
 
 
-@pytest.mark.parametrize("entry", [None, (), (1, 0), [1, 0, 2], 7])
-def test_fault_23_a_memory_that_holds_no_entries_knows_nothing(entry: Any) -> None:
-    find = _core.shortcut("app", [], [], [([1], 1)], {"GET": {"/": entry}}, 9)
-    assert find({"type": "http", "app": "app", "method": "GET", "path": "/"}) is None
-
-
-@pytest.mark.parametrize("watched", [[[{}, "a", 1]], [({}, "a")], [(1, "a", 1)], [5], range(10**12)])
-def test_fault_23_what_is_watched_is_told_in_tuples(watched: Any) -> None:
-    with pytest.raises(TypeError):
-        _core.shortcut(None, watched, [], [([], 0)], {}, 9)
-
-
 @pytest.mark.parametrize("now_s", [float("nan"), float("inf"), -1e300])
 def test_fault_23_a_time_beyond_all_times_is_no_header(now_s: float) -> None:
     with pytest.raises(ValueError, match="beyond all times"):
