@@ -2,14 +2,11 @@
 #include <charconv>
 #include <cmath>
 #include <cstdint>
-#include <memory>
 
 #include <pybind11/pybind11.h>
 
 #include "bindings.hpp"
 #include "closure.hpp"
-#include "record.hpp"
-#include "wall_time.hpp"
 
 namespace py = pybind11;
 
@@ -118,83 +115,9 @@ PyObject* with_quota(PyObject*, PyObject* const* arguments, Py_ssize_t count) no
     return PyErr_Occurred() != nullptr ? nullptr : added(arguments[0], arguments[1], amount, arguments[3], now_s);
 }
 
-// What the memory of a teller consists of, and that of a `send` of its.
-enum TellerPart : Py_ssize_t { kNames, kView, kOtherwise, kWall };
-enum SendPart : Py_ssize_t { kSend, kScope, kTeller };
-
-// The limit that was decided for the request with this scope, borrowed; null when its state tells of something else.
-PyObject* view_in(PyObject* scope, PyObject* kind) noexcept {
-    PyObject* state = PyDict_CheckExact(scope) ? PyDict_GetItemWithError(scope, names().state) : nullptr;
-    PyObject* view =
-        state != nullptr && PyDict_CheckExact(state) ? PyDict_GetItemWithError(state, names().view) : nullptr;
-    const Record* record = view != nullptr ? record_in(scope) : nullptr;
-    return record != nullptr && record->view == view && reinterpret_cast<PyObject*>(Py_TYPE(view)) == kind ? view
-                                                                                                           : nullptr;
-}
-
-// Puts headers into the message that begins a response. False with an error set.
-bool tell(PyObject* teller, PyObject* scope, PyObject* message) noexcept {
-    static PyObject* const amount_name = PyUnicode_InternFromString("amount");
-    // Owned: attributes that are read in Python can take anything out of the dictionaries.
-    const Owned view(Py_XNewRef(view_in(scope, PyTuple_GET_ITEM(teller, kView))));
-    const Owned headers(Py_XNewRef(PyDict_GetItemWithError(message, names().headers)));
-    const WallTime& wall = owned_by<WallTime>(PyTuple_GET_ITEM(teller, kWall));
-    if (!view || PyTuple_GET_SIZE(view.get()) == 0 || !headers || !wall.is_real()) {
-        PyErr_Clear();
-        return static_cast<bool>(
-            Owned(PyObject_CallFunctionObjArgs(PyTuple_GET_ITEM(teller, kOtherwise), scope, message, nullptr)));
-    }
-    const Owned essentials(PyObject_GetAttr(view.get(), names().essentials));
-    const Owned amount(essentials ? PyObject_GetAttr(PyTuple_GET_ITEM(view.get(), 0), amount_name) : nullptr);
-    if (!amount) {
-        return false;
-    }
-    const std::int64_t number = PyLong_AsLongLong(amount.get());
-    if (!are_essentials(essentials.get()) || PyErr_Occurred() != nullptr) {
-        PyErr_SetString(PyExc_TypeError, "the limit of a request was replaced by something that is none");
-        return false;
-    }
-    const double now_s = static_cast<double>(machine_wall_time()) / 1e6;
-    const Owned told(added(headers.get(), PyTuple_GET_ITEM(teller, kNames), number, essentials.get(), now_s));
-    return told && PyDict_SetItem(message, names().headers, told.get()) == 0;
-}
-
-PyObject* send_telling(PyObject* memory, PyObject* message) noexcept {
-    if (PyDict_CheckExact(message)) {
-        const bool is_start = equals(PyDict_GetItemWithError(message, names().type), names().start);
-        // Of a key that cannot be compared.
-        PyErr_Clear();
-        if (is_start && !tell(PyTuple_GET_ITEM(memory, kTeller), PyTuple_GET_ITEM(memory, kScope), message)) {
-            return nullptr;
-        }
-    }
-    return PyObject_CallOneArg(PyTuple_GET_ITEM(memory, kSend), message);
-}
-
-PyObject* around(PyObject* teller, PyObject* const* arguments, Py_ssize_t count) noexcept {
-    static PyMethodDef method = {"send", &send_telling, METH_O,
-                                 "Sends a message, with headers if it begins a response."};
-    if (count != 2) {
-        PyErr_SetString(PyExc_TypeError, "around(send, scope)");
-        return nullptr;
-    }
-    const Owned memory(PyTuple_Pack(3, arguments[0], arguments[1], teller));
-    return memory ? PyCFunction_New(&method, memory.get()) : nullptr;
-}
-
-py::object teller(const py::tuple& field_names, const py::type& view, const py::object& otherwise) {
-    static PyMethodDef method = {"around", fast(&around), METH_FASTCALL, "The send of one request."};
-    if (!are_names(field_names.ptr()) || !is_kind_of_tuple(view)) {
-        throw py::type_error("names are three bytes, and a view is a kind of tuple");
-    }
-    static_cast<void>(names());
-    return closure(method, py::make_tuple(field_names, view, otherwise, capsule_of(std::make_unique<WallTime>())));
-}
-
 }  // namespace
 
 void bind_headers(py::module_& module) {
-    module.def("teller", &teller, py::arg("names"), py::arg("view"), py::arg("otherwise"), py::pos_only());
     static PyMethodDef method = {
         "with_quota", fast(&with_quota), METH_FASTCALL,
         "with_quota($module, headers, names, amount, essentials, now_s, /)\n--\n\n"

@@ -67,9 +67,6 @@ class Owned {
 
 /// The keys that are looked up in scopes and their state.
 struct Names {
-    PyObject* type = PyUnicode_InternFromString("type");
-    PyObject* start = PyUnicode_InternFromString("http.response.start");
-    PyObject* headers = PyUnicode_InternFromString("headers");
     PyObject* root_path = PyUnicode_InternFromString("root_path");
     PyObject* method = PyUnicode_InternFromString("method");
     PyObject* path = PyUnicode_InternFromString("path");
@@ -80,12 +77,6 @@ struct Names {
     PyObject* essentials = PyUnicode_InternFromString("raw_decision");
     PyObject* record = PyUnicode_InternFromString("_slidegate");
 };
-
-/// Whether an object, which may be null, is this text.
-[[nodiscard]] inline bool equals(PyObject* object, PyObject* text) noexcept {
-    return object == text ||
-           (object != nullptr && PyUnicode_CheckExact(object) && PyUnicode_Compare(object, text) == 0);
-}
 
 /// Whether objects of a class are tuples inside too, so that Python itself would make one by tuple.__new__.
 [[nodiscard]] inline bool is_kind_of_tuple(const pybind11::handle& type) {

@@ -1,6 +1,6 @@
 """The native engine, and what has to be as quick. Times are integer nanoseconds; nothing here reads notation."""
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias, final
 
 __version__: str
@@ -270,9 +270,6 @@ class RedisReader:
         Raises RedisProtocolError when the stream is none of replies; the connection is to be closed then.
         """
 
-_Scope: TypeAlias = MutableMapping[str, Any]
-_Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
 @final
 class Record:
     """What is known of one request; `slidegate._http.state` says what the members mean. None is what was never set."""
@@ -314,13 +311,4 @@ def taker(
     if it was given the scope, which that holds until somebody closes it. Of a refused request it returns the
     essentials, the key and the label; and () when it has done nothing, as the request is exempt, counted, or unusual,
     or `hit` raised `full`.
-    """
-
-def teller(
-    names: tuple[bytes, bytes, bytes], view: type[tuple[Any, ...]], otherwise: Callable[[_Scope, Any], None], /
-) -> Callable[[_Send, _Scope], _Send]:
-    """A function that makes the `send` of one request, which adds headers to the message that begins the response.
-
-    They are what `with_quota` adds for a limit of this kind, if the scope has it in its record and its state.
-    `otherwise` adds those of any other.
     """

@@ -28,7 +28,6 @@ class World:
         self.dice = dice
         self.depth = 0
         self.scope: dict[Any, Any] = {}
-        self.message: dict[Any, Any] = {}
         self.renew()
 
     def renew(self) -> None:
@@ -51,8 +50,6 @@ class World:
         self.functions: list[Callable[..., Any]] = [
             _core.taker(self.policies[0].hit, 1, (1,), None, None, True, None, None, set(), MemoryError, None),
             _core.taker(self.odd, 1, (1, 2), ("a", "b"), self.kind, False, "p", Odd(self), {1}, MemoryError, None),
-            _core.teller((b"a", b"b", b"c"), self.kind, self.odd),
-            _core.teller((b"a", b"b", b"c"), self.kind, self.odd)(self.odd, self.scope),
         ]
         self.fill()
 
@@ -70,7 +67,6 @@ class World:
                 "_slidegate": record,
             }
         )
-        self.message.update({"type": "http.response.start", "headers": [(b"a", b"1")]})
 
     def odd(self, *_: Any) -> Any:
         """Does something to what may be in use, and returns something, or raises."""
@@ -81,7 +77,6 @@ class World:
                     [
                         self.renew,
                         self.scope.clear,
-                        self.message.clear,
                         self.fill,
                         lambda: self.dice.choice(self.limiters).reset(),
                         lambda: self.dice.choice(self.policies).hit("bob"),
@@ -113,7 +108,6 @@ class World:
                 (n for n in ()),
                 self.odd,
                 self.scope,
-                self.message,
                 self.view,
             ),
             *(*self.clocks, *self.quotas, *self.limiters, *self.policies, *self.tickets, *self.readers),
@@ -225,7 +219,7 @@ def call_anything(world: World) -> None:
     dice = world.dice
     arguments = [world.value() for _ in range(dice.choice([0, 1, 1, 1, 2, 2, 3, 4, 6, 11]))]
     if dice.random() < 0.3:
-        arguments[:1] = [dice.choice([world.scope, world.message, "ada", world.tickets[0]])]
+        arguments[:1] = [dice.choice([world.scope, "ada", world.tickets[0]])]
     keywords = {dice.choice(KEYWORDS): world.value()} if dice.random() < 0.1 else {}
     note(name, arguments, keywords)
     try:
