@@ -16,7 +16,6 @@ void bind_clock(pybind11::module_& module);
 void bind_segment(pybind11::module_& module);
 void bind_limiter(pybind11::module_& module);
 void bind_headers(pybind11::module_& module);
-void bind_take(pybind11::module_& module);
 void bind_record(pybind11::module_& module);
 void bind_redis(pybind11::module_& module);
 

@@ -27,17 +27,6 @@ using FastFunction = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t) noex
     return function;
 }
 
-/// A capsule that owns a C++ object, which may refer to no Python object that can be part of a cycle.
-template <typename Owned>
-[[nodiscard]] pybind11::capsule capsule_of(std::unique_ptr<Owned> owned) {
-    return pybind11::capsule(owned.release(), [](void* pointer) { delete static_cast<Owned*>(pointer); });
-}
-
-template <typename Owned>
-[[nodiscard]] Owned& owned_by(PyObject* capsule) noexcept {
-    return *static_cast<Owned*>(PyCapsule_GetPointer(capsule, nullptr));
-}
-
 /// An owned reference that may be null.
 class Owned {
   public:
@@ -67,27 +56,8 @@ class Owned {
 
 /// The keys that are looked up in scopes and their state.
 struct Names {
-    PyObject* root_path = PyUnicode_InternFromString("root_path");
-    PyObject* method = PyUnicode_InternFromString("method");
-    PyObject* path = PyUnicode_InternFromString("path");
-    PyObject* client = PyUnicode_InternFromString("client");
-    PyObject* state = PyUnicode_InternFromString("state");
-    PyObject* view = PyUnicode_InternFromString("view_rate_limit");
-    PyObject* complete = PyUnicode_InternFromString("_rate_limiting_complete");
-    PyObject* essentials = PyUnicode_InternFromString("raw_decision");
     PyObject* record = PyUnicode_InternFromString("_slidegate");
 };
-
-/// Whether objects of a class are tuples inside too, so that Python itself would make one by tuple.__new__.
-[[nodiscard]] inline bool is_kind_of_tuple(const pybind11::handle& type) {
-    if (!PyType_Check(type.ptr()) ||
-        PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(type.ptr()), &PyTuple_Type) == 0) {
-        return false;
-    }
-    // Raises for those that have another size than a tuple thinks, as time.struct_time.
-    pybind11::handle(reinterpret_cast<PyObject*>(&PyTuple_Type)).attr("__new__")(type);
-    return true;
-}
 
 /// What a hit answers.
 [[nodiscard]] inline bool are_essentials(PyObject* essentials) noexcept {

@@ -289,26 +289,3 @@ class Record:
     injected: Any
     holds: Any
     is_held_by_middleware: Any
-
-def taker(
-    hit: Callable[..., _Essentials],
-    cost: int | tuple[int, ...],
-    items: tuple[Any, ...],
-    labels: tuple[str, ...] | None,
-    view: type[tuple[Any, ...]] | None,
-    done: object,
-    prefix: str | None,
-    endpoint: str | None,
-    exempt: set[Any],
-    full: type[Exception],
-    client: object = None,
-    /,
-) -> Callable[..., Record | tuple[_Essentials, str, str] | tuple[()] | None]:
-    """A function of a request or its ASGI scope, and perhaps a key instead of the peer's host, that counts the request.
-
-    A request's class has to have `client`, a property that says what the scope says, under that name, unless there is a
-    key. It leaves in the scope and its state what `slidegate._limiter.checker` would, and returns None, or the record,
-    if it was given the scope, which that holds until somebody closes it. Of a refused request it returns the
-    essentials, the key and the label; and () when it has done nothing, as the request is exempt, counted, or unusual,
-    or `hit` raised `full`.
-    """

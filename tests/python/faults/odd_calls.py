@@ -47,10 +47,6 @@ class World:
         self.records = [_core.Record()]
         self.kind = type("Kind", (tuple,), {})
         self.view = self.kind((Odd(self), ["ada"]))
-        self.functions: list[Callable[..., Any]] = [
-            _core.taker(self.policies[0].hit, 1, (1,), None, None, True, None, None, set(), MemoryError, None),
-            _core.taker(self.odd, 1, (1, 2), ("a", "b"), self.kind, False, "p", Odd(self), {1}, MemoryError, None),
-        ]
         self.fill()
 
     def fill(self) -> None:
@@ -111,7 +107,7 @@ class World:
                 self.view,
             ),
             *(*self.clocks, *self.quotas, *self.limiters, *self.policies, *self.tickets, *self.readers),
-            *(*self.segments, *self.records, *self.functions, self.limiters[0].stats()),
+            *(*self.segments, *self.records, self.limiters[0].stats()),
             [(dice.choice(self.quotas), "a")],
             [(dice.choice(self.quotas), "a", "name")] * dice.choice([1, 16, 17]),
         ]
@@ -191,12 +187,8 @@ KEYWORDS += ["keys", "cost", "data", "full_error", "notify", "path", "name", "ma
 
 def something_callable(world: World) -> tuple[str, Callable[..., Any]]:
     dice = world.dice
-    kind = dice.random()
-    if kind < 0.2:
+    if dice.random() < 0.2:
         return dice.choice(FUNCTIONS)
-    if kind < 0.4:
-        position = dice.randrange(len(world.functions))
-        return f"function {position}", world.functions[position]
     holder = dice.choice(
         [
             *(*world.clocks, *world.quotas[:1], *world.limiters, *world.policies, *world.policies, *world.tickets),

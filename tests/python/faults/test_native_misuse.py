@@ -6,7 +6,6 @@ import copy
 import pickle
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -162,24 +161,6 @@ def test_fault_23_a_sequence_of_rules_that_never_ends_is_refused() -> None:
 
     with pytest.raises(ValueError, match="from 1 to 16 rules"):
         _core.Limiter(size=1 << 20).policy(Rules())  # type: ignore[arg-type]
-
-
-def taken_with(hit: Any, *, items: Any = (1,), labels: Any = None, view: Any = None) -> Any:
-    take = _core.taker(hit, 1, items, labels, view, True, None, None, set(), MemoryError)
-    return take({"type": "http", "path": "/", "client": ("ada", 1)})
-
-
-@pytest.mark.parametrize("answer", [None, (), (True,), (True, 1, 0, 0, 0), (True, -1, 0, 0, 0), (True, "0", 0, 0, 0)])
-@pytest.mark.parametrize("labels", [None, ("a",)])
-def test_fault_23_a_hit_that_answers_no_decision_is_a_type_error(answer: Any, labels: Any) -> None:
-    with pytest.raises(TypeError):
-        taken_with(lambda *_: answer, labels=labels)
-
-
-@pytest.mark.parametrize("view", [time.struct_time, type(sys.flags), int, 5, "a"])
-def test_fault_23_a_view_that_is_no_plain_tuple_inside_is_a_type_error(view: Any) -> None:
-    with pytest.raises(TypeError):
-        taken_with(lambda *_: (True, 0, 1, 1, 0), view=view)
 
 
 @pytest.mark.parametrize("now_s", [float("nan"), float("inf"), -1e300])
