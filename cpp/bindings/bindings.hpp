@@ -16,7 +16,6 @@ void bind_clock(pybind11::module_& module);
 void bind_segment(pybind11::module_& module);
 void bind_limiter(pybind11::module_& module);
 void bind_headers(pybind11::module_& module);
-void bind_record(pybind11::module_& module);
 void bind_redis(pybind11::module_& module);
 
 /// Without this, the old protocols of pickle would end the process, as pybind11's own base class cannot be made.

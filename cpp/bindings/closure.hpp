@@ -54,20 +54,9 @@ class Owned {
     PyObject* object_ = nullptr;
 };
 
-/// The keys that are looked up in scopes and their state.
-struct Names {
-    PyObject* record = PyUnicode_InternFromString("_slidegate");
-};
-
 /// What a hit answers.
 [[nodiscard]] inline bool are_essentials(PyObject* essentials) noexcept {
     return essentials != nullptr && PyTuple_CheckExact(essentials) && PyTuple_GET_SIZE(essentials) == 5;
-}
-
-/// Interned once, and kept as long as the process.
-[[nodiscard]] inline const Names& names() {
-    static const Names all;
-    return all;
 }
 
 }  // namespace slidegate::bindings

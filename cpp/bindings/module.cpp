@@ -25,7 +25,6 @@ PYBIND11_MODULE(_core_in_main_interpreter, module) {
     slidegate::bindings::bind_quota(module);
     slidegate::bindings::bind_segment(module);
     slidegate::bindings::bind_limiter(module);
-    slidegate::bindings::bind_record(module);
     slidegate::bindings::bind_headers(module);
     slidegate::bindings::bind_redis(module);
 }

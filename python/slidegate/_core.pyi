@@ -269,23 +269,3 @@ class RedisReader:
 
         Raises RedisProtocolError when the stream is none of replies; the connection is to be closed then.
         """
-
-@final
-class Record:
-    """What is known of one request; `slidegate._http.state` says what the members mean. None is what was never set."""
-
-    scope: Any
-    holder: Any
-    state: Any
-    entered: Any
-    method: Any
-    path: Any
-    reached: Any
-    done: Any
-    view: Any
-    told_by: Any
-    taken: Any
-    decided: Any
-    injected: Any
-    holds: Any
-    is_held_by_middleware: Any

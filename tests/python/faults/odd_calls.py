@@ -27,7 +27,6 @@ class World:
     def __init__(self, dice: random.Random) -> None:
         self.dice = dice
         self.depth = 0
-        self.scope: dict[Any, Any] = {}
         self.renew()
 
     def renew(self) -> None:
@@ -44,25 +43,6 @@ class World:
         self.tickets = [policy.reserve("ada")[1] for policy in self.policies]
         self.readers = [_core.RedisReader()]
         self.segments = [_core.Segment.inherited(1 << 20)]
-        self.records = [_core.Record()]
-        self.kind = type("Kind", (tuple,), {})
-        self.view = self.kind((Odd(self), ["ada"]))
-        self.fill()
-
-    def fill(self) -> None:
-        record = self.dice.choice(self.records)
-        record.scope, record.view = self.scope, self.view
-        self.scope.update(
-            {
-                "type": "http",
-                "app": self,
-                "path": "/",
-                "method": "GET",
-                "client": ("ada", 1),
-                "state": {"view_rate_limit": self.view},
-                "_slidegate": record,
-            }
-        )
 
     def odd(self, *_: Any) -> Any:
         """Does something to what may be in use, and returns something, or raises."""
@@ -72,8 +52,6 @@ class World:
                 self.dice.choice(
                     [
                         self.renew,
-                        self.scope.clear,
-                        self.fill,
                         lambda: self.dice.choice(self.limiters).reset(),
                         lambda: self.dice.choice(self.policies).hit("bob"),
                         lambda: self.policies[0].refund(self.dice.choice(self.tickets)),
@@ -95,19 +73,11 @@ class World:
             *(b"", b"ada", b"\xff\0", b"*3\r\n:1\r\n$-1\r\n-ERR \xff\r\n", bytearray(b"x"), memoryview(b"x")),
             *((), (1,), ("ada",), ("ada",) * 17, (b"a", b"b", b"c"), (True, 0, 1, 5, 0), (1,) * 100_000),
             *([], [1], [("ada", 1)], {}, {"a": 1}, set(), frozenset(), range(10_000), object(), Ellipsis),
-            *(int, str, tuple, time.struct_time, MemoryError, self.kind, _core.Quota, _core.Limiter, type),
+            *(int, str, tuple, time.struct_time, MemoryError, _core.Quota, _core.Limiter, type),
             *(OddInt(7), OddInt(-7), OddStr("ada"), OddBytes(b"ada"), OddTuple(("ada",)), OddList([1])),
-            *(
-                Odd(self),
-                iter(()),
-                iter([1]),
-                (n for n in ()),
-                self.odd,
-                self.scope,
-                self.view,
-            ),
+            *(Odd(self), iter(()), iter([1]), (n for n in ()), self.odd),
             *(*self.clocks, *self.quotas, *self.limiters, *self.policies, *self.tickets, *self.readers),
-            *(*self.segments, *self.records, self.limiters[0].stats()),
+            *(*self.segments, self.limiters[0].stats()),
             [(dice.choice(self.quotas), "a")],
             [(dice.choice(self.quotas), "a", "name")] * dice.choice([1, 16, 17]),
         ]
@@ -128,7 +98,7 @@ class Odd:
     __getattr__ = __fspath__ = __bytes__ = __contains__ = __next__ = __length_hint__ = _odd
 
     def __hash__(self) -> int:
-        return hash(self._world.dice.choice(["type", "app", "state", "view_rate_limit", "path", "headers", "client"]))
+        return hash(self._world.dice.choice(["ada", "a", b"a"]))
 
     def __eq__(self, other: object) -> bool:
         return bool(self._world.odd() is None)
@@ -192,7 +162,7 @@ def something_callable(world: World) -> tuple[str, Callable[..., Any]]:
     holder = dice.choice(
         [
             *(*world.clocks, *world.quotas[:1], *world.limiters, *world.policies, *world.policies, *world.tickets),
-            *(*world.readers, *world.segments, *world.records, world.limiters[0].stats(), *CLASSES),
+            *(*world.readers, *world.segments, world.limiters[0].stats(), *CLASSES),
         ]
     )
     # object.__reduce__ makes an object of pybind11's base class, which ends the process and is none of ours.
@@ -211,7 +181,7 @@ def call_anything(world: World) -> None:
     dice = world.dice
     arguments = [world.value() for _ in range(dice.choice([0, 1, 1, 1, 2, 2, 3, 4, 6, 11]))]
     if dice.random() < 0.3:
-        arguments[:1] = [dice.choice([world.scope, "ada", world.tickets[0]])]
+        arguments[:1] = [dice.choice(["ada", world.tickets[0]])]
     keywords = {dice.choice(KEYWORDS): world.value()} if dice.random() < 0.1 else {}
     note(name, arguments, keywords)
     try:
