@@ -6,7 +6,6 @@
 
 #include "arguments.hpp"
 #include "bindings.hpp"
-#include "closure.hpp"
 #include "timed_limiter.hpp"
 
 namespace py = pybind11;
@@ -37,7 +36,7 @@ struct OnceTicket {
 };
 
 // (allowed, index of the quota reported, remaining, reset_after_ns, retry_after_ns)
-PyObject* essentials(const Decision& decision) noexcept {
+PyObject* raw_decision(const Decision& decision) noexcept {
     PyObject* tuple = PyTuple_New(5);
     if (tuple == nullptr) {
         return nullptr;
@@ -100,7 +99,7 @@ PyObject* decide(PyObject* self, PyObject* const* arguments, Py_ssize_t count) n
     if constexpr (kTakes) {
         timed->limiter->tell_news();
     }
-    return essentials(decision);
+    return raw_decision(decision);
 }
 
 template <bool kTakes>
@@ -109,8 +108,7 @@ PyMethodDef fast_method(const char* name, const char* doc) {
 }
 
 void add_method(py::handle type, PyMethodDef& method) {
-    auto descriptor =
-        py::reinterpret_steal<py::object>(PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), &method));
+    const py::object descriptor = steal(PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), &method));
     if (!descriptor) {
         throw py::error_already_set();
     }
@@ -174,7 +172,7 @@ void bind_policy(py::module_& module) {
                     throw py::error_already_set();
                 }
                 self->limiter->tell_news();
-                auto answer = py::reinterpret_steal<py::object>(essentials(decision));
+                const py::object answer = steal(raw_decision(decision));
                 if (!answer) {
                     throw py::error_already_set();
                 }
@@ -318,7 +316,7 @@ py::list survey_of(TimedLimiter& self, std::size_t most) {
 
 void TimedLimiter::raise_unstored() noexcept {
     const TableStats stats = limiter_.stats();
-    const Owned text(PyUnicode_FromFormat(
+    const py::object text = steal(PyUnicode_FromFormat(
         "%s: the system has no memory or disk for another key: %llu of %llu bytes for keys are taken, and %llu bytes "
         "are "
         "free there",
@@ -328,12 +326,12 @@ void TimedLimiter::raise_unstored() noexcept {
         return;
     }
     if (!notify_.is_none() && limiter_.is_shortage_to_be_told()) {
-        const Owned told(PyObject_CallOneArg(notify_.ptr(), text.get()));
+        const py::object told = steal(PyObject_CallOneArg(notify_.ptr(), text.ptr()));
         if (!told) {
             PyErr_WriteUnraisable(notify_.ptr());
         }
     }
-    PyErr_SetObject(full_error_.ptr(), text.get());
+    PyErr_SetObject(full_error_.ptr(), text.ptr());
 }
 
 void TimedLimiter::tell_holder() noexcept {

@@ -23,7 +23,7 @@ py::object to_python(const redis::Reply& reply, const py::object& error_type) {
         case redis::Reply::Type::text:
             return py::bytes(reply.text);
         case redis::Reply::Type::error:
-            return error_type(py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
+            return error_type(steal(PyUnicode_DecodeUTF8(
                 reply.text.data(), static_cast<Py_ssize_t>(std::min(reply.text.size(), kMostOfError)),
                 "backslashreplace")));
         case redis::Reply::Type::array: {
@@ -53,8 +53,8 @@ std::string_view bytes_of(PyObject* argument) {
 
 void bind_redis(py::module_& module) {
     py::register_exception<redis::ProtocolError>(module, "RedisProtocolError", PyExc_ConnectionError);
-    const py::object error_type = py::reinterpret_steal<py::object>(
-        PyErr_NewException("slidegate._core.RedisReplyError", PyExc_Exception, nullptr));
+    const py::object error_type =
+        steal(PyErr_NewException("slidegate._core.RedisReplyError", PyExc_Exception, nullptr));
     if (!error_type) {
         throw py::error_already_set();
     }

@@ -18,6 +18,9 @@ void bind_limiter(pybind11::module_& module);
 void bind_headers(pybind11::module_& module);
 void bind_redis(pybind11::module_& module);
 
+/// Takes over a new reference, which may be null.
+inline pybind11::object steal(PyObject* object) { return pybind11::reinterpret_steal<pybind11::object>(object); }
+
 /// Without this, the old protocols of pickle would end the process, as pybind11's own base class cannot be made.
 template <class... Options>
 void forbid_copies(pybind11::class_<Options...> type) {
