@@ -170,7 +170,7 @@ class Checker:
         if way.is_told:
             if not way.is_of_endpoint:
                 record.headers_owner = owner
-            seen: Any = view if self.backend.is_exact else tuple(view)
+            seen: Any = view if self.backend.primary.is_exact else tuple(view)
             record.view = state[VIEW] = (
                 seen if seen is not view or record.view is None else told_of(record, owner, view)
             )

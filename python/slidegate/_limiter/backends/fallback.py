@@ -43,11 +43,6 @@ class Fallback:
     limits: tuple[LimitGroup, ...] = ()
     breaker: CircuitBreaker | None = None
 
-    @property
-    def is_exact(self) -> bool:
-        """As of what it counts in."""
-        return self.primary.is_exact
-
     def policy(self, hits: Sequence[Hit]) -> Any:
         """What takes these hits of any one key, as of other backends; None while the storage is out.
 
@@ -84,10 +79,7 @@ class Fallback:
             raise error
         else:
             self.breaker.failed(error)
-        try:
-            return (yield from self._take_locally(hits, context))
-        except StorageOut as out:
-            raise out from error
+        return (yield from self._take_locally(hits, context, error))
 
     def peek(self, hits: Sequence[Hit], wait: Wait) -> Steps[Outcome | None]:
         """What `take` would say. Takes nothing."""
@@ -95,26 +87,23 @@ class Fallback:
             try:
                 return (yield from self.primary.peek(hits, wait))
             except StorageError as error:
-                try:
-                    hits = self._left_to_count(hits)
-                except StorageOut as out:
-                    raise out from error
+                hits = self._left_to_count(hits, error)
         return (yield from self.local.peek(hits, wait)) if hits else None
 
     def health(self) -> Health:
         """Whether the storage is asked now."""
-        breaker = self.breaker
-        if breaker is not None and (breaker.is_open or not self.primary.watches_itself):
-            return breaker.health()
-        return self.primary.health()
+        is_told_by_breaker = self.is_out or not self.primary.watches_itself
+        return self.breaker.health() if self.breaker is not None and is_told_by_breaker else self.primary.health()
 
     @property
     def is_out(self) -> bool:
         """Whether nothing is asked but what stands in."""
         return self.breaker is not None and self.breaker.is_open
 
-    def _take_locally(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome | None]:
-        left = self._left_to_count(hits)
+    def _take_locally(
+        self, hits: Sequence[Hit], context: RequestContext, error: Exception | None = None
+    ) -> Steps[Outcome | None]:
+        left = self._left_to_count(hits, error)
         self.local.storage.count_error("fallback" if left else "passed")
         if left and self.limits:
             left = yield from self.resolver.hits(self.limits, context)
@@ -129,14 +118,14 @@ class Fallback:
             # Memory that nobody shares has room.
             return (yield from MemoryBackend(self.local.storage.spare, self.local.carrying).take(left, context))
 
-    def _left_to_count(self, hits: Sequence[Hit]) -> list[Hit]:
+    def _left_to_count(self, hits: Sequence[Hit], error: Exception | None) -> list[Hit]:
         """The hits that are to be counted here, each against its share of the limit. Those that are open are none.
 
         Raises StorageOut when one is closed.
         """
         policies = [hit.group.on_error or self.on_error for hit in hits]
         if "closed" in policies:
-            raise StorageOut
+            raise StorageOut from error
         return [self._shared(hit) for hit, policy in zip(hits, policies, strict=True) if policy == "local"]
 
     def _shared(self, hit: Hit) -> Hit:

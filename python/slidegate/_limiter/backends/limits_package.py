@@ -34,7 +34,6 @@ class LimitsPackageBackend:
         self.key_prefix = key_prefix
         self._hits = LimitsPackageHits(strategy, key_prefix)
         self._threads = ThreadsOfLoops(_MOST_THREADS)
-        self._probes: set[object] = set()
 
     @property
     def is_exact(self) -> bool:
@@ -70,6 +69,5 @@ class LimitsPackageBackend:
         return outcome
 
     async def _probe_later(self, breaker: CircuitBreaker) -> None:
-        task = asyncio.ensure_future(breaker.probe(self.strategy.storage.check))
-        self._probes.add(task)
-        task.add_done_callback(self._probes.discard)
+        # Kept, as loops do not keep what they run.
+        self._probe = asyncio.ensure_future(breaker.probe(self.strategy.storage.check))
