@@ -25,9 +25,9 @@ from ._fastapi.decorator import Endpoint
 from ._fastapi.startup_hook import watch_start_up
 from ._http.headers import HEADERS
 from ._http.response import _rate_limit_exceeded_handler
-from ._limiter.settings import Counting, Failures, Limits, LimitsGiven, Output, Settings, Switches
+from ._limiter.settings import LimitsGiven, Settings
 from ._rules.bucket import KeyStyle
-from ._rules.environment import C, Environment
+from ._rules.environment import C as C
 from ._rules.limit import Limit as Limit
 from ._rules.limit import StrOrCallableStr
 from ._rules.limit_group import LimitGroup
@@ -134,38 +134,7 @@ class Limiter(SlowapiAttributes, OfAModule):
         record_keys: bool = False,
         name: str | None = None,
     ) -> None:
-        environment = Environment(config_filename)
-        falls_back = bool(in_memory_fallback_enabled or in_memory_fallback)
-        super().__init__(
-            Settings(
-                Limits(
-                    environment,
-                    key_func,
-                    default_limits,
-                    application_limits,
-                    in_memory_fallback,
-                    key_prefix,
-                    key_style,
-                    on_missing_key,
-                    settings,
-                    env_prefix,
-                ),
-                Counting(environment, storage_uri, storage_options, strategy, size, on_full, clock, record_keys, name),
-                Failures(environment, on_error, local_share, falls_back, swallow_errors),
-                Output(
-                    environment,
-                    headers_enabled,
-                    headers,
-                    retry_after,
-                    retry_after_on_success,
-                    problem_details_enabled,
-                    structured_log,
-                    log_salt,
-                ),
-                Switches(environment, enabled, auto_check, unmatched_limited, preflights_limited, env_prefix),
-            ),
-            storage_from_string,
-        )
+        super().__init__(Settings.packed(locals()), storage_from_string)
         watch_start_up()
 
     def limit(

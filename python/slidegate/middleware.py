@@ -17,8 +17,8 @@ from ._fastapi.startup_hook import watch_start_up
 from ._http.response import answer_to
 from ._http.state import enter
 from ._http.view import view_in
-from ._limiter.checker import Check
 from ._limiter.core import LimiterCore
+from ._rules.plan import Check
 from ._slowapi import middleware_functions
 from ._slowapi.middleware_functions import (
     _find_route_handler,

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 from starlette.types import Scope
 
-from .._limiter.checker import Check
 from .._limiter.core import LimiterCore
 from .._routing.finder import Found, Kind, RouteFinder
 from .._routing.served import route_in
+from .._rules.plan import Check
 from .._support.callables import wrapped_chain
 from .route_checks import check_ahead
 

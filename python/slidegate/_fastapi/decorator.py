@@ -17,9 +17,9 @@ from .._http.request_doubles import as_request
 from .._http.response import response_of, response_to
 from .._http.state import record_of
 from .._http.view import CurrentLimit, view_in
-from .._limiter.checker import Check
 from .._limiter.core import LimiterCore
 from .._rules.limit_group import LimitGroup
+from .._rules.plan import Check
 from .._support.callables import (
     Wait,
     innermost,

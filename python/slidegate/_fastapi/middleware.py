@@ -14,9 +14,9 @@ from .._http.add_headers import add_headers
 from .._http.response import answer_to
 from .._http.state import RECORD, VIEW, Record, enter
 from .._http.view import CurrentLimit, view_in, view_of
-from .._limiter.checker import Check
 from .._limiter.core import LimiterCore
 from .._routing.layout import router_of, wrapped_apps
+from .._rules.plan import Check
 from .._support.callables import wait_on_loop
 from .._support.errors import ConfigurationError
 from .app_checks import OTHER, AppChecks

@@ -20,8 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .._http.state import known_of, record_of
 from .._http.view import Ahead
-from .._limiter.checker import Check
 from .._routing.layout import router_of, wrapped_apps
+from .._rules.plan import Check
 from .._support.callables import qualified_name, wait_on_loop
 from .app_checks import AppChecks
 from .framework import awaited_with_body, put_before_routes

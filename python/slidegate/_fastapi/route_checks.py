@@ -11,10 +11,9 @@ from starlette.endpoints import HTTPEndpoint
 from starlette.requests import HTTPConnection
 from starlette.staticfiles import StaticFiles
 
-from .._limiter.checker import Check
 from .._limiter.core import LimiterCore
 from .._routing.candidate import Found, Kind
-from .._rules.plan import Plan
+from .._rules.plan import Check, Plan
 from .._support.callables import Wait, qualified_name
 from .decorator import Endpoint, endpoint_behind, endpoints_over
 from .dependency_tree import is_overriding

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
@@ -29,9 +29,6 @@ from ..decision import Decision, RawDecision
 from ..errors import RateLimitExceeded
 from .backends.fallback import Fallback
 from .reservations import settle_reservations
-
-Check: TypeAlias = Callable[[HTTPConnection, Wait], Coroutine[Any, Any, None] | None]
-"""Decides a request at once, or returns what has to be awaited to decide it. Raises RateLimitExceeded."""
 
 _MOST_POLICIES = 256
 _NEVER_FITS = "the request costs more than that, so that it never fits"

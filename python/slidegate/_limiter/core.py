@@ -16,6 +16,7 @@ from .._http.view import CurrentLimit, CurrentLimitLike
 from .._rules.limit_group import LimitGroup
 from .._rules.named import NamedLimits
 from .._rules.options import OnError
+from .._rules.plan import Check, Plan
 from .._rules.resolver import Resolver
 from .._storage.base import Health
 from .._storage.breaker import CircuitBreaker
@@ -25,7 +26,8 @@ from .backends.fallback import Fallback
 from .backends.memory import MemoryBackend
 from .backends.opening import open_storages
 from .backends.redis import RedisBackend
-from .checker import Check, Checker
+from .checker import Checker
+from .compiled import compile_check
 from .planner import LimitedEndpoint, Planner
 from .settings import Settings
 
@@ -53,7 +55,7 @@ class LimiterCore:
         self.unmatched_limited, self.preflights_limited = switches.unmatched_limited, switches.preflights_limited
         self.key_func: Any = limits.key_func
         self.key_prefix, self.key_style = limits.key_prefix, limits.key_style
-        self.named = NamedLimits(limits.named, limits.env_prefix, limits.environment.every())
+        self.named = NamedLimits(limits.settings, limits.env_prefix, limits.environment.every())
         self.headers, self.headers_enabled = output.format, output.headers_enabled
         # Whether what dependencies have decided is told of all applications.
         self.adds_headers_to_all = output.headers is not None
@@ -91,6 +93,10 @@ class LimiterCore:
             item, raw_decision = current_limit[0], current_limit.raw_decision
             headers.raw[:] = self.headers.written(headers.raw, item, raw_decision, current_limit.policies)
         return headers
+
+    def compiled(self, plan: Plan) -> Check:
+        """The check of a plan, as the limiter is configured now."""
+        return compile_check(self.checker, plan) if self.auto_check else lambda request, wait: None
 
     def groups_of(self, endpoint: LimitedEndpoint) -> Sequence[LimitGroup]:
         """What an endpoint is limited by beside what applies to all."""

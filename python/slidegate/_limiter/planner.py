@@ -8,11 +8,9 @@ from typing import Any, Protocol
 from .._rules.environment import C
 from .._rules.limit_group import LimitGroup, Yielding
 from .._rules.named import NamedLimits
-from .._rules.plan import Plan
+from .._rules.plan import Check, Plan
 from .._rules.strategies import Strategy
 from .._support.callables import qualified_name, wrapped_chain
-from .checker import Check, Checker
-from .compiled import compile_check
 from .settings import Limits
 
 
@@ -29,12 +27,12 @@ class LimitedEndpoint(Protocol):
 class PlannedLimiter(Protocol):
     """A limiter, as far as what it checks is concerned."""
 
-    auto_check: bool
-    checker: Checker
     is_patched: bool
     key_func: Any
     named: NamedLimits
     strategy: Strategy
+
+    def compiled(self, plan: Plan) -> Check: ...
 
     def groups_of(self, endpoint: LimitedEndpoint) -> Sequence[LimitGroup]: ...
 
@@ -135,9 +133,7 @@ class Planner:
 
     def check(self, plan: Plan) -> Check:
         """The check of a plan, as the limiter is configured now."""
-        if not self._limiter.auto_check:
-            return lambda request, wait: None
-        check, filters = compile_check(self._limiter.checker, plan), tuple(self.request_filters)
+        check, filters = self._limiter.compiled(plan), tuple(self.request_filters)
         if not filters:
             return check
         return lambda request, wait: None if any(each() for each in filters) else check(request, wait)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
+from inspect import signature
 from typing import Any, NamedTuple, TypeAlias
 
 from .._core import Clock
@@ -28,8 +29,8 @@ class Limits:
     `key_func` says who sent a request; it is None where every limit has one of its own. `default_limits` are those of
     endpoints without any, `application_limits` those of all together, and `in_memory_fallback` is in the place of all
     others while the storage is out of reach. Buckets begin with the `key_prefix`, and count a path or an endpoint as
-    the `key_style` says. `on_missing_key` is about requests that nobody knows the sender of. `named` has limits by
-    their names, and `env_prefix` is what variables with such begin with.
+    the `key_style` says. `on_missing_key` is about requests that nobody knows the sender of. `settings` has limits
+    by their names, and `env_prefix` is what variables with such begin with.
     """
 
     environment: Environment
@@ -40,7 +41,7 @@ class Limits:
     key_prefix: str
     key_style: KeyStyle
     on_missing_key: OnMissingKey
-    named: object
+    settings: object
     env_prefix: str | None
 
     def __post_init__(self) -> None:
@@ -102,23 +103,25 @@ class Failures:
     """What becomes of requests that cannot be decided. For the fallback.
 
     `on_error` holds while the storage is out of reach, and is None where its errors are those of the requests;
-    `local_share` is the part of every limit that is counted in this process then. It `falls_back` where slowapi's way
-    of that was asked for. `swallow_errors` lets requests pass whose check raises an error.
+    `local_share` is the part of every limit that is counted in this process then, and
+    `in_memory_fallback_enabled` slowapi's way to ask for that. `swallow_errors` lets requests pass whose check fails.
     """
 
     environment: InitVar[Environment]
     on_error: OnError | None
     local_share: float
-    falls_back: bool
+    in_memory_fallback: LimitsGiven
+    in_memory_fallback_enabled: bool
     swallow_errors: bool
 
     def __post_init__(self, environment: Environment) -> None:
         require_on_error("on_error", self.on_error)
         require_share(self.local_share)
-        is_asked_for = self.falls_back or environment.text(C.IN_MEMORY_FALLBACK) is not None
-        falls_back = is_asked_for or environment.flag(C.IN_MEMORY_FALLBACK_ENABLED, False)
+        is_given = bool(self.in_memory_fallback or environment.text(C.IN_MEMORY_FALLBACK))
+        is_enabled = self.in_memory_fallback_enabled or environment.flag(C.IN_MEMORY_FALLBACK_ENABLED, False)
+        falls_back = is_given or is_enabled
         vars(self).update(
-            falls_back=falls_back,
+            in_memory_fallback_enabled=falls_back,
             on_error=self.on_error or ("local" if falls_back else None),
             swallow_errors=environment.flag(C.SWALLOW_ERRORS, self.swallow_errors),
         )
@@ -194,3 +197,10 @@ class Settings(NamedTuple):
     failures: Failures
     output: Output
     switches: Switches
+
+    @classmethod
+    def packed(cls, given: Mapping[str, Any]) -> Settings:
+        """All of them, of parameters that have the names of their fields."""
+        given = {**given, "environment": Environment(given["config_filename"])}
+        groups = (Limits, Counting, Failures, Output, Switches)
+        return cls._make(group(**{name: given[name] for name in signature(group).parameters}) for group in groups)

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
 from .._support.fork import ForkableLock
 
-if TYPE_CHECKING:
-    from .limit import Limit
+_Limit = TypeVar("_Limit")
 
 _MOST_KEYS = 4096
 _LONGEST_KEY = 64
 
 
-class Remembered:
+class Remembered(Generic[_Limit]):
     """The last limits for each key, of as many keys as are kept, the oldest being forgotten. Thread-safe."""
 
     def __init__(self) -> None:
         self.was_none = False
         """Whether it has ever said that there is no limit."""
-        self._last: dict[str | bytes, tuple[Limit, ...]] = {}
+        self._last: dict[str | bytes, tuple[_Limit, ...]] = {}
         self._lock = ForkableLock()
 
-    def put(self, key: str, limits: tuple[Limit, ...]) -> None:
+    def put(self, key: str, limits: tuple[_Limit, ...]) -> None:
         """Keeps what it has said of a key."""
         if self._last.get(key) is limits:
             return
@@ -35,7 +34,7 @@ class Remembered:
                 del self._last[next(iter(self._last))]
             self._last[kept] = limits
 
-    def last(self, key: str) -> tuple[Limit, ...]:
+    def last(self, key: str) -> tuple[_Limit, ...]:
         """What it has said of a key; nothing when that is not known."""
         return self._last.get(_kept(key), ())
 

@@ -140,7 +140,7 @@ class LimitGroup:
         self._named = lru_cache(_DYNAMIC_LIMITS_KEPT)(self._parse)
         self.read_limits: Callable[[HTTPConnection, Any], Any] | None = None
         self.limits: tuple[Limit, ...] | None = None
-        self._remembered = Remembered()
+        self._remembered: Remembered[Limit] = Remembered()
         self._has_one_answer = callable(limit_provider) and takes_nothing(limit_provider)
         self._reader: Callable[[HTTPConnection | None, Any], Any] | None = None
         if callable(limit_provider):

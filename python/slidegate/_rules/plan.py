@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
+from starlette.requests import HTTPConnection
+
+from .._support.callables import Wait
 from .bucket import Bucket
 from .limit_group import LimitGroup
+
+Check: TypeAlias = Callable[[HTTPConnection, Wait], Coroutine[Any, Any, None] | None]
+"""Decides a request at once, or returns what has to be awaited to decide it. Raises RateLimitExceeded."""
 
 
 @dataclass(frozen=True, slots=True)

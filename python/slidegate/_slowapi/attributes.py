@@ -19,14 +19,13 @@ from .._http.headers import HEADERS
 from .._http.request_doubles import as_request
 from .._http.view import CurrentLimit, CurrentLimitLike
 from .._limiter.backends.fallback import Fallback
-from .._limiter.checker import Check
 from .._limiter.planner import LimitedEndpoint
 from .._limiter.settings import Settings
 from .._rules.bucket import counted_path
 from .._rules.limit import Limit
 from .._rules.limit_group import LimitGroup
 from .._rules.options import require
-from .._rules.plan import Plan
+from .._rules.plan import Check, Plan
 from .._rules.resolver import Resolver
 from .._rules.strategies import is_known
 from .._support.clock import wall_time_s
@@ -77,7 +76,7 @@ class SlowapiAttributes(BaseLimiter, metaclass=KnowsItsLimiters):
         counting, environment = settings.counting, settings.limits.environment
         self.app_config = environment.config
         self._storage_uri, self._storage_options = counting.storage_uri, counting.storage_options
-        self.falls_back, self.retry_after = settings.failures.falls_back, settings.output.retry_after
+        self.falls_back, self.retry_after = settings.failures.in_memory_fallback_enabled, settings.output.retry_after
         asked = counting.strategy
         # One that a program has added to those of `limits`.
         own_strategy = None if asked is None or is_known(asked) else STRATEGIES.get(asked)

@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 
 from .._http.request_doubles import as_request
 from .._http.state import VIEW, Mark, done_of, mark, record_of
-from .._limiter.checker import Check
+from .._rules.plan import Check
 from .._support.callables import Wait
 
 REPLACEABLE = frozenset(
