@@ -42,7 +42,7 @@ class RateLimit(DeclaredRateLimit):
 
     async def __call__(self, connection: HTTPConnection, **injected: Any) -> Decision | None:
         """Counts a request. A subclass with parameters of its own, which FastAPI then injects, calls `take`."""
-        if injected or self.is_take_replaced:
+        if self.is_take_replaced or injected.keys() != self._depends.keys():
             return await self.take(connection, **injected)
         decision = self.counted(connection, injected, wait_on_loop)
         return decision if decision is None or type(decision) is Decision else await decision

@@ -42,15 +42,15 @@ BOUNDS = {
     "decorator": Bound(DECORATOR, DECORATOR),
     "decorator, headers": Bound(10),
     "decorator, two limits, headers": Bound(10),
-    "decorator, tier callable": Bound(21),
-    "decorator, cost callable": Bound(17),
+    "decorator, tier callable": Bound(20),
+    "decorator, cost callable": Bound(16),
     "middleware": Bound(5, MIDDLEWARE),
     "middleware, headers": Bound(MIDDLEWARE, MIDDLEWARE),
-    "RateLimit": Bound(19, DEPENDENCY),
-    "RateLimit, key=Depends": Bound(21, DEPENDENCY),
+    "RateLimit": Bound(18, DEPENDENCY),
+    "RateLimit, key=Depends": Bound(18, DEPENDENCY),
     "check()": Bound(11),
-    "decorator, Redis": Bound(35, DECORATOR_ON_REDIS),
-    "RateLimit, Redis": Bound(48),
+    "decorator, Redis": Bound(32, DECORATOR_ON_REDIS),
+    "RateLimit, Redis": Bound(46),
 }
 
 LIMIT = "1000000/minute"

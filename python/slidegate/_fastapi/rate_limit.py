@@ -99,6 +99,7 @@ class DeclaredRateLimit(OneOfAKind):
         self._limits, self._key, self._cost = (
             _Injected(self, what, value) if what in self._depends else value for what, value in given.items()
         )
+        self.is_take_replaced = getattr(type(self), "take", None) is not type(self).stock_take
         self._options: tuple[Any, ...] = (error_message, exempt_when)
         self._groups: _Groups = WeakKeyDictionary()
         if self._limits is not None:
@@ -126,12 +127,6 @@ class DeclaredRateLimit(OneOfAKind):
     def _is_stock(self) -> bool:
         kind: Any = type(self)
         return bool(kind.__call__ is kind.stock_call)
-
-    @property
-    def is_take_replaced(self) -> bool:
-        """Whether a subclass has a `take` of its own."""
-        kind: Any = type(self)
-        return bool(kind.take is not kind.stock_take)
 
     def is_for(self, limiter: LimiterCore) -> bool:
         """Whether this limiter counts, or may if it is that of the application."""
@@ -243,8 +238,6 @@ async def _of_websocket(decide: Callable[[], Any]) -> Decision | None:
 
 def limiter_for(rate_limit: DeclaredRateLimit, app: Any) -> LimiterCore | None:
     """The limiter that counts for it in an application; None when it has none, or none yet."""
-    from .._limiter import core
-
     found: Any = rate_limit.limiter
     if found is None:
         state = getattr(app, "state", None)

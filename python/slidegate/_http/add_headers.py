@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -11,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .._support.callables import is_async
-from .state import close, enter, known_of
+from .state import enter, known_of
 from .view import view_in, view_of
 
 
@@ -35,17 +36,17 @@ class AddHeaders:
         # Known from here on, so that a copy of the scope that middleware hands on has the same record in it.
         record, is_own = enter(scope, self)
 
-        async def send_with_headers(message: Message) -> None:
+        def send_with_headers(message: Message) -> Awaitable[None]:
             limiter = record.headers_owner if message["type"] == "http.response.start" else None
             if limiter is not None and limiter.headers_enabled:
                 add_headers(limiter, view_of(record), message)
-            await send(message)
+            return send(message)
 
         try:
             await self.app(scope, receive, send_with_headers)
         finally:
             if is_own:
-                close(record)
+                record.scope = None
 
 
 def with_headers(handler: Any) -> Any:

@@ -134,11 +134,6 @@ def enter(scope: MutableMapping[str, Any], middleware: object) -> tuple[Record, 
     return record, True
 
 
-def close(record: Record) -> None:
-    """The request is over: what its scope is used for from now on is another one."""
-    record.scope = None
-
-
 def done_of(record: Record) -> Any:
     """What was checked of the request, or what the program has made of that."""
     said = record.state.get(COMPLETE, record.done)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from .._core import Quota
 
@@ -20,8 +19,7 @@ _LONGEST_NAME = 256
 _KEPT_OF_NAME = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(NamedTuple):
     """A bucket but for its key.
 
     `label` is what people see. The engine counts under `rule_scope` and the key `lead + key`; what requests can vary

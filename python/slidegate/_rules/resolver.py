@@ -83,7 +83,8 @@ class Resolver:
         Raises InvalidCost for a cost and TypeError for a key that is none, ConfigurationError for a dynamic limit that
         fails where nothing else limits the request, and whatever the callables raise beyond that.
         """
-        hits, plan = list[Hit](), context.plan
+        plan = context.plan
+        hits: list[Hit] = []
         lifted, failed = yield from self._add(hits, groups, context)
         if lifted or failed:
             is_overridden = any(group.override_defaults for group in plan.own if group not in lifted)
@@ -123,7 +124,8 @@ class Resolver:
         self, hits: list[Hit], groups: Sequence[LimitGroup], context: RequestContext
     ) -> Steps[tuple[list[LimitGroup], list[Failure]]]:
         """Adds what these groups take. The groups that are no limit now, and those whose limits cannot be had."""
-        lifted, failed = list[LimitGroup](), list[Failure]()
+        lifted: list[LimitGroup] = []
+        failed: list[Failure] = []
         request, _, keys, plan, _ = context
         for group in groups:
             if group.is_iterated:
