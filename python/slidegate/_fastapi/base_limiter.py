@@ -103,8 +103,8 @@ class BaseLimiter(LimiterCore):
         """Changes a named limit from now on, in this process: its notation, whether it is enforced, or both.
 
         What was used of it goes on to count until it would have been given back: the new limit has that much less room.
-        A limit takes over from the one with the same window; a single one from a single one. On storages of the
-        `limits` package it begins anew.
+        A limit takes over from the one with the same window; a single one from a single one. On Redis and on
+        storages of the `limits` package it begins anew.
 
         `mode` is "enforce", "shadow" (count and log, and do not refuse) or "off". Raises ConfigurationError for names
         that no limit has, and for limits that cannot be.
