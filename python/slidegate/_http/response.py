@@ -102,6 +102,7 @@ async def answer_to(error: Exception, request: Request, app: Any) -> Response:
 
 
 def handler_of(error: Exception, app: Any) -> Callable[..., Any] | None:
+    """The application's handler of an error, or the usual one; None when there is none."""
     handlers = getattr(app, "exception_handlers", {})
     kinds: tuple[Any, ...] = type(error).__mro__
     default: Callable[..., Any] | None
