@@ -386,3 +386,15 @@ def test_two_limiters_on_one_route_both_count(limiter: Limiter, make_limiter: Ma
     assert Client(app).statuses("/", 1) == [200]
     left = [each.peek_sync(None, "2/minute", key="192.0.2.1", scope="all").remaining for each in (limiter, other)]
     assert left == [1, 1]
+
+
+def test_the_decision_of_a_limiter_that_is_off_is_about_the_route_where_the_limit_is_shared(
+    make_limiter: MakeLimiter, make_app: Callable[[Limiter], FastAPI]
+) -> None:
+    app = make_app(make_limiter(enabled=False))
+
+    @app.get("/mine")
+    def mine(decision: Annotated[Decision, Depends(RateLimit("5/minute", scope="pool"))]) -> str:
+        return decision.scope
+
+    assert Client(app).get("/mine").json() == "GET /mine"

@@ -39,13 +39,14 @@ class Compiled(NamedTuple):
     revision: int
     plan: Plan
     check: CompiledCheck
+    scope: str
     followers: tuple[DeclaredRateLimit, ...] = ()
 
     @property
     def untouched(self) -> Decision | None:
         """What is said where nothing was limited; None where nobody can tell of what."""
         limits = [limit for group in self.plan.own for limit in group.limits or ()]
-        return untouched(limits, str(self.plan.own[0].scope or self.plan.route)) if limits else None
+        return untouched(limits, self.scope) if limits else None
 
 
 class DependencyChecks:
@@ -99,7 +100,7 @@ class DependencyChecks:
         group.is_made_by_requests = True
         endpoint, route = (where, "") if served is None else (served.endpoint, served.route)
         plan = Plan(endpoint, (group,), (), (), route=route or name or "")
-        return self._kept(checks, (limits, function, name, cost), plan, BY_HAND)
+        return self._kept(checks, (limits, function, name, cost), plan, BY_HAND, name or plan.route)
 
     def plan_for(self, served: Served, groups: tuple[LimitGroup, ...]) -> Plan:
         """The plan of these groups for what serves a request."""
@@ -127,7 +128,7 @@ class DependencyChecks:
             plan = self.plan_for(served, (*groups, *(group for each in followers for group in each.groups(limiter))))
         # Of what is overridden for a test nothing is kept.
         checks, way = {} if overrides else served.checks, MESSAGE if is_message else DEPENDENCY
-        return self._kept(checks, (rate_limit, given, is_message), plan, way, followers)
+        return self._kept(checks, (rate_limit, given, is_message), plan, way, plan.route, followers)
 
     def _kept(
         self,
@@ -135,6 +136,7 @@ class DependencyChecks:
         key: Any,
         plan: Plan,
         way: Way,
+        scope: str,
         followers: Sequence[DeclaredRateLimit] = (),
     ) -> Compiled:
         revision = self._limiter.planner.revision
@@ -142,7 +144,7 @@ class DependencyChecks:
         if len(checks) >= _MOST_KEPT:
             # Programs may make them of what each request sends.
             checks.clear()
-        compiled = checks[key] = Compiled(revision, plan, check, tuple(followers))
+        compiled = checks[key] = Compiled(revision, plan, check, scope, tuple(followers))
         return compiled
 
 
