@@ -117,7 +117,7 @@ def test_fault_08_a_name_that_everybody_sees_does_not_tell_the_others(monkeypatc
     monkeypatch.setattr(
         server_segment, "shared_segment", lambda name, **options: taken.append(name) or SimpleNamespace(is_new=1)
     )
-    monkeypatch.setattr(server_segment, "claim", lambda word: taken.append(word))
+    monkeypatch.setattr(server_segment, "is_first", lambda word: taken.append(word))
     monkeypatch.setattr(server_segment, "keep_names", lambda pid, prefix, word: taken.append(word))
     of_each = []
     for secret in (b"one", b"other"):
