@@ -36,7 +36,9 @@ def _rate_limit_exceeded_handler(request: Request, exc: Exception) -> Response:
     if getattr(limiter, "problem_details_enabled", False):
         response = _problem(detail, exc)
     if limiter is not None:
-        response = limiter.inject_headers(response, view_in(scope))
+        # What programs put in the place of a limiter has slowapi's name for it.
+        write = getattr(limiter, "inject_headers", None) or limiter._inject_headers
+        response = write(response, view_in(scope))
     for name, value in (getattr(exc, "headers", None) or {}).items():
         response.headers.setdefault(name, value)
     return response

@@ -203,3 +203,17 @@ def test_fault_41_a_stand_in_for_a_limiter_that_is_switched_off_lets_pass(dispat
     app.add_middleware(middleware)
     app.get("/")(lambda: threading.get_ident() and "ok")
     assert Client(app).statuses("/", 2) == library.expected(same([200, 200]))
+
+
+def test_fault_38_what_stands_for_a_limiter_writes_the_headers_of_refusals(library: Library) -> None:
+    class StandIn:
+        enabled = False
+
+        def _inject_headers(self, response: Any, current_limit: Any) -> Any:
+            response.headers["X-Written"] = "yes"
+            return response
+
+    app = app_of(library)
+    client = Client(app)
+    app.state.limiter = StandIn()
+    assert [client.get("/items").headers.get("X-Written") for _ in range(2)] == library.expected(same([None, "yes"]))
