@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
 from ._fastapi.rate_limit import UNSET, DeclaredPerMessage, DeclaredRateLimit, values_given
-from ._support.callables import run_blocking, wait_in_thread, wait_on_loop
+from ._support.waiting import run_blocking, wait_in_thread, wait_on_loop
 from .decision import Decision
 
 __all__ = ["Gate", "RateLimit"]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException, WebSocketException
 
-from ._support.copies import Remade
 from ._support.errors import ConfigurationError as ConfigurationError
 from ._support.errors import InvalidCost as InvalidCost
+from ._support.errors import Remade
 from ._support.errors import StorageError as StorageError
 from ._support.errors import StorageFull as StorageFull
 from ._support.errors import StorageOut as StorageOut

@@ -18,8 +18,7 @@ import limits.storage.base
 from limits.limits import GRANULARITIES
 
 from ._core import Limiter, Policy, PythonClock, Quota, SegmentError
-from ._rules.notation import MOST_AMOUNT
-from ._rules.strategies import Strategy
+from ._rules.notation import MOST_AMOUNT, Strategy
 from ._storage.uri import bytes_in
 from ._storage.uri_secrets import hiding_secrets, shown_uri
 from ._support.clock import wall_time_s

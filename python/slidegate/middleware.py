@@ -30,7 +30,7 @@ from ._slowapi.middleware_functions import (
     _get_route_name as _get_route_name,
 )
 from ._slowapi.patched import patched_check
-from ._support.callables import wait_on_loop
+from ._support.waiting import wait_on_loop
 
 __all__ = ["SlowAPIASGIMiddleware", "SlowAPIMiddleware", "async_check_limits", "sync_check_limits"]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from slidegate._rules.bucket import bucket_of
 from slidegate._rules.hit import Hit
 from slidegate._storage.limits_package.hits import LimitsPackageHits
-from slidegate._support.callables import run_blocking
+from slidegate._support.waiting import run_blocking
 from slidegate.decision import NS_PER_S
 from slidegate.wrappers import LimitGroup
 

@@ -20,7 +20,7 @@ from conftest import Client
 from fastapi import FastAPI, Request
 
 from slidegate import Limiter
-from slidegate._rules.strategies import Strategy
+from slidegate._rules.notation import Strategy
 from slidegate.middleware import SlowAPIMiddleware
 from slidegate.util import get_remote_address
 

@@ -476,7 +476,7 @@ def test_threads_have_connections_of_their_own_and_leave_nothing_open(server: Re
 FORK = """
 import asyncio, os, sys
 from slidegate._core import Quota
-from slidegate._support.callables import run_blocking
+from slidegate._support.waiting import run_blocking
 from slidegate._storage.redis.storage import RedisStorage
 from slidegate._storage.redis.uri import parse_redis_uri
 

@@ -15,9 +15,9 @@ from .._rules.bucket import short_name
 from .._rules.limit import whole_cost
 from .._rules.limit_group import nobody
 from .._rules.named import Mode
-from .._support.callables import Wait, run_blocking, wait_in_thread, wait_on_loop
 from .._support.errors import ConfigurationError, InvalidCost, StorageOut
 from .._support.steps import awaited
+from .._support.waiting import Wait, run_blocking, wait_in_thread, wait_on_loop
 from ..decision import Decision
 from ..errors import RateLimitExceeded, as_of_websocket
 from .dependency_checks import Compiled, DependencyChecks, name_of_check

@@ -20,17 +20,8 @@ from .._http.view import CurrentLimit, view_in
 from .._limiter.core import LimiterCore
 from .._rules.limit_group import LimitGroup
 from .._rules.plan import Check
-from .._support.callables import (
-    Wait,
-    innermost,
-    is_async,
-    is_generator,
-    qualified_name,
-    run_blocking,
-    wait_in_thread,
-    wait_on_loop,
-    wrapped_chain,
-)
+from .._support.callables import innermost, is_async, is_generator, qualified_name, wrapped_chain
+from .._support.waiting import Wait, run_blocking, wait_in_thread, wait_on_loop
 from .signatures import ADDED_REQUEST, Slot, request_slot, resolved_signature, response_slot, with_parameter
 
 _MARK = "__slidegate__"

@@ -16,8 +16,8 @@ from .._limiter.core import LimiterCore
 from .._routing.served import Routes, Served
 from .._rules.limit_group import LimitGroup
 from .._rules.plan import Plan
-from .._support.callables import Wait
 from .._support.errors import ConfigurationError
+from .._support.waiting import Wait
 from ..decision import Decision
 from .dependency_tree import followers_of
 from .rate_limit import DeclaredRateLimit, limiter_for

@@ -17,8 +17,8 @@ from .._http.view import CurrentLimit, view_in, view_of
 from .._limiter.core import LimiterCore
 from .._routing.layout import router_of, wrapped_apps
 from .._rules.plan import Check
-from .._support.callables import wait_on_loop
 from .._support.errors import ConfigurationError
+from .._support.waiting import wait_on_loop
 from .app_checks import OTHER, AppChecks
 from .framework import awaited_with_body
 from .rewritten_paths import check_rewritten_paths

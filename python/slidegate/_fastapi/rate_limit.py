@@ -19,8 +19,8 @@ from .._rules.limit import StrOrCallableStr
 from .._rules.limit_group import LimitGroup, nobody
 from .._rules.notation import warn_of_amounts
 from .._rules.options import OnError, require_on_error
-from .._support.callables import Wait
 from .._support.copies import OneOfAKind
+from .._support.waiting import Wait
 from ..decision import Decision
 from ..errors import ConfigurationError, InvalidCost, RateLimitExceeded, StorageOut, as_of_websocket
 from ..keys.identity import Identity, KeyFunction, name_of

@@ -22,7 +22,8 @@ from .._http.state import known_of, record_of
 from .._http.view import Ahead
 from .._routing.layout import router_of, wrapped_apps
 from .._rules.plan import Check
-from .._support.callables import qualified_name, wait_on_loop
+from .._support.callables import qualified_name
+from .._support.waiting import wait_on_loop
 from .app_checks import AppChecks
 from .framework import awaited_with_body, put_before_routes
 

@@ -14,7 +14,8 @@ from starlette.staticfiles import StaticFiles
 from .._limiter.core import LimiterCore
 from .._routing.candidate import Found, Kind
 from .._rules.plan import Check, Plan
-from .._support.callables import Wait, qualified_name
+from .._support.callables import qualified_name
+from .._support.waiting import Wait
 from .decorator import Endpoint, endpoint_behind, endpoints_over
 from .dependency_tree import is_overriding
 

@@ -21,10 +21,11 @@ from .._rules.limit import Limit
 from .._rules.limit_group import LimitGroup
 from .._rules.plan import Plan
 from .._rules.resolver import RequestContext, Resolver
-from .._support.callables import Wait, qualified_name, run_blocking, wait_in_thread
+from .._support.callables import qualified_name
 from .._support.errors import ConfigurationError, StorageOut
 from .._support.escaping import escaped
 from .._support.steps import Steps, answered, started
+from .._support.waiting import Wait, run_blocking, wait_in_thread
 from ..decision import Decision, RawDecision
 from ..errors import RateLimitExceeded
 from .backends.fallback import Fallback

@@ -16,9 +16,9 @@ from .._rules.bucket import counted_path
 from .._rules.hit import Hit, merged
 from .._rules.limit_group import LimitGroup
 from .._rules.plan import Plan
-from .._support.callables import Wait
 from .._support.errors import StorageFull
 from .._support.steps import started
+from .._support.waiting import Wait
 from .checker import ENDPOINT, Checker, Way
 
 CompiledCheck: TypeAlias = Callable[..., Any]

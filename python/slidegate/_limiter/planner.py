@@ -8,8 +8,8 @@ from typing import Any, Protocol
 from .._rules.environment import C
 from .._rules.limit_group import LimitGroup, Yielding
 from .._rules.named import NamedLimits
+from .._rules.notation import Strategy
 from .._rules.plan import Check, Plan
-from .._rules.strategies import Strategy
 from .._support.callables import qualified_name, wrapped_chain
 from .settings import Limits
 

@@ -11,10 +11,10 @@ from starlette.responses import Response
 from .._http.state import Record, see
 from .._http.view import CurrentLimit, view_of
 from .._rules.hit import Hit, Outcome
-from .._support.callables import Wait
 from .._support.errors import StorageError
 from .._support.escaping import escaped
 from .._support.steps import Steps, awaited
+from .._support.waiting import Wait
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,8 @@ from .._rules.bucket import KeyStyle
 from .._rules.environment import C, Environment
 from .._rules.limit import StrOrCallableStr
 from .._rules.limit_group import LimitGroup
-from .._rules.notation import warn_of_amounts
+from .._rules.notation import Strategy, warn_of_amounts
 from .._rules.options import OnError, OnFull, OnMissingKey, require, require_on_error, require_share
-from .._rules.strategies import Strategy
 from .._support.errors import ConfigurationError
 
 LimitsGiven: TypeAlias = StrOrCallableStr | Iterable[StrOrCallableStr]

@@ -15,9 +15,8 @@ from .._support.callables import adapt, is_async, takes_nothing
 from .._support.errors import ConfigurationError
 from .last_limits import Remembered
 from .limit import Limit, StrOrCallableStr, whole_cost
-from .notation import parse_limits, quota_of
+from .notation import Strategy, parse_limits, quota_of
 from .options import OnError
-from .strategies import Strategy
 
 _DYNAMIC_LIMITS_KEPT = 256
 _DECLARED = {"per_method", "methods", "error_message", "exempt_when", "cost", "override_defaults"}

@@ -1,17 +1,21 @@
-"""Limits as people write them: "10/minute", "5 per 2 hours; 100/day"."""
+"""Limits as people write them: "10/minute", "5 per 2 hours; 100/day"; and the strategies to count by."""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections.abc import Callable, Iterator
+from typing import Literal, TypeAlias, cast, get_args
 
 from limits import RateLimitItem, parse_many
 
 from .._core import InvalidQuota, Quota
 from .._support.errors import ConfigurationError
 from ..decision import NS_PER_S
-from .strategies import Strategy
+
+Strategy: TypeAlias = Literal["moving-window", "fixed-window", "sliding-window-counter", "gcra"]
+ELASTIC = "fixed-window-elastic-expiry"
+"""What `limits` had before its version 5: a fixed window that each hit prolongs."""
 
 _EXAMPLES = 'write for example "10/minute", "5 per 2 hours" or "2/second; 100/day"'
 _INFINITE = re.compile(r"(?<![\w.])inf(?:inity)?(?!\w)(?P<window>\s*(?:/|per\b))?", re.IGNORECASE)
@@ -21,6 +25,23 @@ MOST_AMOUNT = (1 << 23) - 1
 """The largest amount that the engine counts, but for sliding-window counters."""
 _MOST_SLIDING = (1 << 20) - 1
 _GCRA_UNIT_NS = 64
+
+
+def is_known(name: str) -> bool:
+    """Whether there is a strategy of this name."""
+    return name == ELASTIC or name in get_args(Strategy)
+
+
+def strategy_named(name: str) -> Strategy:
+    """The strategy of this name, a fixed window for the elastic one. Raises ConfigurationError, which lists them, when
+    there is none.
+    """
+    known = get_args(Strategy)
+    if name == ELASTIC:
+        return "fixed-window"
+    if name not in known:
+        raise ConfigurationError(f"strategy={name!r} is none of {', '.join(known)}")
+    return cast(Strategy, name)
 
 
 def parse_limits(

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from starlette.requests import HTTPConnection
 
-from .._support.callables import Wait
+from .._support.waiting import Wait
 from .bucket import Bucket
 from .limit_group import LimitGroup
 

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple, NoReturn
 
 from starlette.requests import HTTPConnection
 
-from .._support.callables import Wait, qualified_name
+from .._support.callables import qualified_name
 from .._support.errors import ConfigurationError, InvalidCost
 from .._support.escaping import escaped_error
 from .._support.steps import Steps, answered
+from .._support.waiting import Wait
 from ..decision import NS_PER_S
 from .bucket import Bucket, KeyStyle, bucket_of, counted_path, joined, route_bucket
 from .hit import Hit, Outcome, merged

@@ -24,10 +24,10 @@ from .._limiter.settings import Settings
 from .._rules.bucket import counted_path
 from .._rules.limit import Limit
 from .._rules.limit_group import LimitGroup
+from .._rules.notation import is_known
 from .._rules.options import require
 from .._rules.plan import Check, Plan
 from .._rules.resolver import Resolver
-from .._rules.strategies import is_known
 from .._support.clock import wall_time_s
 from .._support.errors import ConfigurationError, StorageError
 from ..decision import NS_PER_S

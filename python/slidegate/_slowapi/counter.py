@@ -12,8 +12,7 @@ from limits import RateLimitItem, WindowStats
 from .._core import Quota
 from .._limiter.core import LimiterCore
 from .._rules.bucket import Bucket, Rule, bucket_of, joined
-from .._rules.notation import countable, quota_of
-from .._rules.strategies import Strategy
+from .._rules.notation import Strategy, countable, quota_of
 from .._storage.base import Policy
 from .._storage.limits_package.strategies import strategy_on
 from .._support.clock import wall_time_s

@@ -16,7 +16,8 @@ from .._http.response import _rate_limit_exceeded_handler, answer_to, handler_of
 from .._http.state import done_of, record_of
 from .._limiter.core import LimiterCore
 from .._routing.finder import endpoint_among
-from .._support.callables import is_async, qualified_name, wait_in_thread
+from .._support.callables import is_async, qualified_name
+from .._support.waiting import wait_in_thread
 from .patched import patched_check
 
 

@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from .._http.request_doubles import as_request
 from .._http.state import VIEW, Mark, done_of, mark, record_of
 from .._rules.plan import Check
-from .._support.callables import Wait
+from .._support.waiting import Wait
 
 REPLACEABLE = frozenset(
     {"_check_request_limit", "_inject_asgi_headers", "_Limiter__evaluate_limits", "_limiter", "logger"}

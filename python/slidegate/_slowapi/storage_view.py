@@ -15,8 +15,7 @@ from limits.limits import GRANULARITIES
 
 from .._core import Quota
 from .._rules.bucket import parts_in
-from .._rules.notation import MOST_AMOUNT
-from .._rules.strategies import Strategy
+from .._rules.notation import MOST_AMOUNT, Strategy
 from .._rules.texts import text_of
 from .._storage.base import Policy, Storage
 from .._storage.memory import MemoryStorage

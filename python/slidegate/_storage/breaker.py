@@ -9,10 +9,10 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, NamedTuple
 
-from .._support.callables import run_blocking
 from .._support.errors import StorageError, StorageTimeout, StorageUnavailable
 from .._support.escaping import escaped, escaped_error
 from .._support.fork import ForkableLock, begins_in_children
+from .._support.waiting import run_blocking
 from .base import Health
 
 _QUIET_S = 10.0

@@ -1,22 +1,14 @@
-"""Calls what users pass in with the arguments that it asks for, and waits for it when it is asynchronous."""
+"""Calls what users pass in with the arguments that it asks for."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from inspect import Parameter
-from typing import Any, TypeAlias, TypeVar
-
-import anyio.from_thread
+from typing import Any
 
 from .errors import ConfigurationError
-from .lent_threads import settled_for_thread
-
-_T = TypeVar("_T")
-
-Wait: TypeAlias = Callable[[Awaitable[Any]], Awaitable[Any]]
-"""Waits for what a user's callable returned: `wait_on_loop` or `wait_in_thread`."""
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -128,33 +120,3 @@ def _fill(
                 return parameter
             filled.append((parameter, at))
     return filled
-
-
-async def wait_on_loop(value: Awaitable[Any]) -> Any:
-    """Waits on the running event loop."""
-    return await value
-
-
-async def wait_in_thread(value: Awaitable[Any]) -> Any:
-    """Lets the event loop that owns this worker thread do the waiting, and blocks the thread; never suspends itself.
-
-    Raises TypeError in a thread that belongs to no event loop, and StorageOut when all threads wait for each other.
-    """
-    try:
-        return anyio.from_thread.run(settled_for_thread, value)
-    except RuntimeError as error:
-        if not inspect.iscoroutine(value) or inspect.getcoroutinestate(value) != inspect.CORO_CREATED:
-            raise
-        value.close()
-        raise TypeError("an asynchronous callable cannot be awaited here; declare the endpoint `async def`") from error
-
-
-def run_blocking(steps: Coroutine[Any, Any, _T]) -> _T:
-    """Runs to its end a coroutine that only ever waits through `wait_in_thread`, without an event loop."""
-    try:
-        steps.send(None)
-    except StopIteration as end:
-        result: _T = end.value
-        return result
-    steps.close()
-    raise TypeError("this check has to wait for the event loop; declare the endpoint `async def`")

@@ -31,15 +31,6 @@ class OfAModule(OneOfAKind):
         )
 
 
-class Remade:
-    """An exception that is made again from its attributes, whatever its constructor wants."""
-
-    args: tuple[Any, ...]
-
-    def __reduce__(self) -> Any:
-        return _remade, (type(self), self.args), dict(vars(self))
-
-
 def left_behind(*args: object, **kwargs: object) -> NoReturn:
     """What stands for a function that could not be sent to another process."""
     raise TypeError("this function could not be sent from the process where it was declared")
@@ -59,9 +50,3 @@ def sendable(value: Any) -> Any:
 def _named(module: str, name: str) -> Any:
     __import__(module)
     return getattr(sys.modules[module], name)
-
-
-def _remade(kind: Any, args: tuple[Any, ...]) -> Any:
-    error = kind.__new__(kind)
-    error.args = args
-    return error

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import limits.errors
 from starlette.exceptions import HTTPException
-
-from .copies import Remade
 
 # By then a server that is out of reach has been asked again.
 _RETRY_AFTER_S = 2
@@ -38,6 +38,15 @@ class StorageFull(StorageError):
     """A storage that has no room for another key."""
 
 
+class Remade:
+    """An exception that is made again from its attributes, whatever its constructor wants."""
+
+    args: tuple[Any, ...]
+
+    def __reduce__(self) -> Any:
+        return _remade, (type(self), self.args), dict(vars(self))
+
+
 class StorageOut(Remade, HTTPException):
     """A request that was not let through, as its limits cannot be checked now: an HTTP 503 with Retry-After.
 
@@ -62,6 +71,12 @@ class InvalidCost(Remade, HTTPException, ValueError):
 
     def __str__(self) -> str:
         return f"{self.where}: {self.detail}"
+
+
+def _remade(kind: Any, args: tuple[Any, ...]) -> Any:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
 
 
 for _kind in (

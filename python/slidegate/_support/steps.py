@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Coroutine, Generator
 from typing import Any, TypeAlias, TypeVar, cast
 
-from .callables import Wait, wait_on_loop
+from .waiting import Wait, wait_on_loop
 
 _Result = TypeVar("_Result")
 

@@ -18,7 +18,7 @@ from limits import parse
 from limits.strategies import STRATEGIES
 
 from slidegate import Limiter
-from slidegate._rules.strategies import ELASTIC
+from slidegate._rules.notation import ELASTIC
 from slidegate.errors import ConfigurationError
 from slidegate.util import get_remote_address
 

@@ -13,12 +13,12 @@ from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
 
 from slidegate import Limiter
-from slidegate._support import lent_threads
+from slidegate._support import waiting as waits
 
 MakeLimiter = Callable[..., Limiter]
 MakeApp = Callable[[Limiter], FastAPI]
 POOL = 40
-MOST = POOL + lent_threads.MOST_LENT
+MOST = POOL + waits.MOST_LENT
 
 
 def application(make_limiter: MakeLimiter, make_app: MakeApp, key: Callable[[Request], Awaitable[str]]) -> FastAPI:
@@ -81,7 +81,7 @@ def test_fault_09_what_waits_may_need_a_thread_of_the_pool(make_limiter: MakeLim
 def test_fault_09_threads_that_wait_for_each_other_are_not_stuck_for_ever(
     make_limiter: MakeLimiter, make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(lent_threads, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(waits, "_PATIENCE_S", 0.2)
     waiting = 0
 
     async def in_thread(request: Request) -> str:

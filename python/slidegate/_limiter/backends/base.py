@@ -9,8 +9,8 @@ from ..._rules.hit import Hit, Outcome
 from ..._rules.resolver import RequestContext
 from ..._storage.base import Health
 from ..._storage.breaker import CircuitBreaker
-from ..._support.callables import Wait
 from ..._support.steps import Steps
+from ..._support.waiting import Wait
 
 
 class Backend(Protocol):

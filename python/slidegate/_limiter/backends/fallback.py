@@ -16,9 +16,9 @@ from ..._rules.options import OnError
 from ..._rules.resolver import RequestContext, Resolver
 from ..._storage.base import Health
 from ..._storage.breaker import CircuitBreaker
-from ..._support.callables import Wait
 from ..._support.errors import StorageError, StorageFull, StorageOut
 from ..._support.steps import Steps
+from ..._support.waiting import Wait
 from ...decision import RawDecision
 from .base import Backend
 from .memory import MemoryBackend

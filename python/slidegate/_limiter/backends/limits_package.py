@@ -13,9 +13,9 @@ from ..._rules.resolver import RequestContext
 from ..._storage.base import Health
 from ..._storage.breaker import CircuitBreaker
 from ..._storage.limits_package.hits import LimitsPackageHits
-from ..._support.callables import Wait, run_blocking, wait_in_thread
 from ..._support.steps import Steps
 from ..._support.threads import ThreadsOfLoops
+from ..._support.waiting import Wait, run_blocking, wait_in_thread
 
 _MOST_THREADS = 40
 

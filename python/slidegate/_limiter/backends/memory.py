@@ -13,9 +13,9 @@ from ..._rules.resolver import RequestContext
 from ..._storage.base import Health
 from ..._storage.breaker import CircuitBreaker
 from ..._storage.memory import MemoryStorage
-from ..._support.callables import Wait, run_blocking
 from ..._support.fork import ForkableLock
 from ..._support.steps import Steps
+from ..._support.waiting import Wait, run_blocking
 from ..carry_over import beside_previous
 from ..reservations import Reservation
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, NamedTuple
 
-from ..._rules.strategies import ELASTIC, Strategy, strategy_named
+from ..._rules.notation import ELASTIC, Strategy, strategy_named
 from ..._storage.limits_package.strategies import opened_strategy
 from ..._storage.memory import MemoryStorage, open_storage
 from ..._storage.redis.storage import RedisStorage

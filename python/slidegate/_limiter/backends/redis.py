@@ -12,8 +12,8 @@ from ..._rules.resolver import RequestContext
 from ..._storage.base import Health
 from ..._storage.breaker import CircuitBreaker
 from ..._storage.redis.storage import RedisPolicy, RedisStorage, RedisTicket
-from ..._support.callables import Wait, wait_in_thread
 from ..._support.steps import Steps
+from ..._support.waiting import Wait, wait_in_thread
 from ..reservations import Reservation
 
 

@@ -13,7 +13,7 @@ import limits.aio.strategies
 import limits.storage
 import limits.strategies
 
-from ..._rules.strategies import ELASTIC
+from ..._rules.notation import ELASTIC
 from ..._support.errors import ConfigurationError, StorageError
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..._core import RedisProtocolError, RedisReader, RedisReplyError, redis_command
-from ..._support.callables import run_blocking
 from ..._support.errors import StorageTimeout, StorageUnavailable
 from ..._support.escaping import escaped
+from ..._support.waiting import run_blocking
 from .deadline import ThreadDeadline
 from .opening import opened_socket
 from .replies import check_greetings, code_of, is_of_the_connection, storage_error

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ..._support.callables import run_blocking
 from ..._support.errors import StorageError, StorageUnavailable
 from ..._support.fork import ForkableLock, begins_in_children
+from ..._support.waiting import run_blocking
 from ..base import Health
 from .node import RedisNode
 from .replies import Redirected

@@ -7,8 +7,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..._core import Quota, RedisReplyError
-from ..._support.callables import run_blocking
 from ..._support.errors import StorageUnavailable
+from ..._support.waiting import run_blocking
 from ...decision import NS_PER_S
 from ..base import Health
 from ..breaker import CircuitBreaker

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..._core import RedisReplyError
-from ..._support.callables import run_blocking
 from ..._support.errors import StorageError, StorageUnavailable
 from ..._support.escaping import escaped
 from ..._support.fork import ForkableLock, begins_in_children
+from ..._support.waiting import run_blocking
 from .async_connection import AioConnection
 from .blocking_connection import SyncConnection
 from .script import Script

@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 from ..._core import redis_command
 from ..._rules.bucket import Rule, is_led, joined
-from ..._support.callables import run_blocking
 from ..._support.errors import ConfigurationError, StorageError
+from ..._support.waiting import run_blocking
 from ...decision import RawDecision
 from ..base import Costs, Health, Keys
 from .cluster import RedisCluster

@@ -1,13 +1,14 @@
-"""Worker threads that are lent while others wait for the event loop."""
+"""Waits for what is asynchronous: on the event loop, or in a worker thread, which is lent to others meanwhile."""
 
 from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias, TypeVar
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
@@ -15,6 +16,41 @@ from .errors import StorageOut
 
 MOST_LENT = 40
 _PATIENCE_S = 5.0
+
+_T = TypeVar("_T")
+
+Wait: TypeAlias = Callable[[Awaitable[Any]], Awaitable[Any]]
+"""Waits for what a user's callable returned: `wait_on_loop` or `wait_in_thread`."""
+
+
+async def wait_on_loop(value: Awaitable[Any]) -> Any:
+    """Waits on the running event loop."""
+    return await value
+
+
+async def wait_in_thread(value: Awaitable[Any]) -> Any:
+    """Lets the event loop that owns this worker thread do the waiting, and blocks the thread; never suspends itself.
+
+    Raises TypeError in a thread that belongs to no event loop, and StorageOut when all threads wait for each other.
+    """
+    try:
+        return anyio.from_thread.run(settled_for_thread, value)
+    except RuntimeError as error:
+        if not inspect.iscoroutine(value) or inspect.getcoroutinestate(value) != inspect.CORO_CREATED:
+            raise
+        value.close()
+        raise TypeError("an asynchronous callable cannot be awaited here; declare the endpoint `async def`") from error
+
+
+def run_blocking(steps: Coroutine[Any, Any, _T]) -> _T:
+    """Runs to its end a coroutine that only ever waits through `wait_in_thread`, without an event loop."""
+    try:
+        steps.send(None)
+    except StopIteration as end:
+        result: _T = end.value
+        return result
+    steps.close()
+    raise TypeError("this check has to wait for the event loop; declare the endpoint `async def`")
 
 
 async def settled_for_thread(value: Awaitable[Any]) -> Any:
