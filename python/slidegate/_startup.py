@@ -12,11 +12,9 @@ from starlette.types import ASGIApp
 
 from ._fastapi.bypassed_decorators import watch_for_bypassed_decorators
 from ._fastapi.declaration_errors import declaration_errors
-from ._fastapi.decorator import limiters_behind
-from ._fastapi.dependency_tree import application_of, rate_limits_of
 from ._fastapi.framework import may_bring_a_limiter, wrap_error_handler
 from ._fastapi.middleware import has_middleware, middleware_of
-from ._fastapi.rate_limit import DeclaredRateLimit, limiter_for
+from ._fastapi.rate_limit import limiter_for
 from ._fastapi.route_checks import CheckedBy
 from ._fastapi.startup_hook import StartUp, register
 from ._http.add_headers import AddHeaders, with_headers
@@ -26,7 +24,7 @@ from ._routing.layout import router_of
 from ._storage.server_listeners import look_for_others
 from ._support.errors import ConfigurationError
 from .openapi import describe_refusals
-from .report import BY_PATH, Report, RouteReport, report_of
+from .report import BY_PATH, Report, RouteReport, dependencies_of, limiters_of, report_of
 
 _MOST_NAMED = 8
 
@@ -38,7 +36,7 @@ def check_application(app: Any) -> None:
     for error in declaration_errors(app):
         raise ConfigurationError(error)
     overridden = getattr(app, "dependency_overrides", {})
-    for rate_limit, limiter, mounted in _dependencies_of(app):
+    for rate_limit, limiter, mounted in dependencies_of(app):
         if limiter is not None:
             rate_limit.groups(limiter)
         elif mounted is app and rate_limit not in overridden:
@@ -82,24 +80,6 @@ def _is_limited_by(outer: Any, app: Any, limiter: LimiterCore) -> bool:
     return any(router_of(each)[0] is router for _, apps in RouteFinder(outer).every_with_apps() for each in apps)
 
 
-def _dependencies_of(app: Any) -> Iterator[tuple[DeclaredRateLimit, LimiterCore | None, Any]]:
-    # Each with the limiter that it has by now, as a lifespan may still bring one, and the application that it is of.
-    for found, apps in RouteFinder(app).every_with_apps():
-        of = application_of(apps)
-        for rate_limit in rate_limits_of(found.dependant):
-            yield rate_limit, limiter_for(rate_limit, of), of
-
-
-def limiters_of(app: Any) -> list[LimiterCore]:
-    """The limiters of an application: its own, those of its middleware and those that decorate its endpoints."""
-    finder = RouteFinder(app)
-    found = [getattr(getattr(app, "state", None), "limiter", None)]
-    found += [each.kwargs.get("limiter") for each in middleware_of(app)]
-    found += [limiter for route in finder.every() for limiter in limiters_behind(route.endpoint)]
-    found += [limiter for _, limiter, _ in _dependencies_of(app)]
-    return [each for each in dict.fromkeys(found) if isinstance(each, LimiterCore)]
-
-
 def _warnings_about(limiter: LimiterCore, app: Any, report: Report) -> Iterator[str]:
     if not limiter.enabled:
         return
@@ -137,7 +117,7 @@ def _named(routes: Iterable[RouteReport]) -> str:
 def _when(app: Any) -> Literal["now", "later", "never"]:
     if limiters_of(app):
         return "now"
-    is_awaiting = bool(middleware_of(app)) or may_bring_a_limiter(app) or any(_dependencies_of(app))
+    is_awaiting = bool(middleware_of(app)) or may_bring_a_limiter(app) or any(dependencies_of(app))
     return "later" if is_awaiting or any(True for _ in declaration_errors(app)) else "never"
 
 
@@ -145,7 +125,7 @@ def _checked(app: Any, outermost: ASGIApp, rest: ASGIApp) -> ASGIApp:
     check_application(app)
     limiters = limiters_of(app)
     watch_for_bypassed_decorators(app, limiters)
-    if not (any(limiter.adds_headers_to_all for limiter in limiters) or any(True for _ in _dependencies_of(app))):
+    if not (any(limiter.adds_headers_to_all for limiter in limiters) or any(True for _ in dependencies_of(app))):
         return rest
     wrap_error_handler(outermost, with_headers)
     return AddHeaders(rest)

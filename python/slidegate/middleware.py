@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Scope
 
-from ._fastapi.app_checks import AppChecks
 from ._fastapi.middleware import RateLimitMiddleware
+from ._fastapi.route_checks import AppChecks
 from ._fastapi.startup_hook import watch_start_up
 from ._http.response import answer_to
 from ._http.state import enter

@@ -10,8 +10,9 @@ from typing import Any
 from starlette.staticfiles import StaticFiles
 
 from ._fastapi.bypassed_decorators import is_verified
+from ._fastapi.decorator import limiters_behind
 from ._fastapi.dependency_tree import application_of, is_overriding, rate_limits_of
-from ._fastapi.middleware import has_middleware
+from ._fastapi.middleware import has_middleware, middleware_of
 from ._fastapi.rate_limit import DeclaredRateLimit, limiter_for
 from ._fastapi.route_checks import CheckedBy, checked_by
 from ._limiter.core import LimiterCore
@@ -103,6 +104,24 @@ class Report:
         count = len(self.unlimited)
         summary = f"{len(self.routes)} routes, still to be limited or exempted: {count or 'none'}"
         return "\n".join([*aligned([head, *rows]), "", *self.notes, summary])
+
+
+def dependencies_of(app: Any) -> Iterator[tuple[DeclaredRateLimit, LimiterCore | None, Any]]:
+    """Every `RateLimit`, the limiter that it has by now, as a lifespan may still bring one, and the application."""
+    for found, apps in RouteFinder(app).every_with_apps():
+        of = application_of(apps)
+        for rate_limit in rate_limits_of(found.dependant):
+            yield rate_limit, limiter_for(rate_limit, of), of
+
+
+def limiters_of(app: Any) -> list[LimiterCore]:
+    """The limiters of an application: its own, those of its middleware and those that decorate its endpoints."""
+    finder = RouteFinder(app)
+    found = [getattr(getattr(app, "state", None), "limiter", None)]
+    found += [each.kwargs.get("limiter") for each in middleware_of(app)]
+    found += [limiter for route in finder.every() for limiter in limiters_behind(route.endpoint)]
+    found += [limiter for _, limiter, _ in dependencies_of(app)]
+    return [each for each in dict.fromkeys(found) if isinstance(each, LimiterCore)]
 
 
 def report_of(limiter: LimiterCore, app: Any) -> Report:

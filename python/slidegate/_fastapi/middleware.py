@@ -19,9 +19,9 @@ from .._routing.layout import router_of, wrapped_apps
 from .._rules.plan import Check
 from .._support.errors import ConfigurationError
 from .._support.waiting import wait_on_loop
-from .app_checks import OTHER, AppChecks
 from .framework import awaited_with_body
 from .rewritten_paths import check_rewritten_paths
+from .route_checks import OTHER, AppChecks
 
 
 class RateLimitMiddleware:
@@ -126,15 +126,13 @@ class RateLimitMiddleware:
         """The check that a request has to pass before the application gets it; None when there is none."""
         return checks.check_of(scope)
 
-    def _limiter_for(self, scope: Scope) -> Any:
-        return self.limiter or getattr(getattr(scope.get("app") or self.app, "state", None), "limiter", None)
-
     def checks_for(self, scope: Scope) -> tuple[AppChecks | None, Check | None]:
         """The checks of the application and limiter that a request is for, and the one that it has to pass.
 
         None for what is not to be checked, and no checks where a limiter is switched off that is none of ours.
         """
-        checks, app, limiter = self._checks, scope.get("app") or self.app, self._limiter_for(scope)
+        checks, app = self._checks, scope.get("app") or self.app
+        limiter: Any = self.limiter or getattr(getattr(app, "state", None), "limiter", None)
         if checks is None or checks.app is not app or checks.limiter is not limiter:
             # What a test puts in the place of a limiter has to say no more than that.
             if not isinstance(limiter, LimiterCore) and not getattr(limiter, "enabled", True):
@@ -156,12 +154,10 @@ class RateLimitMiddleware:
         is_of_route = router is None and endpoint is not None and router_of(endpoint)[0] is None
         self._checks = checks = AppChecks(app, limiter, routed, is_of_route=is_of_route)
         if not is_of_route:
-            self._is_path_compared = check_rewritten_paths(
-                self, routed, checks.passed_apps(), self._checks_of, self.check_for
-            )
+            self._is_path_compared = check_rewritten_paths(self, routed)
         return checks
 
-    def _checks_of(self, router: Any) -> AppChecks | None:
+    def checks_behind(self, router: Any) -> AppChecks | None:
         """What knows the routes of a router that is behind this middleware; None while nothing is to be checked."""
         checks = self._checks
         if checks is None or not checks.limiter.enabled:

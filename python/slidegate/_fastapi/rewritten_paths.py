@@ -9,8 +9,7 @@ serves the request indeed.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Awaitable, Iterator
 from typing import Any
 
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -20,11 +19,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .._http.state import known_of, record_of
 from .._http.view import Ahead
+from .._routing.finder import RouteFinder
 from .._routing.layout import router_of, wrapped_apps
-from .._rules.plan import Check
 from .._support.callables import qualified_name
 from .._support.waiting import wait_on_loop
-from .app_checks import AppChecks
 from .framework import awaited_with_body, put_before_routes
 
 _MOST_TOLD = 256
@@ -33,21 +31,13 @@ _MOST_TOLD = 256
 class RewrittenPathCheck:
     """Stands before a router, in the place where the router's own middleware does. Thread-safe.
 
-    `middleware` is whose checks are compared, `checks` gives what knows the routes of this router, and None while
-    nothing is to be checked; `check_of` finds a check with it.
+    `middleware` is whose checks are compared: it tells what knows the routes of this router.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        middleware: object,
-        checks: Callable[[], AppChecks | None],
-        check_of: Callable[[AppChecks, Scope], Check | None],
-    ) -> None:
+    def __init__(self, app: ASGIApp, middleware: Any, router: Any) -> None:
         self.app = app
         self.middleware = middleware
-        self._app_checks = checks
-        self._check_of = check_of
+        self._router = router
         self._told: set[str] = set()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -61,9 +51,9 @@ class RewrittenPathCheck:
         return self.app(scope, receive, send)
 
     async def _arrived(self, scope: Scope, receive: Receive, send: Send) -> None:
-        checks = self._app_checks()
-        check = self._check_of(checks, scope) if checks is not None else None
-        if checks is not None and check is not None:
+        checks = self.middleware.checks_behind(self._router)
+        check = None if checks is None else self.middleware.check_for(checks, scope)
+        if check is not None:
             request = Request(scope, receive, send)
             record = record_of(request)
             if record.done is not None and record.path != scope["path"] and checks.limiter.key_style == "url":
@@ -75,7 +65,7 @@ class RewrittenPathCheck:
                 receive = await awaited_with_body(pending, request, receive)
         await self.app(scope, receive, send)
 
-    def _tell(self, checks: AppChecks, scope: Scope) -> None:
+    def _tell(self, checks: Any, scope: Scope) -> None:
         endpoint = checks.endpoint_for(scope)
         name = qualified_name(endpoint) if endpoint is not None else "what no endpoint serves"
         if name not in self._told and len(self._told) < _MOST_TOLD:
@@ -88,37 +78,29 @@ class RewrittenPathCheck:
             )
 
 
-def check_rewritten_paths(
-    middleware: Any,
-    routed: Any,
-    apps: Iterable[tuple[Any, ...]],
-    checks: Callable[[Any], AppChecks | None],
-    check_of: Callable[[AppChecks, Scope], Check | None],
-) -> bool:
+def check_rewritten_paths(middleware: Any, routed: Any) -> bool:
     """Has requests compared before the routers that stand behind middleware which may change paths; whether any do.
 
-    `middleware` is ours, around what has the routes, `routed`; `apps` are the applications that requests pass through
-    on the way to each route. `checks` gives what knows the routes of a router.
+    `middleware` is ours, around what has the routes, `routed`.
     """
     before: dict[int, tuple[Any, list[Any]]] = {}
-    for each in [middleware.app, *(each for passed in apps for each in passed if each is not routed)]:
+    passed_on_the_way = (each for _, apps in RouteFinder(routed).every_with_apps() for each in apps)
+    for each in [middleware.app, *(each for each in passed_on_the_way if each is not routed)]:
         router = router_of(each)[0]
         if router is not None:
             before.setdefault(id(router), (router, []))[1].append(each)
     is_watching = False
     for router, passed in before.values():
         stack = getattr(router, "middleware_stack", None)
-        kinds = [kind for each in (stack, *passed) for kind in (*_around(each), *_listed(each))]
+        # What is mounted builds its middleware with its first request: until then it is only listed.
+        listed = (entry.cls for each in (stack, *passed) for entry in getattr(each, "user_middleware", ()))
+        kinds = [*(kind for each in (stack, *passed) for kind in _around(each)), *listed]
         if stack is not None and any(map(_may_change_paths, kinds)):
             is_watching = True
-            if not _is_watched(stack, middleware):
-                put_before_routes(router, RewrittenPathCheck(stack, middleware, partial(checks, router), check_of))
+            known = [each for each in wrapped_apps(stack) if isinstance(each, RewrittenPathCheck)]
+            if not any(each.middleware is middleware for each in known):
+                put_before_routes(router, RewrittenPathCheck(stack, middleware, router))
     return is_watching
-
-
-def _is_watched(stack: Any, middleware: object) -> bool:
-    checks = [each for each in wrapped_apps(stack) if isinstance(each, RewrittenPathCheck)]
-    return any(each.middleware is middleware for each in checks)
 
 
 def _around(app: Any) -> Iterator[type]:
@@ -129,13 +111,6 @@ def _around(app: Any) -> Iterator[type]:
         yield type(each)
 
 
-def _listed(app: Any) -> Iterator[Any]:
-    # What is mounted builds its middleware with its first request.
-    return (each.cls for each in getattr(app, "user_middleware", ()))
-
-
 def _may_change_paths(kind: Any) -> bool:
     module = str(getattr(kind, "__module__", "")).partition(".")[0]
-    is_ours = module == "slidegate"
-    is_stock = module in ("starlette", "fastapi") and kind is not BaseHTTPMiddleware
-    return not (is_ours or is_stock)
+    return module != "slidegate" and (module not in ("starlette", "fastapi") or kind is BaseHTTPMiddleware)

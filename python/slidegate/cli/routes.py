@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .._startup import limiters_of
-from ..report import BY_PATH, report_of
+from ..report import BY_PATH, limiters_of, report_of
 from .errors import FAILED, Unusable
 
 
