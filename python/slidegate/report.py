@@ -219,7 +219,7 @@ def _described(limiter: LimiterCore, group: LimitGroup) -> Iterator[str]:
         texts = [f"what {qualified_name(group.provider)} returns"] if callable(group.provider) else []
     else:
         texts = [str(limit.limit) for limit in group.limits]
-    if group.was_none:
+    if group.last_limits.was_none:
         texts = [f"{text}, which has been none for some requests" for text in texts]
     details = [f"by {name_of(group.key_function)}"]
     if choice_of_client(group.key_function) is not None:

@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 
 from .._support.callables import adapt, is_async, takes_nothing
 from .._support.errors import ConfigurationError
-from .last_limits import Remembered
+from .last_limits import LastLimits
 from .limit import Limit, StrOrCallableStr, whole_cost
 from .notation import Strategy, parse_limits, quota_of
 from .options import OnError
@@ -139,8 +139,9 @@ class LimitGroup:
         self._named = lru_cache(_DYNAMIC_LIMITS_KEPT)(self._parse)
         self.read_limits: Callable[[HTTPConnection, Any], Any] | None = None
         self.limits: tuple[Limit, ...] | None = None
-        self._remembered: Remembered[Limit] = Remembered()
         self._has_one_answer = callable(limit_provider) and takes_nothing(limit_provider)
+        self.last_limits: LastLimits[Limit] = LastLimits(self._has_one_answer)
+        """What the callable has said of each key last; copies of this group know it too."""
         self._reader: Callable[[HTTPConnection | None, Any], Any] | None = None
         if callable(limit_provider):
             self._reader = adapt(limit_provider, ("request", "key"), f"{where}: the limit", None)
@@ -167,21 +168,6 @@ class LimitGroup:
             return ()
         text = "inf" if isinstance(given, float) and given == math.inf else given
         return self._named(text) if isinstance(text, str) else self._parse(text)
-
-    def remember(self, key: str, limits: tuple[Limit, ...]) -> None:
-        """Keeps what the callable has said of a key; copies of this group know it too."""
-        self._remembered.put("" if self._has_one_answer else key, limits)
-        if not limits:
-            self._remembered.was_none = True
-
-    def last_limits(self, key: str) -> tuple[Limit, ...]:
-        """What the callable has said of a key last; nothing when that is not known any more."""
-        return self._remembered.last("" if self._has_one_answer else key)
-
-    @property
-    def was_none(self) -> bool:
-        """Whether the callable has ever said that there is no limit."""
-        return self._remembered.was_none
 
     @classmethod
     def of(cls, limit: Limit, strategy: Strategy, where: str, like: LimitGroup | None = None) -> LimitGroup:
@@ -210,38 +196,25 @@ class LimitGroup:
         if not callable(limit.cost):
             # One above the limit is refused, as that of a callable: requests may have made this.
             group = group.costing(group._checked_cost(limit.cost))
-        return group.with_limits([counted])
+        return group.copied(limits=(counted,))
 
-    def with_limits(self, limits: Iterable[Limit]) -> LimitGroup:
-        """A copy with other limits, of which each has a quota."""
+    def copied(self, **others: Any) -> LimitGroup:
+        """A copy with other attributes, of which nothing else is made anew: each of other `limits` has a quota."""
         other = copy.copy(self)
-        other.limits = tuple(limits)
-        return other
-
-    def as_shadow(self, is_shadow: bool) -> LimitGroup:
-        """A copy that refuses, or does not."""
-        other = copy.copy(self)
-        other.is_shadow = is_shadow
+        vars(other).update(others)
         return other
 
     def costing(self, cost: int) -> LimitGroup:
         """A copy that takes something else."""
-        other = copy.copy(self)
-        other.fixed_cost, other.read_cost = cost, None
-        vars(other)["cost"] = cost
-        return other
+        return self.copied(fixed_cost=cost, read_cost=None, cost=cost)
 
     def reads(self, text: str, where: str) -> tuple[Limit, ...]:
         """Limits in another notation, in the context of this group. Raises ConfigurationError about `where`."""
-        other = copy.copy(self)
-        other._where = where
-        return other._declared(text)
+        return self.copied(_where=where)._declared(text)
 
     def with_request(self, request: HTTPConnection) -> LimitGroup:
         """A copy that can be iterated although its limits depend on the request."""
-        bound = copy.copy(self)
-        bound.request = request
-        return bound
+        return self.copied(request=request)
 
     def __iter__(self) -> Iterator[Limit]:
         found: tuple[Limit, ...] = self.limits or self._parsed or ()

@@ -106,10 +106,9 @@ class NamedLimits:
         if setting.mode == "off":
             return None
         if setting.text is not None:
-            group = group.with_limits(group.reads(setting.text, setting.where))
-            group.read_limits = None
+            group = group.copied(limits=group.reads(setting.text, setting.where), read_limits=None)
         group = self._carrying(group)
-        return group if setting.mode is None else group.as_shadow(setting.mode == "shadow")
+        return group if setting.mode is None else group.copied(is_shadow=setting.mode == "shadow")
 
     def set(self, name: str, text: str | None, mode: Mode | None) -> None:
         """Changes a limit that was declared. Raises ConfigurationError."""
@@ -120,7 +119,7 @@ class NamedLimits:
             raise ConfigurationError(f"{where}: no limit of that name was declared; there are: {known}")
         if mode is not None:
             _mode_in(mode, f"{where} mode")
-        before = self.applied(group.as_shadow(False)) if text is not None else None
+        before = self.applied(group.copied(is_shadow=False)) if text is not None else None
         with self._lock:
             if text is not None:
                 group.reads(text, where)

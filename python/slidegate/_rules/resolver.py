@@ -154,9 +154,9 @@ class Resolver:
                 try:
                     limits = group.read_limits(request, key)
                     limits = group.limits_named(limits if type(limits) is str else (yield from answered(limits)))
-                    group.remember(key, limits)
+                    group.last_limits.put(key, limits)
                 except Exception as error:
-                    limits = group.last_limits(key)
+                    limits = group.last_limits.last(key)
                     failed.append(Failure(group, error, limits))
                 else:
                     if not limits:

@@ -166,7 +166,7 @@ def _reduced(group: LimitGroup, left: set[int]) -> LimitGroup | None:
     if group.limits is None:
         return group if id(group) in left else None
     limits = [limit for limit in group.limits if id(limit) in left]
-    return group.with_limits(limits) if limits else None
+    return group.copied(limits=tuple(limits)) if limits else None
 
 
 def _is_changed(limit: object) -> bool:
