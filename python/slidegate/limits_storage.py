@@ -7,10 +7,11 @@ from `memory://`.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import limits.aio.storage.base
@@ -42,6 +43,9 @@ _BEYOND_ANY_LIMIT = (1 << 63) - 1
 _LONGEST_NS = (1 << 27) * NS_PER_S
 """The longest window of the engine."""
 _RULES_KEPT = 256
+
+_Given = ParamSpec("_Given")
+_Answer = TypeVar("_Answer")
 
 
 class SlidegateStorage(
@@ -219,6 +223,16 @@ class SlidegateStorage(
         return cost < 1 or rules.policy(limit, expiry).hit(key, cost)[0]
 
 
+def _async(
+    method: Callable[Concatenate[SlidegateStorage, _Given], _Answer],
+) -> Callable[Concatenate[AsyncSlidegateStorage, _Given], Coroutine[Any, Any, _Answer]]:
+    @functools.wraps(method)
+    async def answered(self: AsyncSlidegateStorage, /, *args: _Given.args, **kwargs: _Given.kwargs) -> _Answer:
+        return method(self._counts, *args, **kwargs)
+
+    return answered
+
+
 class AsyncSlidegateStorage(
     limits.aio.storage.base.Storage,
     limits.aio.storage.base.MovingWindowSupport,
@@ -239,39 +253,17 @@ class AsyncSlidegateStorage(
         """What `wrap_exceptions` turns into `limits.errors.StorageError`."""
         return self._counts.base_exceptions
 
-    async def incr(self, key: str, expiry: float, amount: int = 1, *, elastic_expiry: bool = False) -> int:
-        """See `SlidegateStorage`, here and below."""
-        return self._counts.incr(key, expiry, amount, elastic_expiry=elastic_expiry)
-
-    async def get(self, key: str) -> int:
-        return self._counts.get(key)
-
-    async def get_expiry(self, key: str) -> float:
-        return self._counts.get_expiry(key)
-
-    async def check(self) -> bool:
-        return self._counts.check()
-
-    async def reset(self) -> int | None:
-        return self._counts.reset()
-
-    async def clear(self, key: str) -> None:
-        self._counts.clear(key)
-
-    async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        return self._counts.acquire_entry(key, limit, expiry, amount)
-
-    async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        return self._counts.get_moving_window(key, limit, expiry)
-
-    async def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        return self._counts.acquire_sliding_window_entry(key, limit, expiry, amount)
-
-    async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        return self._counts.get_sliding_window(key, expiry)
-
-    async def clear_sliding_window(self, key: str, expiry: int) -> None:
-        self._counts.clear_sliding_window(key, expiry)
+    incr = _async(SlidegateStorage.incr)
+    get = _async(SlidegateStorage.get)
+    get_expiry = _async(SlidegateStorage.get_expiry)
+    check = _async(SlidegateStorage.check)
+    reset = _async(SlidegateStorage.reset)
+    clear = _async(SlidegateStorage.clear)
+    acquire_entry = _async(SlidegateStorage.acquire_entry)
+    get_moving_window = _async(SlidegateStorage.get_moving_window)
+    acquire_sliding_window_entry = _async(SlidegateStorage.acquire_sliding_window_entry)
+    get_sliding_window = _async(SlidegateStorage.get_sliding_window)
+    clear_sliding_window = _async(SlidegateStorage.clear_sliding_window)
 
 
 class _Rules:
