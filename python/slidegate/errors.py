@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException, WebSocketException
 
+from ._rules.limit import Limit
 from ._support.errors import ConfigurationError as ConfigurationError
 from ._support.errors import InvalidCost as InvalidCost
 from ._support.errors import Remade
@@ -15,10 +15,7 @@ from ._support.errors import StorageFull as StorageFull
 from ._support.errors import StorageOut as StorageOut
 from ._support.errors import StorageTimeout as StorageTimeout
 from ._support.errors import StorageUnavailable as StorageUnavailable
-
-if TYPE_CHECKING:
-    from ._rules.limit import Limit
-    from .decision import Decision
+from .decision import Decision
 
 
 class RateLimitExceeded(Remade, HTTPException):
@@ -75,9 +72,6 @@ class WebSocketRateLimitExceeded(WebSocketException, RateLimitExceeded):
         """The same refusal, of a WebSocket."""
         return cls(error.limit, detail=error.detail, decision=error.decision, headers=error.headers)
 
-    def __str__(self) -> str:
-        return f"{self.code}: {self.reason}"
-
 
 class WebSocketStorageOut(WebSocketException, StorageOut):
     """A WebSocket, or one of its messages, whose limits cannot be checked now: closed with 1013, try again later.
@@ -89,9 +83,6 @@ class WebSocketStorageOut(WebSocketException, StorageOut):
         StorageOut.__init__(self)
         self.code = 1013
         self.reason = self.detail
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.reason}"
 
 
 class WebSocketInvalidCost(WebSocketException, InvalidCost):
