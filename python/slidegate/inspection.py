@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -212,12 +211,5 @@ def key_and_place(key: str, scope: str) -> tuple[str, str]:
     parts, _ = parts_in(scope)
     kind = parts[1] if len(parts) > 1 else ""
     leading = (kind.partition("/")[0] == "url") + kind.endswith("/method")
-    names: list[str] = []
-    for _ in range(leading):
-        match = re.match(r"(\d{1,9}):", key, re.ASCII)
-        if match is None or len(key) - match.end() < int(match[1]):
-            break
-        end = match.end() + int(match[1])
-        names.append(key[match.end() : end])
-        key = key[end:]
+    names, key = parts_in(key, leading)
     return key, " ".join(names) if kind.startswith("url") and names else " ".join([scope_text(scope), *names])

@@ -94,11 +94,13 @@ def route_bucket(prefix: str, route: str, endpoint: str) -> Bucket:
     return Bucket(route, joined(prefix, "route", route, endpoint))
 
 
-def parts_in(text: str) -> tuple[list[str], str]:
-    """What `joined` has joined at the beginning of a text, and what comes after it."""
+def parts_in(text: str, most: int | None = None) -> tuple[list[str], str]:
+    """What `joined` has joined at the beginning of a text, at most so many parts, and what comes after them."""
     parts: list[str] = []
-    while (match := re.match(r"(\d{1,9}):", text, re.ASCII)) and len(text) - match.end() >= int(match[1]):
+    while len(parts) != most and (match := re.match(r"(\d{1,9}):", text, re.ASCII)):
         end = match.end() + int(match[1])
+        if end > len(text):
+            break
         parts.append(text[match.end() : end])
         text = text[end:]
     return parts, text
