@@ -7,18 +7,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from limits import RateLimitItem
 
 from .._support.errors import ConfigurationError
 from ..decision import RawDecision, whole_seconds
-from .view import Policy
 
 DRAFT = "ietf-draft-10"
 STYLES = ("x-ratelimit", "ietf", "openai")
 IETF_NAMES = ("ratelimit", "ratelimit-policy")
 OPENAI_NAMES = tuple(f"x-ratelimit-{what}-requests" for what in ("limit", "remaining", "reset"))
+
+
+class Policy(NamedTuple):
+    """A limit as clients are told of it, and what is left of it, where that is known."""
+
+    name: str
+    item: RateLimitItem
+    raw_decision: RawDecision | None = None
 
 
 def styles_named(headers: Any) -> tuple[str, ...]:

@@ -14,8 +14,7 @@ from limits import RateLimitItem
 from .._core import with_quota
 from .._support.clock import wall_time_s
 from ..decision import NS_PER_S, Decision, RawDecision
-from .header_styles import ietf_fields, openai_fields
-from .view import Policy
+from .header_styles import Policy, ietf_fields, openai_fields
 
 
 class HEADERS:

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from limits import RateLimitItem
 
-from .._rules.hit import Hit
 from .._rules.limit import Limit
 from ..decision import Decision, RawDecision
+from .header_styles import Policy
 from .state import VIEW, Mark, Record, known_of
 
 CurrentLimitLike: TypeAlias = tuple[RateLimitItem, list[str]]
 """What `request.state.view_rate_limit` holds: a limit, and the key and the scope that it counts."""
-
-
-class Policy(NamedTuple):
-    """A limit as clients are told of it, and what is left of it, where that is known."""
-
-    name: str
-    item: RateLimitItem
-    raw_decision: RawDecision | None = None
 
 
 class CurrentLimit(tuple[RateLimitItem, list[str]]):
@@ -31,8 +23,8 @@ class CurrentLimit(tuple[RateLimitItem, list[str]]):
     raw_decision: RawDecision
     policies: tuple[Policy, ...] = ()
     """All limits that were asked, where that is known."""
-    hit: Hit | None = None
-    """What it is about, where that is known."""
+    hit: Any = None
+    """The `Hit` that it is about, where that is known."""
 
     def updated(self, remaining: int, reset_after_ns: int) -> CurrentLimit:
         """What is told instead when so much is left of it by now."""

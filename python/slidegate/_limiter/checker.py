@@ -12,15 +12,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from .._http.header_styles import Policy
 from .._http.headers import HeaderFormat
 from .._http.refusal_log import RefusalLog
 from .._http.state import COMPLETE, VIEW, Mark, Record, done_of, mark, record_of
-from .._http.view import NOTHING_YET, Ahead, CurrentLimit, Policy, told_of
+from .._http.view import NOTHING_YET, Ahead, CurrentLimit, told_of
 from .._rules.hit import Hit, Outcome, asked_of, beyond
 from .._rules.limit import Limit
 from .._rules.limit_group import LimitGroup
-from .._rules.plan import Plan
-from .._rules.resolver import RequestContext, Resolver
+from .._rules.plan import Plan, RequestContext
+from .._rules.resolver import Resolver
 from .._support.callables import qualified_name
 from .._support.errors import ConfigurationError, StorageOut
 from .._support.escaping import escaped
@@ -28,7 +29,7 @@ from .._support.steps import Steps, answered, started
 from .._support.waiting import Wait, run_blocking, wait_in_thread
 from ..decision import Decision, RawDecision
 from ..errors import RateLimitExceeded
-from .backends.fallback import Fallback
+from .backends.base import FallbackBackend
 from .reservations import settle_reservations
 
 _MOST_POLICIES = 256
@@ -77,7 +78,7 @@ class Checker:
     """
 
     owner: object
-    backend: Fallback
+    backend: FallbackBackend
     resolver: Resolver
     headers: HeaderFormat
     logger: logging.Logger

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, cast
 from weakref import WeakSet
 
@@ -21,7 +20,7 @@ from .._rules.resolver import Resolver
 from .._storage.base import Health
 from .._storage.breaker import CircuitBreaker
 from .._support.escaping import ESCAPED_TRACEBACKS
-from .backends.base import Backend
+from .backends.base import PrimaryBackend
 from .backends.fallback import Fallback
 from .backends.memory import MemoryBackend
 from .backends.opening import open_storages
@@ -66,7 +65,7 @@ class LimiterCore:
         self.local, self.redis, self.strategy_of_limits, self.strategy = open_storages(counting, self.logger)
         self.local_backend = MemoryBackend(self.local)
         # What counts in Redis where that was asked for, else what counts here.
-        self.own_backend: Backend = self.local_backend if self.redis is None else RedisBackend(self.redis)
+        self.own_backend: PrimaryBackend = self.local_backend if self.redis is None else RedisBackend(self.redis)
         self.planner = Planner(self, limits)
         # Those that were looked at when they started.
         self.applications = WeakSet[Any]()
@@ -134,7 +133,7 @@ class LimiterCore:
         """Has `on_error` decide about requests while a storage of `limits` is out of reach."""
         if self.breaker is None and (self.strategy_of_limits is not None or self.on_error is not None):
             self.breaker = CircuitBreaker(self.logger, lambda: self.planner.renew())
-            self.checker = replace(self.checker, backend=replace(self.checker.backend, breaker=self.breaker))
+            self.renew()
 
     def health(self) -> Health:
         """Whether the storage is asked now, and why it is not. Asks no server.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from starlette.requests import HTTPConnection
 
@@ -48,3 +48,16 @@ class Plan:
         groups = self.own + self.common
         object.__setattr__(self, "groups", groups)
         object.__setattr__(self, "has_shadow", any(group.is_shadow for group in groups + self.fallback))
+
+
+class RequestContext(NamedTuple):
+    """A request, how to wait for answers about it, the answers of key functions so far, by their id, and its plan.
+
+    `record` is where what its response may give back is kept.
+    """
+
+    request: HTTPConnection
+    wait: Wait
+    keys: dict[int, Any]
+    plan: Plan
+    record: Any = None

@@ -14,14 +14,13 @@ from .._support.callables import qualified_name
 from .._support.errors import ConfigurationError, InvalidCost
 from .._support.escaping import escaped_error
 from .._support.steps import Steps, answered
-from .._support.waiting import Wait
 from ..decision import NS_PER_S
 from .bucket import Bucket, KeyStyle, bucket_of, counted_path, joined, route_bucket
 from .hit import Hit, Outcome, merged
 from .limit import Limit, whole_cost
 from .limit_group import LimitGroup
 from .options import OnMissingKey
-from .plan import Plan
+from .plan import Plan, RequestContext
 
 # What comes before the keys of any path, until the path is known.
 _BY_PATH = joined("")
@@ -49,19 +48,6 @@ def _method_of(request: HTTPConnection) -> str:
 def _is_one_of(method: str, methods: Sequence[str]) -> bool:
     # Frameworks run what serves GET for a HEAD, too.
     return method in methods or (method == "head" and "get" in methods)
-
-
-class RequestContext(NamedTuple):
-    """A request, how to wait for answers about it, the answers of key functions so far, by their id, and its plan.
-
-    `record` is where what its response may give back is kept.
-    """
-
-    request: HTTPConnection
-    wait: Wait
-    keys: dict[int, Any]
-    plan: Plan
-    record: Any = None
 
 
 @dataclass(frozen=True)

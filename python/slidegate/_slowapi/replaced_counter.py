@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .._limiter.backends.base import Backend
+from .._limiter.backends.base import PrimaryBackend
 from .._limiter.backends.fallback import Fallback
 from .._limiter.backends.limits_package import LimitsPackageBackend
 from .._limiter.backends.memory import MemoryBackend
 from .._rules.bucket import counted_path
 from .._rules.hit import Hit, Outcome
-from .._rules.resolver import RequestContext
+from .._rules.plan import RequestContext
 from .._storage.limits_package.strategies import is_strategy
 from .._support.steps import Steps, answered
 from ..decision import NS_PER_S
@@ -65,7 +65,9 @@ class ReplacedEvaluation(Fallback):
         return None
 
 
-def backend_of(counter: Any, known: Sequence[Counter], key_prefix: str, own: Backend, local: MemoryBackend) -> Backend:
+def backend_of(
+    counter: Any, known: Sequence[Counter], key_prefix: str, own: PrimaryBackend, local: MemoryBackend
+) -> PrimaryBackend:
     """What counts by a limiter's `_limiter`: its `own` backend, where that is a known counter as it was made."""
     if isinstance(counter, Counter):
         if counter.is_stock and any(counter is each for each in known):

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ..._rules.hit import Hit, Outcome
-from ..._rules.resolver import RequestContext
+from ..._rules.limit_group import LimitGroup
+from ..._rules.plan import RequestContext
 from ..._storage.base import Health
 from ..._storage.breaker import CircuitBreaker
 from ..._support.steps import Steps
@@ -15,16 +16,6 @@ from ..._support.waiting import Wait
 
 class Backend(Protocol):
     """Takes hits, all or none. Thread-safe: everything about a request is passed in."""
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether decisions tell how much is left. Where they do not, headers have to ask what counts."""
-        ...
-
-    @property
-    def watches_itself(self) -> bool:
-        """Whether it knows when to ask again, and raises StorageError when, and only when, it cannot be asked."""
-        ...
 
     def policy(self, hits: Sequence[Hit]) -> Any:
         """What takes these hits of any one key with one call, `hit(key, costs)`, for checks that are compiled.
@@ -45,10 +36,40 @@ class Backend(Protocol):
         """What `take` would say. Takes nothing."""
         ...
 
+    def health(self) -> Health:
+        """Whether it is asked now. Asks nobody."""
+        ...
+
+
+class PrimaryBackend(Backend, Protocol):
+    """One that knows about the storage that it asks."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether decisions tell how much is left. Where they do not, headers have to ask what counts."""
+        ...
+
+    @property
+    def watches_itself(self) -> bool:
+        """Whether it knows when to ask again, and raises StorageError when, and only when, it cannot be asked."""
+        ...
+
     def probe(self, breaker: CircuitBreaker) -> Steps[bool]:
         """Asks whether it is back, which closes the breaker, and keeps nobody waiting. Whether it is known to be."""
         ...
 
-    def health(self) -> Health:
-        """Whether it is asked now. Asks nobody."""
+
+class FallbackBackend(Backend, Protocol):
+    """One that counts in a `primary` one, and knows what becomes of hits that this cannot take."""
+
+    @property
+    def primary(self) -> PrimaryBackend: ...
+
+    @property
+    def limits(self) -> tuple[LimitGroup, ...]:
+        """Those in the place of all others while `primary` is out."""
+        ...
+
+    def take_instead(self, hits: Sequence[Hit], context: RequestContext, error: Exception) -> Steps[Outcome | None]:
+        """Takes hits that `primary` has failed to take, with that error. Raises it, if it is the request's."""
         ...

@@ -13,14 +13,15 @@ from ..._core import Quota
 from ..._rules.hit import Hit, Outcome
 from ..._rules.limit_group import LimitGroup
 from ..._rules.options import OnError
-from ..._rules.resolver import RequestContext, Resolver
+from ..._rules.plan import RequestContext
+from ..._rules.resolver import Resolver
 from ..._storage.base import Health
 from ..._storage.breaker import CircuitBreaker
 from ..._support.errors import StorageError, StorageFull, StorageOut
 from ..._support.steps import Steps
 from ..._support.waiting import Wait
 from ...decision import RawDecision
-from .base import Backend
+from .base import PrimaryBackend
 from .memory import MemoryBackend
 
 
@@ -35,7 +36,7 @@ class Fallback:
     errors of what does not watch itself are those of the requests.
     """
 
-    primary: Backend
+    primary: PrimaryBackend
     local: MemoryBackend
     resolver: Resolver
     on_error: OnError
@@ -44,17 +45,12 @@ class Fallback:
     breaker: CircuitBreaker | None = None
 
     def policy(self, hits: Sequence[Hit]) -> Any:
-        """What takes these hits of any one key, as of other backends; None while the storage is out.
-
-        What it raises StorageError for is to be decided by `take_instead`.
-        """
         policy = None if self.is_out else self.primary.policy(hits)
         if policy is None or self.primary is self.local:
             return policy
         return _MeteredPolicy(policy, self.local.policy(hits).tally)
 
     def take(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome | None]:
-        """Takes all of the hits or none, as other backends do. Raises StorageOut, and errors of requests."""
         breaker = self.breaker
         if breaker is not None and breaker.is_open:
             is_back = breaker.is_due() and (yield from self.primary.probe(breaker))
@@ -71,7 +67,6 @@ class Fallback:
         return outcome
 
     def take_instead(self, hits: Sequence[Hit], context: RequestContext, error: Exception) -> Steps[Outcome | None]:
-        """The same for hits that `primary` has failed to take, with that error. Raises it, if it is the request's."""
         if self.primary.watches_itself:
             if not isinstance(error, StorageError):
                 raise error
@@ -82,7 +77,6 @@ class Fallback:
         return (yield from self._take_locally(hits, context, error))
 
     def peek(self, hits: Sequence[Hit], wait: Wait) -> Steps[Outcome | None]:
-        """What `take` would say. Takes nothing."""
         if not self.is_out:
             try:
                 return (yield from self.primary.peek(hits, wait))
@@ -91,7 +85,6 @@ class Fallback:
         return (yield from self.local.peek(hits, wait)) if hits else None
 
     def health(self) -> Health:
-        """Whether the storage is asked now."""
         is_told_by_breaker = self.is_out or not self.primary.watches_itself
         return self.breaker.health() if self.breaker is not None and is_told_by_breaker else self.primary.health()
 

@@ -9,7 +9,7 @@ from typing import Any
 import anyio.to_thread
 
 from ..._rules.hit import Hit, Outcome
-from ..._rules.resolver import RequestContext
+from ..._rules.plan import RequestContext
 from ..._storage.base import Health
 from ..._storage.breaker import CircuitBreaker
 from ..._storage.limits_package.hits import LimitsPackageHits
@@ -27,6 +27,7 @@ class LimitsPackageBackend:
     that a storage that does not answer holds up nobody else's. `LimitsPackageHits` says how several limits are counted.
     """
 
+    is_exact: Any = True
     watches_itself = False
 
     def __init__(self, strategy: Any, key_prefix: str) -> None:
@@ -34,10 +35,6 @@ class LimitsPackageBackend:
         self.key_prefix = key_prefix
         self._hits = LimitsPackageHits(strategy, key_prefix)
         self._threads = ThreadsOfLoops(_MOST_THREADS)
-
-    @property
-    def is_exact(self) -> bool:
-        return True
 
     def policy(self, hits: Sequence[Hit]) -> None:
         return None

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from ..._rules.hit import Hit, Outcome, asked_of, held_parts
-from ..._rules.resolver import RequestContext
+from ..._rules.plan import RequestContext
 from ..._storage.base import Health
 from ..._storage.breaker import CircuitBreaker
 from ..._storage.memory import MemoryStorage
