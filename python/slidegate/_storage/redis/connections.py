@@ -17,20 +17,26 @@ from .async_connection import AioConnection, Answer
 from .blocking_connection import SyncConnection
 from .replies import Redirected
 from .script import Script
-from .sentinel import MasterWatch, connected, master_locator
-from .target import RedisTarget
+from .target import Address, RedisTarget
 
 
 class Connections(ABC):
-    """What asks, in its own way to wait. Raises, or fails with, StorageError."""
+    """What asks, in its own way to wait. Raises, or fails with, StorageError.
+
+    `has_moved` tells of a place whether the server is known to be elsewhere by now, where that can be.
+    """
 
     def __init__(
-        self, target: RedisTarget, script: Script, breaker: CircuitBreaker, watch: MasterWatch | None = None
+        self,
+        target: RedisTarget,
+        script: Script,
+        breaker: CircuitBreaker,
+        has_moved: Callable[[Address | None], bool] | None,
     ) -> None:
         self._target = target
         self._script = script
         self._breaker = breaker
-        self._watch = watch
+        self._has_moved = has_moved
 
     @abstractmethod
     def evaluate(self, tail: tuple[bytes, ...], *, is_asking: bool = False) -> Awaitable[Any]:
@@ -48,11 +54,15 @@ class Connections(ABC):
 class LoopConnections(Connections):
     """One connection for each running event loop, made anew when it has ended, and dropped by a fork. Thread-safe.
 
-    It is closed when its loop ends, in the way of asyncio.run() and of all servers.
+    It is closed when its loop ends, in the way of asyncio.run() and of all servers. `locate` finds a server that has no
+    place of its own.
     """
 
-    def __init__(self, *given: Any) -> None:
+    def __init__(
+        self, *given: Any, locate: Callable[[asyncio.AbstractEventLoop], Awaitable[Address]] | None = None
+    ) -> None:
         super().__init__(*given)
+        self._locate = locate
         self._pid = os.getpid()
         self._by_loop: dict[asyncio.AbstractEventLoop, AioConnection] = {}
         self._ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
@@ -71,12 +81,11 @@ class LoopConnections(Connections):
         if self._pid != os.getpid():
             self._leave_to_parent()
         connection = self._by_loop.get(loop)
-        if connection is not None and self._watch is not None and self._watch.has_moved(connection.place):
+        if connection is not None and self._has_moved is not None and self._has_moved(connection.place):
             connection.end(StorageUnavailable(f"{self._target.name} is another now"))
         if connection is None or not connection.can_ask():
             self._forget_closed_loops()
-            locate = master_locator(self._target) if self._target.sentinels else None
-            connection = AioConnection(self._target, self._script, loop, self._breaker.failed, locate)
+            connection = AioConnection(self._target, self._script, loop, self._breaker.failed, self._locate)
             self._by_loop[loop] = connection
             self._await_end_of(loop)
         return connection
@@ -167,8 +176,9 @@ class _OfThread(threading.local):
 class ThreadConnections(Connections):
     """One blocking connection for each thread, made anew when it has ended, and dropped by a fork. Thread-safe."""
 
-    def __init__(self, *given: Any) -> None:
+    def __init__(self, *given: Any, connect: Callable[[RedisTarget], SyncConnection]) -> None:
         super().__init__(*given)
+        self._connect = connect
         self._own = _OfThread()
 
     async def evaluate(self, tail: tuple[bytes, ...], *, is_asking: bool = False) -> Any:
@@ -205,10 +215,10 @@ class ThreadConnections(Connections):
     def _connection(self) -> SyncConnection:
         own, pid = self._own, os.getpid()
         if (known := own.connection) is not None:
-            has_moved = self._watch is not None and self._watch.has_moved(known.place)
+            has_moved = self._has_moved is not None and self._has_moved(known.place)
             if not has_moved and own.pid == pid and known.is_usable:
                 return known
             known.close()
             own.connection = None
-        own.connection, own.pid = connected(self._target), pid
+        own.connection, own.pid = self._connect(self._target), pid
         return own.connection

@@ -15,7 +15,7 @@ from ..breaker import CircuitBreaker
 from .connections import Connections, LoopConnections, ThreadConnections
 from .replies import Redirected, storage_error
 from .script import KEY_VERSION, Question, RedisRule, Script, ask, lead_of, raw_decision_of
-from .sentinel import MasterWatch, connected
+from .sentinel import MasterWatch, connected, master_locator
 from .target import RedisTarget
 from .waits import IN_THREAD, Waits
 
@@ -54,8 +54,9 @@ class RedisNode:
         self._script = script
         self._breaker = CircuitBreaker(logger, name=target.name, check=self._probe)
         self._watch = MasterWatch(target) if target.sentinels else None
-        self._loops = LoopConnections(target, script, self._breaker, self._watch)
-        self._threads = ThreadConnections(target, script, self._breaker, self._watch)
+        given = (target, script, self._breaker, self._watch and self._watch.has_moved)
+        self._loops = LoopConnections(*given, locate=master_locator(target) if target.sentinels else None)
+        self._threads = ThreadConnections(*given, connect=connected)
 
     async def evaluate(
         self, question: Question, meaning: Callable[[Any], _Meaning], waits: Waits, *, is_asking: bool = False
