@@ -60,19 +60,6 @@ def resolved_signature(function: Callable[..., Any]) -> Signature:
     )
 
 
-def slot_in(signature: Signature, kind: type, name: str) -> Slot | None:
-    """Where an endpoint expects an instance of `kind`: an annotation says so, or else the mere name does."""
-    parameters = list(signature.parameters.values())
-    for index, parameter in enumerate(parameters):
-        if _is_kind(parameter.annotation, kind):
-            return _slot(parameter, index, kind, is_annotated=True)
-    for index, parameter in enumerate(parameters):
-        is_unknown = parameter.annotation is Parameter.empty or isinstance(parameter.annotation, str)
-        if parameter.name == name and is_unknown:
-            return _slot(parameter, index, kind, is_annotated=False)
-    return None
-
-
 def with_parameter(signature: Signature, name: str, annotation: Any, **more: Any) -> tuple[Signature, str]:
     """The signature with one keyword-only parameter more, and that parameter's name, made unique."""
     while name in signature.parameters:
@@ -85,25 +72,32 @@ def with_parameter(signature: Signature, name: str, annotation: Any, **more: Any
 
 def request_slot(signature: Signature) -> tuple[Signature, Slot]:
     """Where the request, or the WebSocket, is passed; a parameter for it is added when there is none."""
-    slot = slot_in(signature, HTTPConnection, "request") or slot_in(signature, HTTPConnection, "websocket")
-    if slot is not None:
-        return signature, slot
-    signature, name = with_parameter(signature, ADDED_REQUEST, HTTPConnection)
-    return signature, Slot(name, HTTPConnection, is_added=True)
+    return _slot_or_added(signature, HTTPConnection, ("request", "websocket"), ADDED_REQUEST)
 
 
 def response_slot(signature: Signature) -> tuple[Signature, Slot]:
     """Where the response that headers are set on is passed; a parameter for it is added when there is none."""
-    slot = slot_in(signature, Response, "response")
+    return _slot_or_added(signature, Response, ("response",), "slidegate_response")
+
+
+def _slot_or_added(signature: Signature, kind: type, names: tuple[str, ...], added: str) -> tuple[Signature, Slot]:
+    slot = _slot_in(signature, kind, names)
     if slot is not None:
         return signature, slot
-    signature, name = with_parameter(signature, "slidegate_response", Response)
-    return signature, Slot(name, Response, is_added=True)
+    signature, name = with_parameter(signature, added, kind)
+    return signature, Slot(name, kind, is_added=True)
 
 
-def _slot(parameter: Parameter, index: int, kind: type, *, is_annotated: bool) -> Slot:
-    is_keyword_only = parameter.kind is Parameter.KEYWORD_ONLY
-    return Slot(parameter.name, kind, None if is_keyword_only else index, is_annotated=is_annotated)
+def _slot_in(signature: Signature, kind: type, names: tuple[str, ...]) -> Slot | None:
+    # An annotation says so, or else the mere name does.
+    parameters = list(signature.parameters.values())
+    unknown = [each for each in parameters if each.annotation is Parameter.empty or isinstance(each.annotation, str)]
+    annotated = [each for each in parameters if _is_kind(each.annotation, kind)]
+    named = [each for name in names for each in unknown if each.name == name]
+    for parameter in (*annotated, *named):
+        index = None if parameter.kind is Parameter.KEYWORD_ONLY else parameters.index(parameter)
+        return Slot(parameter.name, kind, index, is_annotated=bool(annotated))
+    return None
 
 
 def _is_kind(annotation: Any, kind: type) -> bool:

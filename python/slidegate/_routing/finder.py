@@ -79,7 +79,7 @@ class RouteFinder:
             index = known.index
             if "\n" in path:
                 return self._searched(scope, path, method, index.all_steps(method))
-            # As `index.outcome` does.
+            # As `index.steps` does.
             state = index.start
             for segment in path.split("/", index.depth):
                 state = state.edges.get(segment, state.other) or index.step(state, segment)

@@ -66,8 +66,8 @@ class State:
 class RouteIndex:
     """The candidates of a router as a tree of segments, made deterministic where requests walk it.
 
-    `outcome` walks it. Paths with a line feed need `all_steps`, as "$" matches before the last one; `steps` sees to
-    that. Methods are None for WebSockets.
+    `steps` walks it. Paths with a line feed need `all_steps`, as "$" matches before the last one. Methods are None for
+    WebSockets.
 
     Only sizes that follow from the routes, never requests, decide how large it gets. Thread-safe: threads may do the
     same work twice.
@@ -111,14 +111,12 @@ class RouteIndex:
 
     def steps(self, path: str, method: str | None) -> Sequence[Step]:
         """What finds the route for a path."""
-        return self.all_steps(method) if "\n" in path else self.outcome(path, method).steps
-
-    def outcome(self, path: str, method: str | None) -> Outcome:
-        """What a path without a line feed comes to."""
+        if "\n" in path:
+            return self.all_steps(method)
         state = self.start
         for segment in path.split("/", self.depth):
             state = state.edges.get(segment, state.other) or self.step(state, segment)
-        return state.plan.get(method) or self.decide(state, method)
+        return self.decide(state, method).steps
 
     def all_steps(self, method: str | None) -> list[Step]:
         """What finds the route for any path, slowly."""

@@ -22,6 +22,7 @@ from .shape import shape_of
 from .stock import stock_matches
 
 _MOST_WRAPPERS = 32
+_USUAL_HANDLES = (routing.Mount.handle, routing.Host.handle)
 
 
 @dataclass(frozen=True)
@@ -131,21 +132,23 @@ class _Reader:
             known = None
         if known is not None:
             return known
-        registered = getattr(route, "endpoint", None) or getattr(route, "app", None) or route
+        return self._unknown(position, node, route, parts=partial(self._parts, position, node, route))
+
+    def _unknown(self, position: int, node: object, route: Any, **more: Any) -> Candidate:
+        registered = getattr(route, "endpoint", None) or getattr(route, "app", None)
         template = getattr(route, "path_format", None) or getattr(route, "path", None) or ""
-        parts = partial(self._parts, position, node, route)
-        return Candidate(position, node, self._base, template, route.matches, registered, parts=parts)
+        registered = registered or getattr(route, "original_route", route)
+        return Candidate(position, node, self._base, template, route.matches, registered, **more)
 
     def _of_known_class(self, position: int, node: object, route: Any) -> Candidate | None:
         if isinstance(route, routing.Mount):
-            return self._mount(position, node, route)
+            below = Base(self._base.prefix + route.path_format.removesuffix("/{path}"), self._base.host)
+            return self._passing(position, node, route, route.path_format, below)
         if isinstance(route, routing.Host):
-            below = Base(self._base.prefix, route.host_format)
-            return self._passing(position, node, route, "/{path}", below, type(route).handle is routing.Host.handle)
-        if isinstance(route, routing.Route):
-            return self._pathed(position, node, route, route.matches, "http", self._is_stock(route))
-        if isinstance(route, routing.WebSocketRoute):
-            return self._pathed(position, node, route, route.matches, "websocket", self._is_stock(route))
+            return self._passing(position, node, route, "/{path}", Base(self._base.prefix, route.host_format))
+        if isinstance(route, (routing.Route, routing.WebSocketRoute)):
+            protocol: Protocol = "http" if isinstance(route, routing.Route) else "websocket"
+            return self._pathed(position, node, route, route.matches, protocol, self._is_stock(route))
         return None
 
     def low_priority(self, router: Any) -> list[Candidate]:
@@ -156,8 +159,7 @@ class _Reader:
     def _last(self, route: Any) -> Iterator[Candidate]:
         group = getattr(route, "original_route", route)
         if type(group) is not getattr(self._fastapi, "_FrontendRouteGroup", None):
-            registered = getattr(route, "endpoint", None) or getattr(route, "app", None) or group
-            yield Candidate(-1, group, self._base, getattr(route, "path_format", ""), route.matches, registered)
+            yield self._unknown(-1, group, route)
             return
         for frontend in group.routes:
             path = self._fastapi._join_frontend_paths(getattr(route, "frontend_prefix", ""), frontend.path)
@@ -199,7 +201,7 @@ class _Reader:
         if leaf.starlette_route is not None:
             return self.candidate(position, node, leaf.starlette_route)
         if not isinstance(original, self._fastapi.APIRoute):
-            return Candidate(position, node, self._base, leaf.path_format, leaf.matches, leaf.endpoint or original)
+            return self._unknown(position, node, leaf)
         ask = partial(self._asked_in_context, leaf)
         is_stock = self._is_stock(original) and self._is_stock(leaf)
         return self._pathed(position, node, leaf, ask, "http", is_stock)
@@ -234,24 +236,10 @@ class _Reader:
             dependant=getattr(route, "dependant", None),
         )
 
-    def _mount(self, position: int, node: object, mount: routing.Mount) -> Candidate:
-        below = Base(self._base.prefix + mount.path_format.removesuffix("/{path}"), self._base.host)
-        is_usual = type(mount).handle is routing.Mount.handle
-        is_stock = self._is_stock(mount)
-        return self._passing(position, node, mount, mount.path_format, below, is_usual, is_stock)
-
-    def _passing(
-        self,
-        position: int,
-        node: object,
-        route: Any,
-        template: str,
-        below: Base,
-        is_usual: bool,
-        is_stock: bool = False,
-    ) -> Candidate:
+    def _passing(self, position: int, node: object, route: Any, template: str, below: Base) -> Candidate:
+        is_stock = self._is_stock(route)
         shape = shape_of(route.path_format, route.path_regex, route.param_convertors) if is_stock else None
-        wrapped = getattr(route, "_base_app", route.app)
+        wrapped, is_usual = getattr(route, "_base_app", route.app), type(route).handle in _USUAL_HANDLES
         app = next((app for app in (route.app, wrapped) if router_of(app)[0] is not None), None) if is_usual else None
         return Candidate(
             position,
@@ -276,8 +264,7 @@ class _Reader:
             if isinstance(effective, (routing.Mount, routing.Host)):
                 yield self.candidate(position, node, effective)
             else:
-                template, registered = part.path_format or "", part.endpoint or part.original_route
-                yield Candidate(position, node, self._base, template, part.matches, registered, methods=part.methods)
+                yield self._unknown(position, node, part, methods=part.methods)
 
     def _is_stock(self, route: Any) -> bool:
         if "matches" in vars(route):
