@@ -7,13 +7,13 @@ import binascii
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from ..._support.errors import StorageError, StorageUnavailable
 from ..._support.fork import ForkableLock, begins_in_children
 from ..._support.waiting import run_blocking
 from ..base import Health
-from .node import RedisNode
+from .node import Part, RedisNode
 from .replies import Redirected
 from .script import Question, Script
 from .target import Address, RedisTarget
@@ -34,7 +34,7 @@ def slot_of(key: bytes) -> int:
 
 
 class RedisCluster:
-    """A `RedisServer` of many nodes.
+    """Many nodes that are asked as one is.
 
     It asks the node that has the slot of a question's keys, as it last heard; one that says that another has it, or is
     about to get it, is believed, as it has not run the script. Whenever nodes were redirected to or did not answer, the
@@ -77,10 +77,8 @@ class RedisCluster:
                 raise
         raise StorageUnavailable(f"{self.target.name} redirects without end about slot {slot}")
 
-    def divided(self, keys: Sequence[bytes]) -> list[list[int]] | None:
+    def divided(self, keys: Sequence[bytes]) -> list[Part]:
         slots = [slot_of(key) for key in keys]
-        if len(set(slots)) == 1:
-            return None
         return [[at for at, each in enumerate(slots) if each == slot] for slot in dict.fromkeys(slots)]
 
     def health(self) -> Health:
@@ -197,3 +195,6 @@ class RedisCluster:
         if len(masters) != _SLOTS or not any(masters):
             raise StorageUnavailable(f"{asked.target.name} is a node of a cluster that has no slots")
         return masters, places
+
+
+RedisServer: TypeAlias = RedisNode | RedisCluster

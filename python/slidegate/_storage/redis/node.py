@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from ..._core import Quota, RedisReplyError
 from ..._support.errors import StorageUnavailable
@@ -20,34 +20,18 @@ from .target import RedisTarget
 from .waits import IN_THREAD, Waits
 
 _Meaning = TypeVar("_Meaning")
+Part: TypeAlias = list[int]
+"""Indices of keys that one question can be about."""
 _KEYS_AT_ONCE = b"1000"
 _PROBED = RedisRule.of(Quota(1, NS_PER_S), "probe")
 _PROBE = ask(b"hit", [_PROBED], [lead_of("", is_hashed=False) + _PROBED.suffix], [1])
 
 
-class RedisServer(Protocol):
-    """What answers questions: a node, or a cluster of them. Thread-safe.
-
-    `meaning` makes of an answer what it means, and raises ValueError for what means nothing. `check` and `forget`
-    block. All but `health` raise StorageError.
-    """
-
-    def evaluate(
-        self, question: Question, meaning: Callable[[Any], _Meaning], waits: Waits
-    ) -> Coroutine[Any, Any, _Meaning]: ...
-
-    def divided(self, keys: Sequence[bytes]) -> list[list[int]] | None:
-        """Which of these keys one question can be about; None when it can be about all of them."""
-        ...
-
-    def health(self) -> Health: ...
-    def check(self) -> None: ...
-    def forget(self, is_meant: Callable[[bytes], bool]) -> int: ...
-    def close(self) -> None: ...
-
-
 class RedisNode:
-    """A `RedisServer` of its own, or the master that sentinels name, or one node of a cluster."""
+    """A server of its own, or the master that sentinels name, or one node of a cluster. Thread-safe.
+
+    `check` and `forget` block. All but `health` raise StorageError.
+    """
 
     def __init__(self, target: RedisTarget, script: Script, logger: logging.Logger) -> None:
         self.target = target
@@ -61,6 +45,7 @@ class RedisNode:
     async def evaluate(
         self, question: Question, meaning: Callable[[Any], _Meaning], waits: Waits, *, is_asking: bool = False
     ) -> _Meaning:
+        """What `meaning` makes of the answer; it raises ValueError for what means nothing."""
         connections: Connections = self._threads if waits.is_blocking else self._loops
         answer = await connections.evaluate(question.tail, is_asking=is_asking)
         try:
@@ -73,8 +58,8 @@ class RedisNode:
             self._breaker.succeeded()
         return meant
 
-    def divided(self, keys: Sequence[bytes]) -> list[list[int]] | None:
-        return None
+    def divided(self, keys: Sequence[bytes]) -> list[Part]:
+        return [list(range(len(keys)))]
 
     def health(self) -> Health:
         return self._breaker.health()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
-from typing import TypeAlias
+from itertools import chain
+from typing import Any, TypeAlias
 
 from ..._core import redis_command
 from ..._rules.bucket import Rule, is_led, joined
@@ -13,9 +15,9 @@ from ..._support.errors import ConfigurationError, StorageError
 from ..._support.waiting import run_blocking
 from ...decision import RawDecision
 from ..base import Costs, Health, Keys
-from .cluster import RedisCluster
+from .cluster import RedisCluster, RedisServer
 from .deny_cache import DenyCache
-from .node import RedisNode, RedisServer
+from .node import Part, RedisNode
 from .script import (
     SCRIPT,
     Question,
@@ -31,11 +33,12 @@ from .script import (
     raw_decision_of,
     reservation_of,
 )
-from .split import Parts
 from .target import RedisTarget
 from .waits import IN_THREAD, ON_LOOP, Waits
 
 _POLICIES_KEPT = 4096
+_Exchange: TypeAlias = tuple[Question, Callable[[Any], Any]]
+"""A question, and what an answer to it means."""
 
 
 class RedisTicket:
@@ -111,8 +114,8 @@ class RedisPolicy:
         if denial is not None:
             return denial
         age = denials.age
-        if (divided := self._server.divided(names) if len(names) > 1 else None) is not None:
-            raw_decision, _ = await Parts(self._server, self._rules, divided, waits).reserve(names, costs)
+        if len(names) > 1 and len(self._server.divided(names)) > 1:
+            raw_decision, _ = await self._take(waits, names, costs)
         else:
             is_of_ones = costs == self._ones
             question = Question(names, self._hit_of_ones) if is_of_ones else ask(b"hit", self._rules, names, costs)
@@ -123,42 +126,68 @@ class RedisPolicy:
 
     async def _peek(self, waits: Waits, keys: Keys, cost: Costs = 1, /) -> RawDecision:
         names, costs = self._keys(keys), self._costs(cost)
-        if (parts := self._parts(names, waits)) is not None:
-            return await parts.peek(names, costs)
-        return await self._server.evaluate(ask(b"peek", self._rules, names, costs), self._raw_decision, waits)
+
+        def exchange(part: Part) -> _Exchange:
+            question, rules = self._about(b"peek", part, names, costs)
+            return question, partial(raw_decision_of, rules=rules)
+
+        return _tightest(_without_errors(await self._ask_each(waits, names, exchange)))
 
     async def _reserve(self, waits: Waits, keys: Keys, cost: Costs = 1, /) -> Reserved:
-        names, costs = self._keys(keys), self._costs(cost)
-        if (parts := self._parts(names, waits)) is not None:
-            raw_decision, receipts = await parts.reserve(names, costs)
-        else:
-            question = ask(b"reserve", self._rules, names, costs)
-            raw_decision, receipts = await self._server.evaluate(question, reservation_of(question, self._rules), waits)
+        raw_decision, receipts = await self._take(waits, self._keys(keys), self._costs(cost))
         return raw_decision, RedisTicket(receipts) if raw_decision[0] else None
+
+    async def _take(
+        self, waits: Waits, names: Sequence[bytes], costs: Sequence[int]
+    ) -> tuple[RawDecision, tuple[Receipt, ...]]:
+        """Takes all of the costs, or none; in between others may be refused for what is then given back."""
+
+        def exchange(part: Part) -> _Exchange:
+            question, rules = self._about(b"reserve", part, names, costs)
+            return question, reservation_of(question, rules)
+
+        answers = await self._ask_each(waits, names, exchange)
+        taken = [(part, answer) for part, answer in answers if not isinstance(answer, BaseException)]
+        receipts = [receipts for _, (_, receipts) in taken]
+        if len(taken) < len(answers) or not all(receipts):
+            for each in filter(None, receipts):
+                # What cannot be given back now counts until its window is over.
+                with suppress(StorageError):
+                    await self._server.evaluate(ask_refund(each), is_one, waits)
+            receipts = []
+        raw_decision = _tightest([(part, answer[0]) for part, answer in _without_errors(answers)])
+        return raw_decision, tuple(chain.from_iterable(receipts))
 
     async def _refund(self, waits: Waits, ticket: RedisTicket, /) -> bool:
         receipts = ticket.spend()
         if not receipts:
             return False
         names = [each.key for each in receipts]
-        if (parts := self._parts(names, waits)) is not None:
-            is_done = await parts.refund(receipts)
-        else:
-            is_done = await self._server.evaluate(ask_refund(receipts), is_one, waits)
+        answers = await self._ask_each(waits, names, lambda part: (ask_refund([receipts[at] for at in part]), is_one))
+        is_done = all(answer for _, answer in _without_errors(answers))
         self._denials.forget(names)
         return is_done
 
     async def _reset(self, waits: Waits, keys: Keys, /) -> None:
         names = self._keys(keys)
-        if (parts := self._parts(names, waits)) is not None:
-            await parts.reset(names)
-        else:
-            await self._server.evaluate(ask_reset(names), is_one, waits)
+        answers = await self._ask_each(waits, names, lambda part: (ask_reset([names[at] for at in part]), is_one))
+        _without_errors(answers)
         self._denials.forget(names)
 
-    def _parts(self, names: Sequence[bytes], waits: Waits) -> Parts | None:
-        divided = self._server.divided(names)
-        return None if divided is None else Parts(self._server, self._rules, divided, waits)
+    async def _ask_each(
+        self, waits: Waits, names: Sequence[bytes], exchange: Callable[[Part], _Exchange]
+    ) -> list[tuple[Part, Any]]:
+        """One question for each part of these keys that a node has. An answer of several may be an error instead."""
+        parts = self._server.divided(names)
+        asked = [self._server.evaluate(*exchange(part), waits) for part in parts]
+        answers = [await asked[0]] if len(asked) == 1 else await waits.all_of(asked)
+        return list(zip(parts, answers, strict=True))
+
+    def _about(
+        self, operation: bytes, part: Part, names: Sequence[bytes], costs: Sequence[int]
+    ) -> tuple[Question, list[RedisRule]]:
+        rules = [self._rules[at] for at in part]
+        return ask(operation, rules, [names[at] for at in part], [costs[at] for at in part]), rules
 
     def _costs(self, cost: Costs) -> tuple[int, ...]:
         costs = cost if isinstance(cost, tuple) else (cost,) * len(self._rules)
@@ -179,6 +208,22 @@ class RedisPolicy:
             raise ValueError(f"expected one key, or one for each of {len(self._rules)} rules, not {len(keys)}")
         leads = map(partial(lead_of, is_hashed=self._is_hashed), keys)
         return tuple(map(bytes.__add__, leads, self._suffixes))
+
+
+def _without_errors(answers: list[tuple[Part, Any]]) -> list[tuple[Part, Any]]:
+    for _, answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return answers
+
+
+def _tightest(answers: Sequence[tuple[Part, RawDecision]]) -> RawDecision:
+    # Of refusals the longest, one without end before all; else what has least left.
+    told = [(each[0], part[each[1]], *each[2:]) for part, each in answers]
+    refused = [each for each in told if not each[0]]
+    if refused:
+        return max(refused, key=lambda each: (each[4] < 0, each[4]))
+    return min(told, key=lambda each: each[2])
 
 
 class RedisStorage:
