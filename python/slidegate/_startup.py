@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ._fastapi.bypassed_decorators import watch_for_bypassed_decorators
 from ._fastapi.declaration_errors import declaration_errors
-from ._fastapi.framework import may_bring_a_limiter, wrap_error_handler
+from ._fastapi.framework import extend, insert, may_bring_a_limiter, replace_inserted, wrap_error_handler
 from ._fastapi.middleware import has_middleware, middleware_of
 from ._fastapi.rate_limit import limiter_for
 from ._fastapi.route_checks import CheckedBy
-from ._fastapi.startup_hook import StartUp, register
+from ._fastapi.startup_hook import register
 from ._http.add_headers import AddHeaders, with_headers
 from ._limiter.core import LimiterCore
 from ._routing.finder import RouteFinder
@@ -114,21 +115,110 @@ def _named(routes: Iterable[RouteReport]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + more
 
 
-def _when(app: Any) -> Literal["now", "later", "never"]:
-    if limiters_of(app):
-        return "now"
-    is_awaiting = bool(middleware_of(app)) or may_bring_a_limiter(app) or any(dependencies_of(app))
-    return "later" if is_awaiting or any(True for _ in declaration_errors(app)) else "never"
+def _watch() -> None:
+    extend("build_middleware_stack", _build)
+    extend("openapi", _describe)
+
+
+def _build(app: Any, build: Callable[[], ASGIApp]) -> ASGIApp:
+    stack = build()
+    try:
+        is_checked_now = bool(limiters_of(app))
+        # Whether it may still get one.
+        is_awaiting = bool(middleware_of(app)) or may_bring_a_limiter(app)
+        is_checked_later = is_awaiting or any(dependencies_of(app)) or any(declaration_errors(app))
+    except Exception:
+        is_checked_now = True
+    if is_checked_now:
+        return insert(stack, lambda rest: _checked(app, stack, rest))
+    return insert(stack, lambda rest: _Unchecked(app, stack, rest)) if is_checked_later else stack
+
+
+def _describe(app: Any, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    is_known = app.openapi_schema is not None
+    schema = make()
+    return schema if is_known else describe_refusals(app, schema)
 
 
 def _checked(app: Any, outermost: ASGIApp, rest: ASGIApp) -> ASGIApp:
-    check_application(app)
-    limiters = limiters_of(app)
-    watch_for_bypassed_decorators(app, limiters)
-    if not (any(limiter.adds_headers_to_all for limiter in limiters) or any(True for _ in dependencies_of(app))):
+    try:
+        check_application(app)
+        limiters = limiters_of(app)
+        watch_for_bypassed_decorators(app, limiters)
+        if not (any(limiter.adds_headers_to_all for limiter in limiters) or any(dependencies_of(app))):
+            return rest
+        wrap_error_handler(outermost, with_headers)
+        return AddHeaders(rest)
+    except ConfigurationError as error:
+        return _FailedStart(error)
+    except Exception:
+        # Of what an application is made of, which may be anything; and most have no limiter.
+        has_limiter = isinstance(app, Starlette) and hasattr(app.state, "limiter")
+        level = logging.WARNING if has_limiter else logging.DEBUG
+        logging.getLogger("slidegate").log(
+            level, "whether all limits of an application are enforced could not be looked at", exc_info=True
+        )
         return rest
-    wrap_error_handler(outermost, with_headers)
-    return AddHeaders(rest)
 
 
-register(StartUp(_when, _checked, describe_refusals))
+class _Unchecked:
+    """In an application that has no limiter yet: its lifespan may bring one.
+
+    It is checked then, or with its first request, and goes on without this.
+    """
+
+    def __init__(self, app: Any, outermost: Any, rest: ASGIApp) -> None:
+        self._app = app
+        self._outermost = outermost
+        self._rest = rest
+        self._instead: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self._checked()(scope, receive, send)
+            return
+
+        failed: _FailedStart | None = None
+
+        async def send_checked(message: Message) -> None:
+            nonlocal failed
+            if failed is not None:
+                return
+            if message["type"] == "lifespan.startup.complete" and isinstance(instead := self._checked(), _FailedStart):
+                failed = instead
+                await send(failed.message)
+                # Else the lifespan would go on to wait for a shutdown, which nobody sends after a failure.
+                raise failed.error
+            await send(message)
+
+        await self._rest(scope, receive, send_checked)
+        if failed is not None:
+            # Also where a lifespan has suppressed it.
+            raise failed.error
+
+    def _checked(self) -> ASGIApp:
+        if self._instead is None:
+            self._instead = _checked(self._app, self._outermost, self._rest)
+            replace_inserted(self._outermost, self, self._instead)
+        return self._instead
+
+
+class _FailedStart:
+    """Does not start. Servers take an exception for an application that has no start-up, so they get this."""
+
+    def __init__(self, error: ConfigurationError) -> None:
+        self.error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send(self.message)
+        raise self.error
+
+    @property
+    def message(self) -> Message:
+        """What a server gets instead of that it has started."""
+        return {"type": "lifespan.startup.failed", "message": str(self.error)}
+
+
+register(_watch)
