@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ._fastapi.bypassed_decorators import watch_for_bypassed_decorators
 from ._fastapi.declaration_errors import declaration_errors
 from ._fastapi.framework import extend, insert, may_bring_a_limiter, replace_inserted, wrap_error_handler
-from ._fastapi.middleware import has_middleware, middleware_of
+from ._fastapi.middleware import has_middleware, middleware_of, no_limiter
 from ._fastapi.rate_limit import limiter_for
 from ._fastapi.route_checks import CheckedBy
 from ._fastapi.startup_hook import register
@@ -52,10 +52,7 @@ def check_application(app: Any) -> None:
     for middleware in middleware_of(app):
         found = middleware.kwargs.get("limiter") or getattr(app.state, "limiter", None)
         if not isinstance(found, LimiterCore) and getattr(found, "enabled", True):
-            raise ConfigurationError(
-                f"{middleware.cls.__name__} found {found!r} for a limiter; set app.state.limiter = limiter, or give it"
-                f" one with app.add_middleware({middleware.cls.__name__}, limiter=limiter)"
-            )
+            raise no_limiter(middleware.cls, found)
     for limiter in limiters_of(app):
         if limiter.local.is_alone:
             look_for_others()

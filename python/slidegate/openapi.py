@@ -35,12 +35,10 @@ def describe_refusals(app: Any, schema: dict[str, Any]) -> dict[str, Any]:
             operation = operations.get(method.lower())
             if operation is not None:
                 limiter = limiter_for(rate_limits[0], app)
-                operation.setdefault("responses", {}).setdefault("429", _refusal(app, limiter))
+                refusal = {"description": "Too Many Requests", "headers": _headers(limiter)}
+                refusal["content"] = _content(app, limiter)
+                operation.setdefault("responses", {}).setdefault("429", refusal)
     return schema
-
-
-def _refusal(app: Any, limiter: LimiterCore | None) -> dict[str, Any]:
-    return {"description": "Too Many Requests", "headers": _headers(limiter), "content": _content(app, limiter)}
 
 
 def _headers(limiter: LimiterCore | None) -> dict[str, Any]:

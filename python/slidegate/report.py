@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -133,16 +133,11 @@ def report_of(limiter: LimiterCore, app: Any) -> Report:
     def is_registered(function: object) -> bool:
         return any(function is each for each in registered)
 
-    routes: list[RouteReport] = []
-    for found, apps in every:
-        is_covered = found.protocol != "websocket" and any(has_middleware(each, limiter) for each in apps)
-        for methods, called in _parts_of(found):
-            overridden = is_overriding(limiter, found.dependant)
-            way, plan = checked_by(limiter, called, found.endpoint, is_registered, overridden=overridden)
-            declared = [
-                each for each in rate_limits_of(found.dependant) if limiter_for(each, application_of(apps)) is limiter
-            ]
-            routes.append(_route_report(limiter, found, called, methods, way, plan, is_covered, declared))
+    routes = (
+        _route_report(limiter, found, apps, methods, called, is_registered)
+        for found, apps in every
+        for methods, called in _parts_of(found)
+    )
     return Report(tuple(routes), tuple(_notes_on(limiter)))
 
 
@@ -161,21 +156,26 @@ def _parts_of(found: Found) -> Iterator[tuple[tuple[str, ...], Any]]:
 def _route_report(
     limiter: LimiterCore,
     found: Found,
-    called: Any,
+    apps: Sequence[Any],
     methods: tuple[str, ...],
-    way: CheckedBy,
-    plan: Plan,
-    is_covered: bool,
-    declared: Sequence[DeclaredRateLimit],
+    called: Any,
+    is_registered: Callable[[object], bool],
 ) -> RouteReport:
+    overridden = is_overriding(limiter, found.dependant)
+    way, plan = checked_by(limiter, called, found.endpoint, is_registered, overridden=overridden)
+    is_covered = found.protocol != "websocket" and any(has_middleware(each, limiter) for each in apps)
     is_exempt = plan.exempt_name in limiter.planner.exempt_routes
     is_enforced = (
         not is_exempt and (way is CheckedBy.DECORATOR or is_covered) and limiter.auto_check and limiter.enabled
     )
-    groups = [group for group in plan.groups if group.methods is None or _names_any(group.methods, methods)]
+    served = {method.lower() for method in methods}
+    groups = [each for each in plan.groups if each.methods is None or not served or served.intersection(each.methods)]
     by_path = any(limiter.checker.resolver.is_by_path(plan, group.scope) for group in groups)
     is_varied = by_path and is_enforced and "{" in found.route
-    added = [group for each in declared for group in each.groups(limiter)] if limiter.enabled and not is_exempt else []
+    app, added = application_of(apps), list[LimitGroup]()
+    if limiter.enabled and not is_exempt:
+        declared = (each for each in rate_limits_of(found.dependant) if limiter_for(each, app) is limiter)
+        added = [group for each in declared for group in each.groups(limiter)]
     enforced = [*added, *(groups if is_enforced else [])]
     reason = _reason(limiter, way, plan, is_exempt=is_exempt, is_covered=is_covered, found=found)
     if added:
@@ -206,10 +206,6 @@ def _is_of_framework(endpoint: Any) -> bool:
     # An instance of a class of the framework, such as a mounted WSGI application, runs what users have written.
     module = str(getattr(endpoint, "__module__", "")).partition(".")[0]
     return module in ("fastapi", "starlette") and (inspect.isroutine(endpoint) or isinstance(endpoint, StaticFiles))
-
-
-def _names_any(limited: Sequence[str], methods: tuple[str, ...]) -> bool:
-    return not methods or any(method.lower() in limited for method in methods)
 
 
 def _described(limiter: LimiterCore, group: LimitGroup) -> Iterator[str]:

@@ -134,18 +134,15 @@ class RateLimitMiddleware:
         checks, app = self._checks, scope.get("app") or self.app
         limiter: Any = self.limiter or getattr(getattr(app, "state", None), "limiter", None)
         if checks is None or checks.app is not app or checks.limiter is not limiter:
-            # What a test puts in the place of a limiter has to say no more than that.
-            if not isinstance(limiter, LimiterCore) and not getattr(limiter, "enabled", True):
-                return None, None
+            if not isinstance(limiter, LimiterCore):
+                # What a test puts in the place of a limiter has to say no more than that.
+                if not getattr(limiter, "enabled", True):
+                    return None, None
+                raise no_limiter(type(self), limiter)
             checks = self._made(scope, app, limiter)
         return checks, self.check_for(checks, scope) if checks.limiter.enabled else None
 
-    def _made(self, scope: Scope, app: Any, limiter: Any) -> AppChecks:
-        if not isinstance(limiter, LimiterCore):
-            raise ConfigurationError(
-                f"{type(self).__name__} found {limiter!r} for a limiter; set app.state.limiter = limiter, or give it"
-                " one with app.add_middleware(SlowAPIMiddleware, limiter=limiter)"
-            )
+    def _made(self, scope: Scope, app: Any, limiter: LimiterCore) -> AppChecks:
         # Below a mount the routes are not those of the application, but those that are behind this middleware.
         router, _ = router_of(self.app)
         routed = app if router is None or router is router_of(app)[0] else self.app
@@ -168,6 +165,14 @@ class RateLimitMiddleware:
         if known is None or known.limiter is not checks.limiter:
             known = self._checks_behind[id(router)] = AppChecks(checks.app, checks.limiter, router)
         return known
+
+
+def no_limiter(kind: type, found: object) -> ConfigurationError:
+    """What is wrong where middleware of that kind has found something else than a limiter."""
+    return ConfigurationError(
+        f"{kind.__name__} found {found!r} for a limiter; set app.state.limiter = limiter, or give it one with"
+        f" app.add_middleware({kind.__name__}, limiter=limiter)"
+    )
 
 
 def middleware_of(app: Any) -> list[Any]:

@@ -236,12 +236,9 @@ def _either(of_preflight: Check | None, of_others: Check | None) -> Check | None
         return None
 
     def check(request: HTTPConnection, wait: Wait) -> Coroutine[Any, Any, None] | None:
-        chosen = of_preflight if _is_preflight(request) else of_others
+        # Whether a browser asks what another origin may send.
+        is_preflight = request.scope["method"] == "OPTIONS" and "access-control-request-method" in request.headers
+        chosen = of_preflight if is_preflight else of_others
         return None if chosen is None else chosen(request, wait)
 
     return check
-
-
-def _is_preflight(request: HTTPConnection) -> bool:
-    # Whether a browser asks what another origin may send.
-    return request.scope["method"] == "OPTIONS" and "access-control-request-method" in request.headers
