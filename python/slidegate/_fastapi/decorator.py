@@ -112,11 +112,9 @@ class Endpoint:
         name, is_passed_on = request_at.quick_name, request_at.name == ADDED_REQUEST and not request_at.is_added
 
         async def wrapper(*args: Any, slidegate_request: Any = None, **kwargs: Any) -> Any:
-            request = slidegate_request
+            request = kwargs.get(name) if slidegate_request is None else slidegate_request
             if request is None:
-                request = kwargs.get(name)
-                if request is None:
-                    request, args = request_at.take(args, kwargs)
+                request, args = request_at.take(args, kwargs)
             elif is_passed_on:
                 kwargs[name] = request
             if limiter.enabled:
@@ -125,17 +123,15 @@ class Endpoint:
                 pending = self.check(request, wait_on_loop)
                 if pending is not None:
                     await pending
-            if response_at is None:
-                result = await function(*args, **kwargs)
-                if limiter.headers_enabled:
-                    self._write_headers(request, result, None)
-                return result
-            response, args = response_at.take(args, kwargs)
+            response = None
+            if response_at is not None:
+                response, args = response_at.take(args, kwargs)
             if is_holding and request is not None:
                 result = await self._held(request, wait_on_loop, response, function, args, kwargs)
             else:
                 result = await function(*args, **kwargs)
-            self._write_headers(request, result, response)
+            if response_at is not None or limiter.headers_enabled:
+                self._write_headers(request, result, response)
             return result
 
         return self._dressed(wrapper, signature)
@@ -146,11 +142,9 @@ class Endpoint:
         name, is_passed_on = request_at.quick_name, request_at.name == ADDED_REQUEST and not request_at.is_added
 
         def wrapper(*args: Any, slidegate_request: Any = None, **kwargs: Any) -> Any:
-            request = slidegate_request
+            request = kwargs.get(name) if slidegate_request is None else slidegate_request
             if request is None:
-                request = kwargs.get(name)
-                if request is None:
-                    request, args = request_at.take(args, kwargs)
+                request, args = request_at.take(args, kwargs)
             elif is_passed_on:
                 kwargs[name] = request
             if limiter.enabled:
@@ -159,17 +153,15 @@ class Endpoint:
                 pending = self.check(request, wait_in_thread)
                 if pending is not None:
                     run_blocking(pending)
-            if response_at is None:
-                result = function(*args, **kwargs)
-                if limiter.headers_enabled:
-                    self._write_headers(request, result, None)
-                return result
-            response, args = response_at.take(args, kwargs)
+            response = None
+            if response_at is not None:
+                response, args = response_at.take(args, kwargs)
             if is_holding and request is not None:
                 result = run_blocking(self._held(request, wait_in_thread, response, function, args, kwargs))
             else:
                 result = function(*args, **kwargs)
-            self._write_headers(request, result, response)
+            if response_at is not None or limiter.headers_enabled:
+                self._write_headers(request, result, response)
             return result
 
         return self._dressed(wrapper, signature)

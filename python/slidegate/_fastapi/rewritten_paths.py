@@ -25,8 +25,6 @@ from .._support.callables import qualified_name
 from .._support.waiting import wait_on_loop
 from .framework import awaited_with_body, put_before_routes
 
-_MOST_TOLD = 256
-
 
 class RewrittenPathCheck:
     """Stands before a router, in the place where the router's own middleware does. Thread-safe.
@@ -68,7 +66,7 @@ class RewrittenPathCheck:
     def _tell(self, checks: Any, scope: Scope) -> None:
         endpoint = checks.endpoint_for(scope)
         name = qualified_name(endpoint) if endpoint is not None else "what no endpoint serves"
-        if name not in self._told and len(self._told) < _MOST_TOLD:
+        if name not in self._told:
             self._told.add(name)
             checks.limiter.logger.warning(
                 "a request came to %s by another path or method than SlowAPIMiddleware had seen: middleware inside of"

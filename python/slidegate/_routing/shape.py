@@ -34,14 +34,11 @@ def shape_of(path_format: str, path_regex: object, convertors: dict[str, Any]) -
         return None
     expressions = [convertors[name].regex for name in names]
     groups = [f"(?P<{name}>{expression})" for name, expression in zip(names, expressions, strict=True)]
-    expected = "".join(_alternating([re.escape(literal) for literal in literals], groups))
+    pairs = zip(map(re.escape, literals), [*groups, ""], strict=True)
+    expected = "".join(literal + group for literal, group in pairs)
     if path_regex.pattern != f"^{expected}$" or not all(map(_is_closed, expressions)):
         return None
     return _shape(literals, expressions)
-
-
-def _alternating(literals: list[str], others: list[str]) -> list[str]:
-    return [text for pair in zip(literals, [*others, ""], strict=True) for text in pair]
 
 
 def _is_closed(expression: str) -> bool:
