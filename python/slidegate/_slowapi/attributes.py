@@ -85,8 +85,8 @@ class SlowapiAttributes(BaseLimiter, metaclass=KnowsItsLimiters):
         super().__init__(settings._replace(counting=counting))
         for group in (*self._default_limits, *self._application_limits, *self._in_memory_fallback):
             group.watch(self.renew)
-        self._local_view = view_of(self.local)
-        view = self._local_view if self.redis is None else view_of(self.redis)
+        self._local_view = view_of(self.local, self)
+        view = self._local_view if self.redis is None else view_of(self.redis, self)
         self._local_counter = counter_on(self._local_view, self)
         self._native_counter = self._local_counter if self.redis is None else counter_on(view, self)
         counter: Any = self._native_counter if self.strategy_of_limits is None else self.strategy_of_limits
@@ -263,15 +263,12 @@ class SlowapiAttributes(BaseLimiter, metaclass=KnowsItsLimiters):
         if is_known or not (self.enabled and self.headers_enabled and isinstance(current_limit, (tuple, list))):
             return super().inject_asgi_headers(headers, current_limit)
         item, identifiers = current_limit
-        if self.checker.backend.primary is self.own_backend and not self._is_written_by_hand:
-            try:
-                raw_decision = self._native_counter.peek(item, *identifiers)
-            except StorageError:
-                return headers
-        else:
+        try:
             reset_time_s, remaining = self._limiter.get_window_stats(item, *identifiers)
-            wait_ns = max(0, round((reset_time_s - wall_time_s()) * NS_PER_S))
-            raw_decision = (remaining > 0, 0, remaining, wait_ns, 0 if remaining > 0 else wait_ns)
+        except StorageError:
+            return headers
+        wait_ns = max(0, round((reset_time_s - wall_time_s()) * NS_PER_S))
+        raw_decision = (remaining > 0, 0, remaining, wait_ns, 0 if remaining > 0 else wait_ns)
         headers.raw[:] = self.headers.written(headers.raw, item, raw_decision, getattr(current_limit, "policies", ()))
         return headers
 

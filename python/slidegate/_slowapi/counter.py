@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
-import limits.strategies
 from limits import RateLimitItem, WindowStats
+from limits.strategies import STRATEGIES, FixedWindowRateLimiter, MovingWindowRateLimiter
 
-from .._core import Quota
 from .._limiter.core import LimiterCore
-from .._rules.bucket import Bucket, Rule, bucket_of, joined
-from .._rules.notation import Strategy, countable, quota_of
-from .._storage.base import Policy
+from .._rules.notation import countable
 from .._storage.limits_package.strategies import strategy_on
-from .._support.clock import wall_time_s
-from .._support.errors import ConfigurationError
-from ..decision import NS_PER_S, RawDecision
-from .flat_keys import readings
-from .storage_view import Located, StorageView
-
-_COUNTING = ("hit", "get_window_stats", "storage")
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "WEBSOCKET"})
+from .storage_view import StorageView
 
 
 class Counter:
-    """Hits and reads the buckets of a limiter by limit and identifiers, as the strategies of `limits` do.
+    """What a strategy of `limits` becomes that counts for a limiter, on the view of its storage.
 
     Identifiers like those of `request.state.view_rate_limit` name a bucket of an endpoint, or of a shared limit: the
     key and the scope, after the prefix where the limiter has one. Any others name a bucket of their own. Thread-safe.
@@ -36,172 +26,81 @@ class Counter:
     no such strategy.
     """
 
-    is_stock = True
-    """Whether nobody has replaced what hits, or where."""
-    strategy_of_limits: Any = None
-    """The strategy of `limits` on the storage that somebody has put in the place of ours; else None."""
-
-    def __init__(self, storage: StorageView, limiter: LimiterCore) -> None:
-        self._own_storage = storage
-        self.storage: Any = storage
-        self._limiter = limiter
-        self._strategy: Strategy = limiter.strategy
-        storage.know_keys(self.located, self._storage_patched)
+    storage: Any
+    _limiter: LimiterCore
+    _own_storage: StorageView
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "storage" and "storage" in vars(self):
-            self._put_on(value)
+        if name == "storage":
+            self._follow(value)
         super().__setattr__(name, value)
-        if name in _COUNTING:
-            self._note_replaced()
+        self._limiter.renew()
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
-        if name in _COUNTING:
-            self._note_replaced()
+        self._limiter.renew()
 
-    def _note_replaced(self) -> None:
-        own = vars(self)
-        if "_strategy" in own:
-            own["is_stock"] = "hit" not in own and self.strategy_of_limits is None and self.storage is self._own_storage
-            self._limiter.renew()
+    @property
+    def is_stock(self) -> bool:
+        """Whether nobody has replaced what hits, or where."""
+        return "hit" not in vars(self) and self.storage is self._own_storage and self._own_storage.patched is None
 
-    def _put_on(self, storage: Any) -> None:
-        if isinstance(storage, StorageView):
-            storage.know_keys(self.located, self._storage_patched)
-            self.strategy_of_limits = None
-        else:
-            self.strategy_of_limits = strategy_on(storage, self._strategy, logging.getLogger("slidegate"))
-
-    def _storage_patched(self, strategy: str | None) -> None:
-        # What somebody has put in the place of a storage's method is called by the strategy of `limits` that calls it.
-        made = None if strategy is None else strategy_on(self.storage, strategy, logging.getLogger("slidegate"))
-        self.strategy_of_limits = made
-        self._note_replaced()
-
-    def hit(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
+    def hit(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> Any:
         """Takes `cost`, if there is as much left, and says whether there was."""
-        if self.strategy_of_limits is not None:
-            taken: bool = self.strategy_of_limits.hit(item, *identifiers, cost=cost)
-            return taken
-        if item.amount < 1:
-            return False
-        policy, key = self._locate(item, identifiers)
-        return policy.hit(key, cost)[0]
+        return self._as_of_limits.hit(*self._named(item, identifiers), cost=cost)
 
-    def test(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
+    def test(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> Any:
         """Whether `cost` is left. Changes nothing."""
-        if self.strategy_of_limits is not None:
-            left: bool = self.strategy_of_limits.test(item, *identifiers, cost=cost)
-            return left
-        return self.peek(item, *identifiers, cost=cost)[0]
+        return self._as_of_limits.test(*self._named(item, identifiers), cost=cost)
 
-    def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
+    def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats | Any:
         """When all will be left again, in seconds since the epoch, and how much is left now."""
-        if self.strategy_of_limits is not None:
-            stats: WindowStats = self.strategy_of_limits.get_window_stats(item, *identifiers)
-            return stats
-        _, _, remaining, reset_after_ns, _ = self.peek(item, *identifiers)
-        return WindowStats(wall_time_s() + reset_after_ns / NS_PER_S, remaining)
+        named: Any = self._named(item, identifiers)
+        if isinstance(self.storage, StorageView):
+            # Of a view, which tells both of every strategy.
+            return FixedWindowRateLimiter.get_window_stats(self, *named)  # type: ignore[arg-type]
+        return self._as_of_limits.get_window_stats(*named)
 
-    def peek(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> RawDecision:
-        """What a hit would come to. Changes nothing."""
-        if item.amount < 1:
-            window_ns = item.get_expiry() * NS_PER_S
-            return False, 0, 0, window_ns, window_ns
-        policy, key = self._locate(item, identifiers, self.storage.reader)
-        return policy.peek(key, cost)
-
-    def clear(self, item: RateLimitItem, *identifiers: str) -> None:
+    def clear(self, item: RateLimitItem, *identifiers: str) -> Any:
         """Forgets the hits."""
-        if self.strategy_of_limits is not None:
-            self.strategy_of_limits.clear(item, *identifiers)
-            return
-        policy, key = self._locate(item, identifiers)
-        policy.reset(key)
+        return self._as_of_limits.clear(*self._named(item, identifiers))
 
-    def located(self, flat_key: str) -> Located | None:
-        """The bucket that `limits` would keep under a key such as "LIMITER/192.0.2.1//items/10/1/minute".
+    @property
+    def _as_of_limits(self) -> Any:
+        return super()
 
-        Of several that the key can mean the first that is used, or else the first. None for what can be none of ours.
-        """
-        candidates = list(self._read(flat_key))
-        used = (at for at in candidates if at.policy.peek(at.key)[2] < at.amount)
-        return next(used, candidates[0] if candidates else None)
+    def _named(self, item: RateLimitItem, identifiers: tuple[str, ...]) -> tuple[Any, ...]:
+        if not isinstance(self.storage, StorageView):
+            return item, *identifiers
+        prefix = self._limiter.key_prefix
+        # The prefix may be left away.
+        lead = (prefix,) if prefix and len(identifiers) == 2 else ()
+        return countable(item, self._limiter.strategy), *lead, *identifiers
 
-    def _read(self, flat_key: str) -> Iterator[Located]:
-        for item, identifiers in readings(flat_key, self._limiter.key_prefix):
-            # What nobody can have declared, nobody counts.
-            if countable(item, self._strategy) is not item:
-                return
-            try:
-                policy, key = self._locate(item, identifiers)
-            except ConfigurationError:
-                return
-            yield Located(policy, key, item.amount, item.get_expiry())
+    def _follow(self, storage: Any) -> None:
+        # Becomes what counts on this storage, as it is now.
+        kind: Any = MovingWindowRateLimiter
+        if isinstance(storage, StorageView):
+            # What somebody has put in the place of its methods is called by the strategy that calls it.
+            kind = STRATEGIES.get(storage.patched or self._limiter.strategy, kind)
+            storage.watch(self._storage_patched)
+        else:
+            kind = type(strategy_on(storage, self._limiter.strategy, logging.getLogger("slidegate")))
+        self.__class__ = _kind_of(kind)
 
-    def _locate(
-        self,
-        item: RateLimitItem,
-        identifiers: tuple[str, ...],
-        made: Callable[[tuple[Rule, ...]], Policy] | None = None,
-    ) -> tuple[Policy, str]:
-        made = made or self.storage.policy
-        prefix, style = self._limiter.key_prefix, self._limiter.key_style
-        item = countable(item, self._strategy)
-        quota = quota_of(item, self._strategy, "a limit")
-        own = identifiers[1:] if prefix and identifiers[:1] == (prefix,) else identifiers
-        if len(own) != 2:
-            place = bucket_of(prefix, "custom", "", None)
-            return self._at(made, quota, place, joined(*map(str, identifiers)))
-        key, scope = own
-        if scope in self._limiter.planner.shared_scopes:
-            return self._at(made, quota, bucket_of(prefix, "shared", scope, None), key)
-        plain = self._at(made, quota, bucket_of(prefix, style, scope, None), key)
-        name, _, method = scope.rpartition(":")
-        if not name or method not in _METHODS:
-            return plain
-        # A limit that counts methods apart tells its scope as "/items:GET". A path can be that, too.
-        apart = self._at(made, quota, bucket_of(prefix, style, name, method), key)
-        return plain if _is_used(plain, item) and not _is_used(apart, item) else apart
-
-    def _at(
-        self, made: Callable[[tuple[Rule, ...]], Policy], quota: Quota, place: Bucket, key: str
-    ) -> tuple[Policy, str]:
-        return made(((quota, place.rule_scope),)), place.lead + key
+    def _storage_patched(self) -> None:
+        self._follow(self.storage)
+        self._limiter.renew()
 
 
-def _is_used(bucket: tuple[Policy, str], item: RateLimitItem) -> bool:
-    policy, key = bucket
-    return policy.peek(key)[2] < item.amount
-
-
-class MovingWindowCounter(Counter):
-    """Of moving windows."""
-
-
-class FixedWindowCounter(Counter):
-    """Of fixed windows."""
-
-
-class SlidingWindowCounter(Counter):
-    """Of sliding windows' counters."""
-
-
-_KINDS: Mapping[str, type[Counter]] = {
-    "moving-window": MovingWindowCounter,
-    "fixed-window": FixedWindowCounter,
-    "sliding-window-counter": SlidingWindowCounter,
-}
+@lru_cache(None)
+def _kind_of(strategy: Any) -> Any:
+    return type(strategy)(strategy.__name__, (Counter, strategy), {})
 
 
 def counter_on(storage: StorageView, limiter: LimiterCore) -> Counter:
-    """A counter of the class that stands for the limiter's strategy."""
-    return _KINDS.get(limiter.strategy, Counter)(storage, limiter)
-
-
-# Programs ask of what kind a strategy is.
-limits.strategies.RateLimiter.register(Counter)
-for _name, _kind in _KINDS.items():
-    if _name in limits.strategies.STRATEGIES:
-        limits.strategies.STRATEGIES[_name].register(_kind)
+    """A counter of the class that has the limiter's strategy; of moving windows for what `limits` has not."""
+    counter: Counter = object.__new__(_kind_of(MovingWindowRateLimiter))
+    vars(counter).update(_limiter=limiter, _own_storage=storage)
+    counter.storage = storage
+    return counter

@@ -69,12 +69,9 @@ def backend_of(
     counter: Any, known: Sequence[Counter], key_prefix: str, own: PrimaryBackend, local: MemoryBackend
 ) -> PrimaryBackend:
     """What counts by a limiter's `_limiter`: its `own` backend, where that is a known counter as it was made."""
-    if isinstance(counter, Counter):
-        if counter.is_stock and any(counter is each for each in known):
-            return own
-        if counter.strategy_of_limits is not None and "hit" not in vars(counter):
-            counter = counter.strategy_of_limits
-    if is_strategy(counter) and not isinstance(counter, Counter):
+    if isinstance(counter, Counter) and counter.is_stock and any(counter is each for each in known):
+        return own
+    if is_strategy(counter):
         return ReplacedStrategy(counter, key_prefix)
     return ReplacedCounter(local.storage, local.carrying, counter, key_prefix)
 

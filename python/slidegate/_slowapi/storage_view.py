@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import limits.storage
-from limits.limits import GRANULARITIES
 
 from .._core import Quota
-from .._rules.bucket import parts_in
+from .._limiter.core import LimiterCore
 from .._rules.notation import MOST_AMOUNT, Strategy
 from .._rules.texts import text_of
-from .._storage.base import Policy, Storage
+from .._storage.base import Storage
 from .._storage.memory import MemoryStorage
 from .._storage.redis.storage import RedisStorage
 from .._support.clock import wall_time_s
 from .._support.errors import ConfigurationError
 from ..decision import NS_PER_S
+from .flat_keys import Located, flat_key_of, located
 
 _MOST_FREE_KEYS = 256
 _STRATEGIES: Mapping[str, Strategy] = {
@@ -34,19 +34,6 @@ _STRATEGIES: Mapping[str, Strategy] = {
 # What programs replace of these is what the storage does, whoever asks it.
 _OF_STORAGES = ("check", "reset")
 _MOST_KEYS = 1 << 16
-
-
-class Located(NamedTuple):
-    """Where a key is counted, and the amount and the window of its limit."""
-
-    policy: Policy
-    key: str
-    amount: int
-    window_s: float
-
-
-Locate: TypeAlias = Callable[[str], Located | None]
-"""The bucket of a limiter that has such a key, used or not; None for keys that no limiter has."""
 
 
 class Entry(NamedTuple):
@@ -65,18 +52,20 @@ class StorageView:
     Requests are not counted with these methods, unless one is replaced: then by the strategy that calls it.
     """
 
-    _locate: Locate = staticmethod(lambda key: None)
-    _on_patched: Callable[[str | None], None] = staticmethod(lambda strategy: None)
-    _free: dict[str, Located] | None = None
+    _watchers: tuple[Callable[[], None], ...] = ()
 
-    def __init__(self, storage: Storage) -> None:
-        self._viewed = storage
+    def __init__(self, storage: Storage, limiter: LimiterCore) -> None:
+        self._viewed, self._limiter = storage, limiter
+        self._free: dict[str, Located] = {}
 
-    def know_keys(self, locate: Locate, on_patched: Callable[[str | None], None]) -> None:
-        """Tells where to look for the keys of the `limits` package, and whom to tell the strategy whose method was
-        replaced, or None.
-        """
-        self._locate, self._on_patched = locate, on_patched
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Has `tell` called whenever a method is replaced."""
+        vars(self)["_watchers"] = (*(each for each in self._watchers if each != tell), tell)
+
+    @property
+    def patched(self) -> Strategy | None:
+        """The strategy of `limits` that calls what somebody has put in the place of a method; None without any."""
+        return next((strategy for name, strategy in _STRATEGIES.items() if name in vars(self)), None)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._viewed, name)
@@ -86,30 +75,28 @@ class StorageView:
             setattr(self._viewed, name, value)
             return
         super().__setattr__(name, value)
-        if name in _STRATEGIES:
-            self._note_patched()
+        self._tell()
 
     def __delattr__(self, name: str) -> None:
         if name in _OF_STORAGES:
             delattr(self._viewed, name)
             return
         super().__delattr__(name)
-        if name in _STRATEGIES:
-            self._note_patched()
+        self._tell()
 
-    def _note_patched(self) -> None:
-        patched = [strategy for name, strategy in _STRATEGIES.items() if name in vars(self)]
-        self._on_patched(patched[0] if patched else None)
+    def _tell(self) -> None:
+        for tell in self._watchers:
+            tell()
 
     def get(self, key: str) -> int:
         """What is counted under "LIMITER/<key>/<scope>/<amount>/<multiples>/<granularity>"; 0 for other keys."""
         at = self._known(key)
-        return 0 if at is None else at.amount - at.policy.peek(at.key)[2]
+        return 0 if at is None else at.used
 
     def get_expiry(self, key: str) -> float:
         """When nothing will be counted there any more, in seconds since the epoch; now, when nothing is."""
         at = self._known(key)
-        return wall_time_s() + (0 if at is None else at.policy.peek(at.key)[3] / NS_PER_S)
+        return wall_time_s() + (0 if at is None else at.peek()[3] / NS_PER_S)
 
     def clear(self, key: str | None = None) -> None:
         """Forgets what is counted under such a key; all hits without one, as emptying slowapi's dictionary does."""
@@ -129,8 +116,8 @@ class StorageView:
             raise ConfigurationError("there is no elastic expiry here; use a fixed or a moving window")
         at = self._located(key, MOST_AMOUNT, expiry, "fixed-window")
         cost = math.ceil(amount)
-        allowed, _, remaining, _, _ = at.policy.hit(at.key, cost) if cost > 0 else at.policy.peek(at.key)
-        return at.amount - remaining if allowed else at.amount + 1
+        allowed, _, remaining, _, _ = at.hit(cost) if cost > 0 else at.peek()
+        return at.quota.amount - remaining if allowed else at.quota.amount + 1
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Takes this much of a moving window, if it is left, and says whether it was."""
@@ -158,25 +145,24 @@ class StorageView:
 
     def _acquire(self, at: Located, limit: int, amount: int) -> bool:
         cost = math.ceil(amount)
-        return cost < 1 or (cost <= limit and at.policy.hit(at.key, cost)[0])
+        return cost < 1 or (cost <= limit and at.hit(cost)[0])
 
     def _located(self, key: str, limit: int, expiry: float, strategy: Strategy) -> Located:
         known = self._known(key)
         if known is not None:
             return known
-        free = self._free = {} if self._free is None else self._free
-        while len(free) >= _MOST_FREE_KEYS:
-            free.pop(next(iter(free)), None)
+        while len(self._free) >= _MOST_FREE_KEYS:
+            self._free.pop(next(iter(self._free)), None)
         quota = Quota(min(max(limit, 1), MOST_AMOUNT), round(expiry * NS_PER_S), strategy)
-        return free.setdefault(key, Located(self._viewed.policy(((quota, "by hand"),)), key, quota.amount, expiry))
+        return self._free.setdefault(key, Located(self._viewed, quota, "by hand", key))
 
     def _known(self, key: str) -> Located | None:
-        return self._locate(key) or (self._free or {}).get(key)
+        return located(key, self._viewed, self._limiter) or self._free.get(key)
 
     def _forget(self, key: str) -> None:
         at = self._known(key)
         if at is not None:
-            at.policy.reset(at.key)
+            at.reset()
 
 
 class MemoryView(StorageView):
@@ -203,7 +189,7 @@ class MemoryView(StorageView):
         engine = self._viewed.engine
         rules = {index: (quota, text_of(scope)) for index, quota, scope, *_ in engine.rules()}
         return [
-            _flat_key(text_of(noted[1]), *rules[noted[0]])
+            flat_key_of(text_of(noted[1]), *rules[noted[0]])
             if noted is not None and noted[2] and noted[0] in rules
             else f"#{identity >> 21:011x}"
             for identity, _, _, _, used, noted in engine.survey(_MOST_KEYS)
@@ -212,7 +198,7 @@ class MemoryView(StorageView):
 
     def _entries(self, key: str) -> list[Entry]:
         at, used, expiry = self._known(key), self.get(key), self.get_expiry(key)
-        window_s = 0.0 if at is None else at.window_s
+        window_s = 0.0 if at is None else at.quota.window_ns / NS_PER_S
         return [Entry(expiry - window_s, expiry)] * used
 
 
@@ -220,9 +206,9 @@ class RedisView(StorageView):
     """Of a server, which nobody lists the keys of."""
 
 
-def view_of(storage: MemoryStorage | RedisStorage) -> StorageView:
-    """What programs get to see of a storage."""
-    return MemoryView(storage) if isinstance(storage, MemoryStorage) else RedisView(storage)
+def view_of(storage: MemoryStorage | RedisStorage, limiter: LimiterCore) -> StorageView:
+    """What programs get to see of a limiter's storage."""
+    return (MemoryView if isinstance(storage, MemoryStorage) else RedisView)(storage, limiter)
 
 
 class Stored(Mapping[str, Any]):
@@ -261,30 +247,13 @@ class Stored(Mapping[str, Any]):
         return value
 
 
-def _flat_key(key: str, quota: Quota, scope: str) -> str:
-    parts, rest = parts_in(scope)
-    if rest or len(parts) < 2:
-        # Of a key that stands for itself.
-        return key
-    prefix, kind, *names = parts
-    leading = kind.startswith("url") + kind.endswith("/method")
-    lead, _ = parts_in(key)
-    label = ":".join([*names, *lead[:leading]])
-    own = key.removeprefix("".join(f"{len(each)}:{each}" for each in lead[:leading]))
-    seconds = quota.window_ns // NS_PER_S
-    known = sorted((each.GRANULARITY for each in GRANULARITIES.values()), reverse=True)
-    unit = next((each for each in known if seconds and seconds % each.seconds == 0), known[-1])
-    told = [*([prefix] if prefix else []), own, label, str(quota.amount), str(seconds // unit.seconds), unit.name]
-    return "/".join(["LIMITER", *told])
-
-
 def _usage(at: Located) -> tuple[int, float]:
     """The units in use, and the seconds until the first of them comes back."""
-    _, _, remaining, _, _ = at.policy.peek(at.key)
-    if remaining >= at.amount:
+    _, _, remaining, _, _ = at.peek()
+    if remaining >= at.quota.amount:
         return 0, 0.0
-    wait_ns = at.policy.peek(at.key, remaining + 1)[4]
-    return at.amount - remaining, max(0, wait_ns) / NS_PER_S
+    wait_ns = at.peek(remaining + 1)[4]
+    return at.quota.amount - remaining, max(0, wait_ns) / NS_PER_S
 
 
 # Programs ask of what kind a storage is.
