@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from .._fastapi.base_limiter import BaseLimiter
 from .._fastapi.route_checks import plan_by_hand
-from .._http.headers import HEADERS
+from .._http.headers import HEADERS, HeaderFormat
 from .._http.request_doubles import as_request
 from .._http.view import CurrentLimit, CurrentLimitLike
 from .._limiter.backends.fallback import Fallback
@@ -32,7 +32,7 @@ from .._support.clock import wall_time_s
 from .._support.errors import ConfigurationError, StorageError
 from ..decision import NS_PER_S
 from .counter import Counter, counter_on
-from .names import DYNAMIC, FIXED, DictName, ListName, Name, groups_of
+from .names import DYNAMIC, FIXED, Name, functions_of, groups_of, limits_of
 from .patched import LIMITERS, REPLACEABLE, KnowsItsLimiters, is_replaced, patched_check
 from .replaced_counter import ReplacedEvaluation, backend_of
 from .storage_view import StorageView, view_of
@@ -51,15 +51,26 @@ _HEADER_FIELDS = {
 _ONLY_AT_FIRST = ("_storage_uri", "_storage_options", "app_config")
 
 
-def _key_style_of(value: object) -> object:
-    require("_key_style", value, ("url", "endpoint"))
-    return value
-
-
-def _key_prefix_of(value: object) -> object:
+def _key_prefix_of(limiter: Any, name: str, value: object) -> object:
     if not isinstance(value, str):
-        raise ConfigurationError(f"_key_prefix={value!r} is no text")
+        raise ConfigurationError(f"{name}={value!r} is no text")
     return value
+
+
+def _one_of(*known: str | None) -> Callable[[Any, str, Any], Any]:
+    def made(limiter: Any, name: str, value: Any) -> Any:
+        require(name, value, known)
+        return value
+
+    return made
+
+
+def _headers_named(limiter: Any, name: str, names: Mapping[int, Any]) -> HeaderFormat:
+    for number, header in names.items():
+        if number not in _HEADER_FIELDS or not (isinstance(header, str) and header):
+            raise ConfigurationError(f"{name}[{number!r}]={header!r}: no header, or no name for one")
+    headers: HeaderFormat = limiter.headers
+    return replace(headers, **{_HEADER_FIELDS[number]: header for number, header in names.items()})
 
 
 class SlowapiAttributes(BaseLimiter, metaclass=KnowsItsLimiters):
@@ -98,25 +109,15 @@ class SlowapiAttributes(BaseLimiter, metaclass=KnowsItsLimiters):
         self._limiter = counter if own_strategy is None else own_strategy(self._storage)
         self.renew()
 
-    def _write_header_names(self, names: Mapping[int, Any]) -> None:
-        fields: dict[str, Any] = {}
-        for number, header in names.items():
-            if number not in _HEADER_FIELDS or not (isinstance(header, str) and header):
-                raise ConfigurationError(f"_header_mapping[{number!r}]={header!r}: no header, or no name for one")
-            fields[_HEADER_FIELDS[number]] = header
-        self.headers = replace(self.headers, **fields)
+    def _tell_retry_after(self) -> None:
+        self.headers = replace(self.headers, is_retry_after_date=self.retry_after == "http-date")
 
-    def _write_retry_after(self, form: str | None) -> None:
-        require("_retry_after", form, (None, "delta-seconds", "http-date"))
-        self.retry_after, self.headers = form, replace(self.headers, is_retry_after_date=form == "http-date")
-
-    def _write_fallback(self) -> None:
+    def _fall_back_if_given(self) -> None:
         if self.planner.fallback_limits:
-            self._write_fallback_enabled(True)
+            self._in_memory_fallback_enabled = True
 
-    def _write_fallback_enabled(self, is_enabled: bool) -> None:
-        self.falls_back = is_enabled
-        if is_enabled and self.on_error is None:
+    def _fall_back(self) -> None:
+        if self.falls_back and self.on_error is None:
             self.on_error = "local"
             self.watch_storage()
 
@@ -125,16 +126,16 @@ class SlowapiAttributes(BaseLimiter, metaclass=KnowsItsLimiters):
     _auto_check = Name("auto_check")
     _headers_enabled = Name("headers_enabled")
     _swallow_errors = Name("swallow_errors")
-    _key_style = Name("key_style", made=_key_style_of)
+    _key_style = Name("key_style", made=_one_of("url", "endpoint"))
     _key_prefix = Name("key_prefix", made=_key_prefix_of)
-    _retry_after = Name("retry_after", _write_retry_after)
-    _header_mapping = DictName("headers.names", _write_header_names)
-    _exempt_routes = Name("planner.exempt_routes", made=set)
-    _default_limits = ListName("default_limits")
-    _application_limits = ListName("application_limits")
-    _in_memory_fallback = ListName("fallback_limits", _write_fallback)
-    _in_memory_fallback_enabled = Name("falls_back", _write_fallback_enabled)
-    _request_filters = ListName("request_filters", of="functions")
+    _retry_after = Name("retry_after", made=_one_of(None, "delta-seconds", "http-date"), follows=_tell_retry_after)
+    _header_mapping = Name("headers", shown="headers.names", made=_headers_named)
+    _exempt_routes = Name("planner.exempt_routes", made=lambda limiter, name, value: set(value))
+    _default_limits = Name("planner.default_limits", made=limits_of)
+    _application_limits = Name("planner.application_limits", made=limits_of)
+    _in_memory_fallback = Name("planner.fallback_limits", made=limits_of, follows=_fall_back_if_given)
+    _in_memory_fallback_enabled = Name("falls_back", follows=_fall_back)
+    _request_filters = Name("planner.request_filters", made=functions_of)
     _route_limits = FIXED
     _dynamic_route_limits = DYNAMIC
 

@@ -83,9 +83,8 @@ def flat_key_of(key: str, quota: Quota, rule_scope: str) -> str:
         return key
     prefix, kind, *names = parts
     leading = kind.startswith("url") + kind.endswith("/method")
-    lead, _ = parts_in(key)
-    label = ":".join([*names, *lead[:leading]])
-    own = key.removeprefix("".join(f"{len(each)}:{each}" for each in lead[:leading]))
+    lead, own = parts_in(key, leading)
+    label = ":".join([*names, *lead])
     seconds = quota.window_ns // NS_PER_S
     known = sorted((each.GRANULARITY for each in GRANULARITIES.values()), reverse=True)
     unit = next((each for each in known if seconds and seconds % each.seconds == 0), known[-1])

@@ -7,6 +7,7 @@ takes effect with the next request. Raises ConfigurationError for values that ca
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -15,24 +16,26 @@ from .._limiter.planner import LimitedEndpoint
 from .._rules.limit import Limit
 from .._rules.limit_group import LimitGroup
 from .._support.errors import ConfigurationError
-from .observed import ObservedDict, ObservedList
+from .observed import observed
 
 
 class Name:
-    """The name of what is `kept` under another, as it is `made` of what is set; or what `write` sets."""
+    """The name of what is `kept` under another: as it is `made` of what is set, and with what `follows` from that.
+
+    What is `shown` is the same if nothing else is named, and for lists and dictionaries a copy, which is set again when
+    it is changed in place.
+    """
 
     def __init__(
         self,
         kept: str,
-        write: Callable[[Any, Any], None] | None = None,
         *,
-        made: Callable[[Any], Any] = lambda value: value,
+        shown: str = "",
+        made: Callable[[Any, str, Any], Any] = lambda limiter, name, value: value,
+        follows: Callable[[Any], None] = lambda limiter: None,
     ) -> None:
-        holder, _, name = kept.rpartition(".")
-        self._read = attrgetter(kept)
-        self._write = write or (
-            lambda limiter, value: setattr(getattr(limiter, holder) if holder else limiter, name, made(value))
-        )
+        self._kept, self._read = kept.rpartition("."), attrgetter(shown or kept)
+        self._made, self._follows = made, follows
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -42,49 +45,18 @@ class Name:
             return self
         if self.name in vars(limiter):
             raise AttributeError(self.name)
-        return self._shown(limiter, self._read(limiter))
+        return observed(self._read(limiter), partial(self.__set__, limiter))
 
     def __set__(self, limiter: Any, value: Any) -> None:
-        self._write(limiter, value)
+        holder, _, kept = self._kept
+        setattr(attrgetter(holder)(limiter) if holder else limiter, kept, self._made(limiter, self.name, value))
+        self._follows(limiter)
         vars(limiter).pop(self.name, None)
         limiter.renew()
 
     def __delete__(self, limiter: Any) -> None:
         # As mock.patch does, which sets it again if it is gone.
         vars(limiter)[self.name] = None
-
-    def _shown(self, limiter: Any, value: Any) -> Any:
-        return value
-
-
-class DictName(Name):
-    """The same of a dictionary."""
-
-    def _shown(self, limiter: Any, value: Mapping[Any, Any]) -> ObservedDict[Any, Any]:
-        shown: ObservedDict[Any, Any] = ObservedDict(value, lambda: self.__set__(limiter, shown))
-        return shown
-
-
-class ListName(Name):
-    """The same of a list that the planner keeps: of limits, or of functions."""
-
-    def __init__(self, kept: str, write: Callable[[Any], None] = lambda limiter: None, *, of: str = "limits") -> None:
-        def put(limiter: Any, values: Iterable[Any]) -> None:
-            values = list(values)
-            for each in values:
-                if of == "functions" and not callable(each):
-                    raise ConfigurationError(f"{self.name}: {each!r} is no function")
-                if of == "limits" and (isinstance(each, (str, bytes)) or not isinstance(each, Iterable)):
-                    raise ConfigurationError(f"{self.name}: {each!r} is no LimitGroup, and yields no Limits")
-            _watch(limiter, values)
-            setattr(limiter.planner, kept, values)
-            write(limiter)
-
-        super().__init__(f"planner.{kept}", put)
-
-    def _shown(self, limiter: Any, value: Iterable[Any]) -> ObservedList[Any]:
-        shown: ObservedList[Any] = ObservedList(value, lambda: self.__set__(limiter, shown))
-        return shown
 
 
 class RouteLimits(Name):
@@ -98,16 +70,16 @@ class RouteLimits(Name):
         if limiter is None:
             return self
 
-        def changed() -> None:
+        def changed(_: object) -> None:
             for name, limits in shown.items():
-                if not isinstance(limits, ObservedList):
-                    dict.__setitem__(shown, name, ObservedList(limits, changed))
+                if not hasattr(limits, "changed"):
+                    dict.__setitem__(shown, name, observed(list(limits), changed))
             self.__set__(limiter, shown)
 
         put, _ = self.put(limiter) or ({}, None)
         names = dict.fromkeys([*put, *limiter.planner.endpoints])
-        lists = {name: ObservedList(self.now(limiter, name), changed) for name in names}
-        shown = ObservedDict({name: limits for name, limits in lists.items() if limits or name in put}, changed)
+        lists = {name: observed(self.now(limiter, name), changed) for name in names}
+        shown = observed({name: limits for name, limits in lists.items() if limits or name in put}, changed)
         return shown
 
     def __set__(self, limiter: Any, limits: Mapping[str, Iterable[Any]]) -> None:
@@ -177,6 +149,25 @@ def _watch(limiter: Any, limits: Iterable[Any]) -> None:
     for each in limits:
         if hasattr(each, "watch"):
             each.watch(limiter.renew)
+
+
+def functions_of(limiter: Any, name: str, values: Iterable[Any]) -> list[Any]:
+    """The functions that are put into a list."""
+    values = list(values)
+    for each in values:
+        if not callable(each):
+            raise ConfigurationError(f"{name}: {each!r} is no function")
+    return values
+
+
+def limits_of(limiter: Any, name: str, values: Iterable[Any]) -> list[Any]:
+    """The limits that are put into a list, of which the limiter is told when they are changed."""
+    values = list(values)
+    for each in values:
+        if isinstance(each, (str, bytes)) or not isinstance(each, Iterable):
+            raise ConfigurationError(f"{name}: {each!r} is no LimitGroup, and yields no Limits")
+    _watch(limiter, values)
+    return values
 
 
 FIXED = RouteLimits(Limit)

@@ -100,10 +100,11 @@ class StorageView:
 
     def clear(self, key: str | None = None) -> None:
         """Forgets what is counted under such a key; all hits without one, as emptying slowapi's dictionary does."""
+        at = None if key is None else self._known(key)
         if key is None:
             self._viewed.reset()
-        else:
-            self._forget(key)
+        elif at is not None:
+            at.reset()
 
     @property
     def storage(self) -> Any:
@@ -141,7 +142,7 @@ class StorageView:
 
     def clear_sliding_window(self, key: str, expiry: int) -> None:
         """Forgets what is counted under a key."""
-        self._forget(key)
+        self.clear(key)
 
     def _acquire(self, at: Located, limit: int, amount: int) -> bool:
         cost = math.ceil(amount)
@@ -158,11 +159,6 @@ class StorageView:
 
     def _known(self, key: str) -> Located | None:
         return located(key, self._viewed, self._limiter) or self._free.get(key)
-
-    def _forget(self, key: str) -> None:
-        at = self._known(key)
-        if at is not None:
-            at.reset()
 
 
 class MemoryView(StorageView):
