@@ -13,7 +13,7 @@ from .._http.view import CurrentLimit, untouched, view_of
 from .._limiter.checker import BY_HAND, DEPENDENCY, MESSAGE, Way
 from .._limiter.compiled import CompiledCheck, compile_check
 from .._limiter.core import LimiterCore
-from .._routing.served import Routes, Served
+from .._routing.served import Routes
 from .._rules.limit_group import LimitGroup
 from .._rules.plan import Plan
 from .._support.errors import ConfigurationError
@@ -102,14 +102,6 @@ class DependencyChecks:
         plan = Plan(endpoint, (group,), (), (), route=route or name or "")
         return self._kept(checks, (limits, function, name, cost), plan, BY_HAND, name or plan.route)
 
-    def plan_for(self, served: Served, groups: tuple[LimitGroup, ...]) -> Plan:
-        """The plan of these groups for what serves a request."""
-        limiter = self._limiter
-        exempt_name = limiter.planner.exempt_name(served.endpoint, served.function)
-        is_exempt = exempt_name is not None and exempt_name in limiter.planner.exempt_routes
-        own, fallback = () if is_exempt else groups, tuple(limiter.planner.defaults())
-        return Plan(served.endpoint, own, (), fallback, route=served.route, exempt_name=exempt_name)
-
     def _compiled(self, rate_limit: DeclaredRateLimit, scope: Scope, given: _Given, is_message: bool) -> Compiled:
         served, limiter = self._routes.served(scope), self._limiter
         if served is None:
@@ -118,14 +110,18 @@ class DependencyChecks:
         known: Compiled | None = served.checks.get((rate_limit, given, is_message))
         if known is not None and known.revision == limiter.planner.revision and not overrides:
             return known
-        groups, followers = rate_limit.groups(limiter, given), list[DeclaredRateLimit]()
+        groups, route, followers = rate_limit.groups(limiter, given), served.route, list[DeclaredRateLimit]()
         if is_message:
             # Apart from the connections to the same route.
-            plan = self.plan_for(served._replace(route=f"{served.route} messages"), groups)
+            route += " messages"
         else:
             found = followers_of(rate_limit, served.dependant, overrides or {})
             followers = [each for each in found if limiter_for(each, scope.get("app")) is limiter]
-            plan = self.plan_for(served, (*groups, *(group for each in followers for group in each.groups(limiter))))
+            groups += tuple(group for each in followers for group in each.groups(limiter))
+        exempt_name = limiter.planner.exempt_name(served.endpoint, served.function)
+        own = () if exempt_name is not None and exempt_name in limiter.planner.exempt_routes else groups
+        fallback = tuple(limiter.planner.defaults())
+        plan = Plan(served.endpoint, own, (), fallback, route=route, exempt_name=exempt_name)
         # Of what is overridden for a test nothing is kept.
         checks, way = {} if overrides else served.checks, MESSAGE if is_message else DEPENDENCY
         return self._kept(checks, (rate_limit, given, is_message), plan, way, plan.route, followers)

@@ -62,6 +62,5 @@ def is_overriding(limiter: LimiterCore, dependant: Any) -> bool:
     if dependant is None:
         return False
     # One that is switched off leaves the defaults in force.
-    return any(
-        each.override_defaults and each.is_for(limiter) and each.groups(limiter) for each in rate_limits_of(dependant)
-    )
+    overriding = (each for each in rate_limits_of(dependant) if each.override_defaults)
+    return any(each.limiter in (None, limiter) and each.groups(limiter) for each in overriding)

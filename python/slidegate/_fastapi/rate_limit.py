@@ -100,7 +100,8 @@ class DeclaredRateLimit(OneOfAKind):
             _Injected(self, what, value) if what in self._depends else value for what, value in given.items()
         )
         self.is_take_replaced = getattr(type(self), "take", None) is not type(self).stock_take
-        self._options: tuple[Any, ...] = (error_message, exempt_when)
+        self._error_message = error_message
+        self._exempt_when = exempt_when
         self._groups: _Groups = WeakKeyDictionary()
         if self._limits is not None:
             # By any strategy: what is wrong by all of them is an error here, not when the application starts.
@@ -127,10 +128,6 @@ class DeclaredRateLimit(OneOfAKind):
     def _is_stock(self) -> bool:
         kind: Any = type(self)
         return bool(kind.__call__ is kind.stock_call)
-
-    def is_for(self, limiter: LimiterCore) -> bool:
-        """Whether this limiter counts, or may if it is that of the application."""
-        return self.limiter is None or self.limiter is limiter
 
     def counted(
         self, connection: HTTPConnection, given: Mapping[str, Any], wait: Wait, *, is_message: bool = False
@@ -183,15 +180,14 @@ class DeclaredRateLimit(OneOfAKind):
             setattr(self, f"_{what}", _Injected(self, what, value))
 
     def _group(self, limits: Any, key: Any, strategy: Any, cost: Any) -> LimitGroup:
-        message, exempt_when = self._options
         return LimitGroup(
             limits,
             key,
             self.scope,
             False,
             None,
-            message,
-            exempt_when,
+            self._error_message,
+            self._exempt_when,
             cost,
             self.override_defaults,
             strategy=strategy,

@@ -153,7 +153,9 @@ def check_ahead(limiter: LimiterCore, found: Found | None, is_registered: Callab
     so is never called, it is checked here.
     """
     if limiter.is_patched:
-        return _patched(limiter, found.endpoint if found is not None and found.kind is Kind.FULL else None)
+        endpoint = found.endpoint if found is not None and found.kind is Kind.FULL else None
+        check = limiter.patched_check(endpoint, True)
+        return lambda request, wait: None if is_left_alone(limiter, endpoint) else check(request, wait)
     if found is None or found.kind is not Kind.FULL or found.endpoint is None:
         unmatched = limiter.planner.plan(_UNMATCHED, (), is_ahead=True, is_pooled=True)
         matched = unmatched if found is None or found.endpoint is None else _plan_ahead(limiter, found.endpoint)
@@ -173,11 +175,6 @@ def is_left_alone(limiter: LimiterCore, endpoint: Callable[..., Any] | None) -> 
     if endpoint is None or planner.exempt_name(qualified_name(endpoint), endpoint) in planner.exempt_routes:
         return True
     return endpoint_of(limiter, endpoint) is not None
-
-
-def _patched(limiter: LimiterCore, endpoint: Callable[..., Any] | None) -> Check:
-    check = limiter.patched_check(endpoint, True)
-    return lambda request, wait: None if is_left_alone(limiter, endpoint) else check(request, wait)
 
 
 def _check_unless_decorated(
@@ -208,14 +205,14 @@ def _by_method(limiter: LimiterCore, endpoint: Any) -> Check:
         method: str = request.scope["method"]
         name = "get" if method == "HEAD" and not hasattr(endpoint, "head") else method.lower()
         function = getattr(endpoint, name, None)
+        # Clients may make up any number of methods.
+        name = "" if function is None else name
         if name not in checks:
             if function is not None:
-                ahead = _check_unless_decorated(limiter, function, endpoint, lambda _: True)
+                checks[name] = _check_unless_decorated(limiter, function, endpoint, lambda _: True)
             else:
-                ahead = _check_of(limiter, _plan_ahead(limiter, endpoint)) if _serves_any_method(endpoint) else None
-            if len(checks) > len(vars(endpoint)):
-                return ahead(request, wait) if ahead is not None else None
-            checks[name] = ahead
+                is_served = _serves_any_method(endpoint)
+                checks[name] = _check_of(limiter, _plan_ahead(limiter, endpoint)) if is_served else None
         found = checks[name]
         return None if found is None else found(request, wait)
 

@@ -106,9 +106,6 @@ class Candidate:
             self.mounted_at = "/".join(map(str, self.shape.segments))
         self._found: dict[Kind, Found] = {}
 
-    def takes(self, method: str) -> bool:
-        return not self.methods or method in self.methods
-
     def found(self, kind: Kind, child_scope: Scope | None = None) -> Found:
         """The route as found, with the endpoint that it put into `child_scope`, if it is asked for one."""
         endpoint = None if kind is Kind.REDIRECT else self.registered

@@ -153,7 +153,7 @@ class RouteIndex:
         for at in ats:
             candidate = self._candidates[at]
             if candidate.protocol in (None, protocol):
-                yield candidate, method is None or candidate.takes(method)
+                yield candidate, method is None or not candidate.methods or method in candidate.methods
 
     def _outcome(self, ats: Iterable[int], method: str | None) -> Outcome:
         steps = list[Step]()
