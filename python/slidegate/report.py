@@ -9,8 +9,7 @@ from typing import Any
 
 from starlette.staticfiles import StaticFiles
 
-from ._fastapi.bypassed_decorators import is_verified
-from ._fastapi.decorator import limiters_behind
+from ._fastapi.decorator import is_verified, limiters_behind
 from ._fastapi.dependency_tree import application_of, is_overriding, rate_limits_of
 from ._fastapi.middleware import has_middleware, middleware_of
 from ._fastapi.rate_limit import DeclaredRateLimit, limiter_for

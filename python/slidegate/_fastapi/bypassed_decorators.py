@@ -6,7 +6,6 @@ when it has been answered.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ from .._http.state import known_of
 from .._limiter.core import LimiterCore
 from .._routing.finder import RouteFinder
 from .._routing.layout import router_of, wrapped_apps
-from .decorator import Endpoint, endpoint_behind, is_sure_to_be_called
+from .decorator import Endpoint, endpoint_behind, is_verified
 from .framework import put_before_routes
 
 
@@ -78,10 +77,3 @@ def watch_for_bypassed_decorators(app: Any, limiters: Iterable[LimiterCore]) -> 
             each.unsure = unsure
             return
     put_before_routes(router, BypassDetector(router.middleware_stack, unsure))
-
-
-def is_verified(limiter: LimiterCore, function: Any) -> bool:
-    """Whether a decorator of the limiter, if the function has one, is called for sure whenever the function is."""
-    if inspect.isclass(function) or endpoint_behind(limiter, function) is None:
-        return True
-    return is_sure_to_be_called(limiter, function)

@@ -34,19 +34,6 @@ class Endpoint:
     `check` is replaced as limits are added, also after the framework has got a wrapper to call.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "check",
-        "function",
-        "groups",
-        "is_holding",
-        "is_told_of",
-        "is_waiting",
-        "limiter",
-        "name",
-        "wrappers",
-    )
-
     def __init__(self, limiter: LimiterCore, function: Callable[..., Any], inherited: list[LimitGroup]) -> None:
         self.limiter = limiter
         self.function = function
@@ -251,8 +238,13 @@ def endpoint_behind(limiter: LimiterCore, function: Any) -> Endpoint | None:
     return next((endpoint for endpoint in endpoints_behind(function) if endpoint.limiter is limiter), None)
 
 
-def is_sure_to_be_called(limiter: LimiterCore, function: Any) -> bool:
-    """Whether a call of the function is one of a wrapper of this limiter, with nothing of others in between."""
+def is_verified(limiter: LimiterCore, function: Any) -> bool:
+    """Whether a decorator of the limiter, if the function has one, is called for sure whenever the function is.
+
+    It is where nothing of others stands above it.
+    """
+    if inspect.isclass(function) or endpoint_behind(limiter, function) is None:
+        return True
     for each in wrapped_chain(function):
         wrapper = getattr(each, "__func__", each)
         known = getattr(wrapper, _MARK, None)
