@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .._support.callables import is_async
+from .response import handled
 from .state import enter, known_of
 from .view import view_in, view_of
 
@@ -53,11 +52,7 @@ def with_headers(handler: Any) -> Any:
     """The handler of an unhandled error, whose response has the headers, too."""
 
     async def handle(request: Request, error: Exception) -> Response:
-        response: Response
-        if is_async(handler):
-            response = await handler(request, error)
-        else:
-            response = await run_in_threadpool(handler, request, error)
+        response: Response = await handled(handler, request, error)
         record = known_of(request.scope)
         if record is not None and record.headers_owner is not None:
             record.headers_owner.inject_headers(response, view_in(request.scope))

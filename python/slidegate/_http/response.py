@@ -92,15 +92,19 @@ async def answer_to(error: Exception, request: Request, app: Any) -> Response:
         raise error
     # Outside of the application, nobody has told handlers which one it is.
     request.scope.setdefault("app", app)
-    if is_async(handler):
-        response = await handler(request, error)
-    elif handler is _rate_limit_exceeded_handler:
-        response = handler(request, error)
-    else:
-        response = await run_in_threadpool(handler, request, error)
+    response = await handled(handler, request, error)
     if not isinstance(response, Response):
         raise TypeError(f"the exception handler {qualified_name(handler)} returned {response!r}, not a response")
     return response
+
+
+async def handled(handler: Callable[..., Any], request: Request, error: Exception) -> Any:
+    """What a handler returns, which is called in a worker thread if it may block."""
+    if is_async(handler):
+        return await handler(request, error)
+    if handler is _rate_limit_exceeded_handler:
+        return handler(request, error)
+    return await run_in_threadpool(handler, request, error)
 
 
 def handler_of(error: Exception, app: Any) -> Callable[..., Any] | None:

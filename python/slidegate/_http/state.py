@@ -85,14 +85,6 @@ class Record:
         return None if holder is None else holder.scope
 
 
-def state_of(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """What `request.state` of this scope keeps its attributes in."""
-    state: MutableMapping[str, Any] | None = scope.get("state")
-    if state is None:
-        state = scope["state"] = {}
-    return state
-
-
 def record_of(connection: HTTPConnection) -> Record:
     """The record of a request that has been dispatched; a new one if nothing is known of it."""
     scope = connection.scope
@@ -106,8 +98,9 @@ def record_of(connection: HTTPConnection) -> Record:
         except TypeError:
             # Of what stands in for a request in somebody's tests.
             record.scope = scope
-    state = scope.get("state")
-    record.state = state_of(scope) if state is None else state
+    record.state = scope.get("state")
+    if record.state is None:
+        record.state = scope["state"] = {}
     return record
 
 
@@ -125,8 +118,9 @@ def enter(scope: MutableMapping[str, Any], middleware: object) -> tuple[Record, 
         record = scope[RECORD] = Record()
     if middleware not in record.entered:
         record.entered = (*record.entered, middleware)
-    state = scope.get("state")
-    record.state = state_of(scope) if state is None else state
+    record.state = scope.get("state")
+    if record.state is None:
+        record.state = scope["state"] = {}
     record.method, record.path = scope.get("method"), scope.get("path")
     if is_known:
         return record, False

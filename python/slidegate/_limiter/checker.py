@@ -59,13 +59,6 @@ ENDPOINT, DEPENDENCY = Way(True, True, True), Way(False, True, True)
 BY_HAND, MESSAGE = Way(False, False, True), Way(False, False, False)
 
 
-def _policies_of(hits: Sequence[Hit], decisive: Hit, raw_decision: RawDecision) -> tuple[Policy, ...]:
-    return tuple(
-        Policy(hit.limit.name or str(hit.limit.limit), hit.limit.limit, raw_decision if hit is decisive else None)
-        for hit in hits
-    )
-
-
 @dataclass(frozen=True)
 class Checker:
     """Decides requests for one limiter. Thread-safe: everything about a request is passed in.
@@ -165,7 +158,8 @@ class Checker:
         hit, raw_decision = outcome
         view = self.view(raw_decision, hit)
         if not self.headers.is_plain:
-            view.policies = _policies_of(enforced, hit, raw_decision)
+            named = [(each.limit.name or str(each.limit.limit), each.limit.limit, each is hit) for each in enforced]
+            view.policies = tuple(Policy(name, item, raw_decision if is_it else None) for name, item, is_it in named)
         if way.is_told:
             if not way.is_of_endpoint:
                 record.headers_owner = owner
@@ -191,7 +185,7 @@ class Checker:
             if len(policies) >= _MOST_POLICIES:
                 policies.clear()
             policies[rules] = policy
-        hit, hit_async = policy
+        hit, hit_async, tally = policy
         if hit is None or self.resolver.on_missing_key == "refuse":
             refusal = self.resolver.refusal(hits)
             if refusal is not None:
@@ -207,16 +201,19 @@ class Checker:
                 raw_decision = hit(keys, costs)
             else:
                 raw_decision = yield hit_async(keys, costs)
+            if tally is not None:
+                tally(raw_decision[0], raw_decision[1])
         except Exception as error:
             return (yield from self.backend.take_instead(hits, context, error))
         return hits[raw_decision[1]], raw_decision
 
-    def _policy(self, hits: Sequence[Hit]) -> tuple[Any, Any]:
-        """What takes such hits of any key with one call, at once and awaited; None where that needs more."""
+    def _policy(self, hits: Sequence[Hit]) -> tuple[Any, Any, Any]:
+        """What takes such hits of any key with one call, at once and awaited, and tells metrics; None without."""
         if any(hit.limit.previous or hit.limit.refuses_all or hit.group.read_deduct is not None for hit in hits):
-            return None, None
+            return None, None, None
         policy = self.backend.policy(hits)
-        return getattr(policy, "hit", None), getattr(policy, "hit_async", None)
+        tally = None if policy is None else self.backend.tally(hits)
+        return getattr(policy, "hit", None), getattr(policy, "hit_async", None), tally
 
     def _shadow(self, hits: Sequence[Hit], context: RequestContext) -> Steps[list[Hit]]:
         """Those that were taken: one that would have been refused leaves it to others to refuse."""
@@ -264,16 +261,14 @@ class Checker:
         return before if isinstance(before, Mark) else Ahead(((self.owner, plan.endpoint),))
 
     def _left_of(self, plan: Plan, done: object) -> Sequence[LimitGroup]:
-        is_known = self._is_ahead(done) or (isinstance(done, Checked) and done.owner is self.owner)
-        if plan.is_ahead and is_known:
+        common = done.plan.common if isinstance(done, Checked) and done.owner is self.owner else None
+        is_ahead = isinstance(done, Ahead) and any(owner is self.owner for owner, _ in done.checked)
+        if plan.is_ahead and (is_ahead or common is not None):
             # What counts in one place for all endpoints was counted for another one.
             return [group for group in plan.groups if not (isinstance(group.scope, str) and group.scope)]
-        if isinstance(done, Checked) and done.owner is self.owner:
-            return [group for group in plan.groups if group not in done.plan.common]
-        return plan.own if self._is_ahead(done) else plan.groups
-
-    def _is_ahead(self, done: object) -> bool:
-        return isinstance(done, Ahead) and any(owner is self.owner for owner, _ in done.checked)
+        if common is not None:
+            return [group for group in plan.groups if group not in common]
+        return plan.own if is_ahead else plan.groups
 
     def refusal(
         self,

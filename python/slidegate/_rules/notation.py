@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal, TypeAlias, cast, get_args
 
 from limits import RateLimitItem, parse_many
@@ -62,8 +62,13 @@ def warn_of_amounts(text: object, where: str, strategy: Strategy) -> None:
 
     Raises ConfigurationError when `text` is not in the notation.
     """
-    if not callable(text):
-        for told in _oddities(text, where, strategy):
+    for item in [] if callable(text) else _parsed(text, where, parse_many):
+        most, told = _most(item, strategy), ""
+        if item.amount < 1:
+            told = f'the limit "{item}" refuses every request'
+        elif item.amount > most:
+            told = f'the limit {text!r} is counted as "{countable(item, strategy)}": {most} is the most there is'
+        if told:
             logging.getLogger("slidegate").warning("%s: %s", where, told)
 
 
@@ -79,7 +84,7 @@ def quota_of(item: RateLimitItem, strategy: Strategy, where: str) -> Quota:
         raise ConfigurationError(f'{where}: the limit "{item}" cannot be counted: {error}') from error
 
 
-def _parsed(text: object, where: str, parse: Callable[[str], list[RateLimitItem]] = parse_many) -> list[RateLimitItem]:
+def _parsed(text: object, where: str, parse: Callable[[str], list[RateLimitItem]]) -> list[RateLimitItem]:
     if isinstance(text, RateLimitItem):
         return [text]
     if text == ():
@@ -105,11 +110,3 @@ def _most(item: RateLimitItem, strategy: Strategy) -> int:
     if strategy == "gcra":
         return min(MOST_AMOUNT, item.get_expiry() * NS_PER_S // _GCRA_UNIT_NS)
     return _MOST_SLIDING if strategy == "sliding-window-counter" else MOST_AMOUNT
-
-
-def _oddities(text: object, where: str, strategy: Strategy) -> Iterator[str]:
-    for item in _parsed(text, where):
-        if item.amount < 1:
-            yield f'the limit "{item}" refuses every request'
-        elif item.amount > (most := _most(item, strategy)):
-            yield f'the limit {text!r} is counted as "{countable(item, strategy)}": {most} is the most there is'

@@ -171,8 +171,7 @@ class Resolver:
                     f" {type(key).__name__}; a key is a str, bytes, number, or something that str() tells apart"
                 )
             key = str(key)
-        if not key and "missing key" not in self.warned_of:
-            self.warned_of.add("missing key")
+        if not key and self._is_news("missing key"):
             self.logger.warning(
                 "%s: the key function %s found no key in a request; on_missing_key=%r applies, now and later",
                 plan.endpoint,
@@ -203,14 +202,17 @@ class Resolver:
         self.count_error("fallback")
 
     def _tell_of_none(self, plan: Plan, group: LimitGroup) -> None:
-        told = f"no limit {plan.endpoint}"
-        if told not in self.warned_of:
-            self.warned_of.add(told)
+        if self._is_news(f"no limit {plan.endpoint}"):
             self.logger.error(
                 "%s: %s returned no limit; default_limits apply, if there are any; this is said once",
                 plan.endpoint,
                 qualified_name(group.provider) if callable(group.provider) else "a dynamic limit",
             )
+
+    def _is_news(self, topic: str) -> bool:
+        is_news = topic not in self.warned_of
+        self.warned_of.add(topic)
+        return is_news
 
     def _bucket(self, group: LimitGroup, context: RequestContext) -> Steps[Bucket]:
         request, plan = context.request, context.plan
@@ -238,8 +240,7 @@ class Resolver:
             return self._refuse_cost(context.plan, str(error), error)
 
     def _refuse_cost(self, plan: Plan, detail: str, error: Exception) -> NoReturn:
-        if f"cost of {plan.endpoint}" not in self.warned_of:
-            self.warned_of.add(f"cost of {plan.endpoint}")
+        if self._is_news(f"cost of {plan.endpoint}"):
             self.logger.warning(
                 "%s: a callable cost failed, and the request was answered 422, as it is now and later: %s",
                 plan.endpoint,

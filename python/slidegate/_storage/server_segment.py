@@ -9,7 +9,6 @@ import sys
 from collections import Counter
 from functools import lru_cache
 from itertools import count
-from types import FrameType
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -54,7 +53,13 @@ def common_segment(
             return _inherited(os.getpid()), space
         if which is None:
             if not is_beside:
-                _warn_of_lateness(server)
+                place = _place()
+                text = (
+                    f"a Limiter that {place} makes after the start counts alone in every worker, so that clients get"
+                    ' its limits once for each: nothing tells the workers which one it is; say Limiter(name="...") with'
+                    ' a name of its own that is the same in all workers, or storage_uri="shared://..."'
+                )
+                _warn_once(server, f"late.{_digest(place)}", text)
             return None, ""
         together = None if is_alone else _named(server, "all", 0)
         if together is not None and together.admits(which):
@@ -88,17 +93,6 @@ def warn_of_memory() -> None:
             'storage_uri="memory://" makes every worker count alone, so that clients get the limits once for each;'
             " leave it out to have the workers of this server count together",
         )
-
-
-def _warn_of_lateness(server: Server) -> None:
-    place = _place_of(_maker())
-    _warn_once(
-        server,
-        f"late.{_digest(place)}",
-        f"a Limiter that {place} makes after the start counts alone in every worker, so that clients get its limits"
-        ' once for each: nothing tells the workers which one it is; say Limiter(name="...") with a name of its own that'
-        ' is the same in all workers, or storage_uri="shared://..."',
-    )
 
 
 def _warn_once(server: Server, topic: str, text: str) -> None:
@@ -169,19 +163,16 @@ def _which(name: str | None) -> str | None:
         return f"name {name}"
     if not is_starting():
         return None
-    place = _place_of(_maker())
+    place = _place()
     _made[place] += 1
     return f"{place} {_made[place]}"
 
 
-def _maker() -> FrameType:
+def _place() -> str:
+    # Where the program makes the limiter.
     frame = sys._getframe()
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
         frame = frame.f_back
-    return frame
-
-
-def _place_of(frame: FrameType) -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 

@@ -70,6 +70,10 @@ class FallbackBackend(Backend, Protocol):
         """Those in the place of all others while `primary` is out."""
         ...
 
+    def tally(self, hits: Sequence[Hit]) -> Any:
+        """Tells metrics what `policy` has decided, as in `tally(allowed, index)`; None where it does so itself."""
+        ...
+
     def take_instead(self, hits: Sequence[Hit], context: RequestContext, error: Exception) -> Steps[Outcome | None]:
         """Takes hits that `primary` has failed to take, with that error. Raises it, if it is the request's."""
         ...

@@ -20,7 +20,6 @@ from ..._storage.breaker import CircuitBreaker
 from ..._support.errors import StorageError, StorageFull, StorageOut
 from ..._support.steps import Steps
 from ..._support.waiting import Wait
-from ...decision import RawDecision
 from .base import PrimaryBackend
 from .memory import MemoryBackend
 
@@ -45,10 +44,11 @@ class Fallback:
     breaker: CircuitBreaker | None = None
 
     def policy(self, hits: Sequence[Hit]) -> Any:
-        policy = None if self.is_out else self.primary.policy(hits)
-        if policy is None or self.primary is self.local:
-            return policy
-        return _MeteredPolicy(policy, self.local.policy(hits).tally)
+        return None if self.is_out else self.primary.policy(hits)
+
+    def tally(self, hits: Sequence[Hit]) -> Any:
+        # What others have decided is told by metrics as what the engine has.
+        return None if self.primary is self.local else self.local.policy(hits).tally
 
     def take(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome | None]:
         breaker = self.breaker
@@ -60,10 +60,9 @@ class Fallback:
             outcome = yield from self.primary.take(hits, context)
         except Exception as error:
             return (yield from self.take_instead(hits, context, error))
-        if outcome is not None and self.primary is not self.local and self.primary.is_exact:
-            # What others have decided is told by metrics as what the engine has.
+        if outcome is not None and self.primary.is_exact and (tally := self.tally(hits)) is not None:
             hit, raw_decision = outcome
-            self.local.policy(hits).tally(raw_decision[0], hits.index(hit))
+            tally(raw_decision[0], hits.index(hit))
         return outcome
 
     def take_instead(self, hits: Sequence[Hit], context: RequestContext, error: Exception) -> Steps[Outcome | None]:
@@ -119,28 +118,8 @@ class Fallback:
         policies = [hit.group.on_error or self.on_error for hit in hits]
         if "closed" in policies:
             raise StorageOut from error
-        return [self._shared(hit) for hit, policy in zip(hits, policies, strict=True) if policy == "local"]
-
-    def _shared(self, hit: Hit) -> Hit:
-        quota = hit.quota
-        if self.local_share == 1:
-            return hit
-        return hit._replace(quota=Quota(math.ceil(quota.amount * self.local_share), quota.window_ns, quota.strategy))
-
-
-class _MeteredPolicy:
-    """A policy whose decisions metrics are told of."""
-
-    def __init__(self, policy: Any, tally: Any) -> None:
-        self._policy = policy
-        self._tally = tally
-
-    def hit(self, key: str, costs: int | tuple[int, ...]) -> RawDecision:
-        raw_decision: RawDecision = self._policy.hit(key, costs)
-        self._tally(raw_decision[0], raw_decision[1])
-        return raw_decision
-
-    async def hit_async(self, key: str, costs: int | tuple[int, ...]) -> RawDecision:
-        raw_decision: RawDecision = await self._policy.hit_async(key, costs)
-        self._tally(raw_decision[0], raw_decision[1])
-        return raw_decision
+        left, share = [hit for hit, policy in zip(hits, policies, strict=True) if policy == "local"], self.local_share
+        return [
+            hit._replace(quota=Quota(math.ceil(hit.quota.amount * share), hit.quota.window_ns, hit.quota.strategy))
+            for hit in left
+        ]
