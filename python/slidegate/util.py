@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.requests import HTTPConnection
 from starlette.requests import Request as Request
 
-from ._support.peer import STOCK_CLIENT
+# Where it is the `client` of a request's class, the scope says the same, sooner.
+_STOCK_CLIENT: Any = vars(HTTPConnection)["client"]
 
 
 def get_remote_address(request: HTTPConnection) -> str:
@@ -14,7 +17,7 @@ def get_remote_address(request: HTTPConnection) -> str:
     Behind a proxy that is the proxy's address, unless the server rewrites it (uvicorn: --proxy-headers with
     --forwarded-allow-ips).
     """
-    if getattr(type(request), "client", None) is STOCK_CLIENT:
+    if getattr(type(request), "client", None) is _STOCK_CLIENT:
         peer = request.scope.get("client")
         return (peer[0] or "") if peer else ""
     client = request.client
