@@ -12,6 +12,7 @@ from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
 
 import pytest
+import uvicorn
 from conftest import Client
 
 from slidegate.demo import __main__ as demo
@@ -93,7 +94,7 @@ def test_the_demo_says_so_when_something_is_not_installed(
 def test_the_demo_says_so_when_its_server_dies(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/false")
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server, sockets: None)
     assert demo.main([]) == 1
     assert capsys.readouterr().err.startswith("FAILED: the server does not answer: ")
 

@@ -13,9 +13,8 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPMessage
@@ -118,40 +117,41 @@ def transcript(answer: Answer) -> str:
 
 
 @contextlib.contextmanager
-def server(port: int, storage_uri: str | None = None) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """A running server: its port and its process, which is ended on the way out.
+def server(port: int, storage_uri: str | None = None) -> Iterator[tuple[int, threading.Thread]]:
+    """A running server: its port and its thread, which comes to its end on the way out.
 
-    It counts in `storage_uri`. The socket is bound here and inherited, so nobody can take the port in between. Raises
-    OSError when it is taken.
+    It counts in `storage_uri`. Raises OSError when the port is taken, and RuntimeError when the server does not answer.
     """
-    with socket.create_server((HOST, port)) as listener, tempfile.TemporaryFile() as errors:
-        port, descriptor = listener.getsockname()[1], listener.fileno()
-        command = [sys.executable, "-m", "slidegate.demo.app", str(descriptor)]
-        # A session of its own: Ctrl-C is for this process, which then ends the server.
-        environment = {**os.environ, **({} if storage_uri is None else {"RATELIMIT_STORAGE_URL": storage_uri})}
-        process = subprocess.Popen(
-            command, env=environment, pass_fds=[descriptor], stderr=errors, start_new_session=True
-        )
-        # Were it left open here, requests would wait for a server that has died.
-        listener.close()
+    if storage_uri is not None:
+        os.environ["RATELIMIT_STORAGE_URL"] = storage_uri
+    # It may not be installed.
+    import uvicorn
+
+    with socket.create_server((HOST, port)) as listener:
+        serving = uvicorn.Server(uvicorn.Config("slidegate.demo.app:app", log_level="warning"))
+
+        def serve() -> None:
+            # Were it left open, requests would wait for a server that has died.
+            with listener:
+                serving.run(sockets=[listener])
+
+        thread = threading.Thread(target=serve)
+        port = listener.getsockname()[1]
+        thread.start()
         try:
-            yield port, process
+            yield port, thread
         except (OSError, HTTPException) as error:
-            process.terminate()
-            process.wait(PATIENCE_S)
-            errors.seek(0)
-            told = errors.read().decode(errors="replace").strip()
-            raise RuntimeError(f"the server does not answer: {error}\n{told}".rstrip()) from error
+            raise RuntimeError(f"the server does not answer: {error}") from error
         finally:
-            process.terminate()
-            process.wait(PATIENCE_S)
+            serving.should_exit = True
+            thread.join()
 
 
 def run(port: int, *, keeps_serving: bool, storage: str = "memory") -> int:
     """The demonstration, which counts in memory, or in a Redis of its own; returns the exit status."""
     with contextlib.ExitStack() as stack:
         uri = stack.enter_context(redis_server()) if storage == "redis" else None
-        port, process = stack.enter_context(server(port, uri))
+        port, thread = stack.enter_context(server(port, uri))
         called = routes()
         connection = HTTPConnection(HOST, port, timeout=PATIENCE_S)
         for route in called:
@@ -173,7 +173,8 @@ def run(port: int, *, keeps_serving: bool, storage: str = "memory") -> int:
         if keeps_serving:
             print(f"Serving on {address} until Ctrl-C.", flush=True)
             with contextlib.suppress(KeyboardInterrupt):
-                return process.wait()
+                thread.join()
+                return 1
     return 0
 
 
@@ -189,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing:
         print(f"The demo needs {' and '.join(missing)}: pip install {' '.join(missing)}", file=sys.stderr)
         return 1
-    # Without this the process would end at once, and leave the server behind.
+    # Without this the process would end at once, and leave a Redis behind.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         return run(options.port, keeps_serving=options.keep, storage=options.storage)

@@ -5,10 +5,6 @@ RATELIMIT_STORAGE_URL says where they are counted, as for every limiter.
 
 from __future__ import annotations
 
-import socket
-import sys
-
-import uvicorn
 from fastapi import FastAPI
 
 from .. import Limiter, RateLimitExceeded, _rate_limit_exceeded_handler
@@ -42,13 +38,3 @@ def logs() -> list[str]:
 @limiter.limit("100/minute")
 async def health() -> dict[str, str]:
     return {"status": "ok"}
-
-
-def serve(file_descriptor: int) -> None:
-    """Serves on a listening socket that was inherited, until a signal comes."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    server.run(sockets=[socket.socket(fileno=file_descriptor)])
-
-
-if __name__ == "__main__":
-    serve(int(sys.argv[1]))
