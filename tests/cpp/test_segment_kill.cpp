@@ -78,7 +78,7 @@ std::string bytes_of(const Segment& segment) {
 
 /// Whether the segment has these bytes. It is asked at each of a million instructions, most of whose time would be that of a
 /// sanitizer that looks at each byte; nobody writes meanwhile.
-[[gnu::no_sanitize("thread", "address")]] bool has_bytes(const Segment& segment, const std::string& bytes) {
+__attribute__((no_sanitize("thread", "address"))) bool has_bytes(const Segment& segment, const std::string& bytes) {
     if (bytes.size() != segment.layout().statistics_offset()) {
         return false;
     }
