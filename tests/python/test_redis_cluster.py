@@ -101,6 +101,19 @@ def test_limits_of_keys_on_different_nodes_are_taken_together_or_not_at_all(
     assert run(kind, alone, "peek", two)[2] == 9
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_ticket_is_divided_by_rules_also_where_a_node_has_the_first_and_the_last(
+    kind: str, cluster: Cluster, storage: RedisStorage
+) -> None:
+    one, two, _ = (key_in(cluster, node, f"divided {kind}") for node in cluster.nodes[:3])
+    policy = storage.policy(tuple((Quota(9, HOUR_NS), f"divided {at}") for at in range(3)))
+    alone = [storage.policy(((Quota(9, HOUR_NS), f"divided {at}"),)) for at in range(3)]
+    _, ticket = run(kind, policy, "reserve", (one, two, one))
+    _, middle = ticket.divided([[0, 2], [1]])
+    assert run(kind, policy, "refund", middle) is True
+    assert [run(kind, each, "peek", key)[2] for each, key in zip(alone, (one, two, one), strict=True)] == [8, 9, 8]
+
+
 class Load:
     """Callers on an event loop and in threads, for one key."""
 

@@ -156,7 +156,10 @@ class RedisPolicy:
                     await self._server.evaluate(ask_refund(each), is_one, waits)
             receipts = []
         raw_decision = _tightest([(part, answer[0]) for part, answer in _without_errors(answers)])
-        return raw_decision, tuple(chain.from_iterable(receipts))
+        # A ticket is divided by the indices of rules, and a node may have those of the first and the last.
+        indices = [at for part, _ in answers for at in part]
+        by_index = sorted(zip(indices, chain.from_iterable(receipts), strict=False))
+        return raw_decision, tuple(receipt for _, receipt in by_index)
 
     async def _refund(self, waits: Waits, ticket: RedisTicket, /) -> bool:
         receipts = ticket.spend()
