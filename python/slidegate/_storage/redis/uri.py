@@ -53,43 +53,29 @@ def parse_redis_uri(uri: str, more: Mapping[str, Any] = {}, logger: logging.Logg
             )
         places, _, query = rest.partition("?")
         options = Options(scheme, query, more, _OPTIONS.get(scheme, ()), logger)
-        is_of_many = scheme in ("redis+sentinel", "redis+cluster")
-        return _parse_many(scheme, places, options) if is_of_many else _parse_one(scheme, places, options)
+        return _parse(scheme, places, options)
 
 
-def _parse_one(scheme: str, place: str, options: Options) -> RedisTarget:
-    try:
-        parts = urlsplit(f"{scheme}://{place}")
-        port = parts.port
-    except ValueError:
-        raise _unreadable(scheme) from None
-    if scheme == "redis+unix":
-        if parts.hostname or port or not parts.path.strip("/"):
-            raise ConfigurationError(f"storage_uri: redis+unix:// names the path of a socket; write {_FORMS[scheme]}")
-        address: Address = unquote(parts.path)
-        database = options.number("database", 0, 1 << 31)
-    else:
-        address = (parts.hostname or "localhost", port or _PORT)
-        database = _database_of(options, scheme, parts.path.removeprefix("/"))
-    return RedisTarget(
-        address=address,
-        database=database,
-        tls=tls_of(options) if scheme == "rediss" else None,
-        server_name=options.text("server_name") if scheme == "rediss" else None,
-        **_credentials(scheme, parts.username, parts.password, options),
-        **options.common(),
-    )
-
-
-def _parse_many(scheme: str, places: str, options: Options) -> RedisTarget:
+def _parse(scheme: str, places: str, options: Options) -> RedisTarget:
     authority, _, path = places.partition("/")
     credentials, _, hosts = authority.rpartition("@")
     user, has_password, secret = credentials.partition(":")
     login = _credentials(scheme, user, secret if has_password else None, options)
+    tls = tls_of(options) if scheme == "rediss" or options.truth("tls", default=False) else None
+    common = {**options.common(), "tls": tls, "server_name": options.text("server_name")}
+    if scheme == "redis+unix":
+        if hosts or not path.strip("/"):
+            raise ConfigurationError(f"storage_uri: redis+unix:// names the path of a socket; write {_FORMS[scheme]}")
+        return RedisTarget(f"/{unquote(path)}", database=options.number("database", 0, 1 << 31), **login, **common)
+    if scheme in ("redis", "rediss"):
+        try:
+            parts = urlsplit(f"//{authority}")
+            address = (parts.hostname or "localhost", parts.port or _PORT)
+        except ValueError:
+            raise _unreadable(scheme) from None
+        return RedisTarget(address, database=_database_of(options, scheme, path), **login, **common)
     port = _PORT_OF_SENTINELS if scheme == "redis+sentinel" else _PORT
     addresses = tuple(_address(scheme, each, port) for each in hosts.split(","))
-    tls = tls_of(options) if options.truth("tls", default=False) else None
-    common = {**options.common(), "tls": tls, "server_name": options.text("server_name")}
     if scheme == "redis+cluster":
         if path.strip("/") not in ("", "0") or options.text("database") not in (None, "0"):
             raise ConfigurationError(f"storage_uri: a cluster has no databases; write {_FORMS[scheme]}")
