@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -20,11 +19,8 @@ from .script import Script
 from .target import Address, RedisTarget
 
 
-class Connections(ABC):
-    """What asks, in its own way to wait. Raises, or fails with, StorageError.
-
-    `has_moved` tells of a place whether the server is known to be elsewhere by now, where that can be.
-    """
+class _Connections:
+    """`has_moved` tells of a place whether the server is known to be elsewhere by now, where that can be."""
 
     def __init__(
         self,
@@ -38,20 +34,8 @@ class Connections(ABC):
         self._breaker = breaker
         self._has_moved = has_moved
 
-    @abstractmethod
-    def evaluate(self, tail: tuple[bytes, ...], *, is_asking: bool = False) -> Awaitable[Any]:
-        """The script's answer."""
 
-    @abstractmethod
-    def execute(self, *arguments: bytes) -> Awaitable[Any]:
-        """The answer to another command; an error is a value."""
-
-    @abstractmethod
-    def distrust(self, error: StorageError) -> None:
-        """Closes the connection that has answered: the server answers, but nonsense."""
-
-
-class LoopConnections(Connections):
+class LoopConnections(_Connections):
     """One connection for each running event loop, made anew when it has ended, and dropped by a fork. Thread-safe.
 
     It is closed when its loop ends, in the way of asyncio.run() and of all servers. `locate` finds a server that has no
@@ -72,6 +56,7 @@ class LoopConnections(Connections):
         return self._connection().evaluate(tail, is_asking=is_asking)
 
     def execute(self, *arguments: bytes) -> Answer:
+        """The answer to another command, in the same way; an error is a value."""
         return self._connection().execute(*arguments)
 
     def _connection(self) -> AioConnection:
@@ -91,6 +76,7 @@ class LoopConnections(Connections):
         return connection
 
     def distrust(self, error: StorageError) -> None:
+        """Closes the connection that has answered: the server answers, but nonsense."""
         self._breaker.failed(error)
         connection = self._by_loop.get(asyncio.get_running_loop())
         if connection is not None:
@@ -173,7 +159,7 @@ class _OfThread(threading.local):
     pid = 0
 
 
-class ThreadConnections(Connections):
+class ThreadConnections(_Connections):
     """One blocking connection for each thread, made anew when it has ended, and dropped by a fork. Thread-safe."""
 
     def __init__(self, *given: Any, connect: Callable[[RedisTarget], SyncConnection]) -> None:
@@ -201,15 +187,11 @@ class ThreadConnections(Connections):
 
     def distrust(self, error: StorageError) -> None:
         self._breaker.failed(error)
-        self._close_own()
-
-    def _close_own(self) -> None:
         if self._own.connection is not None:
             self._own.connection.close()
 
     def close(self) -> None:
-        """Closes the connections of all threads. To be called when nobody asks any more."""
-        self._close_own()
+        """Closes the connections of all threads, as nothing holds them. To be called when nobody asks any more."""
         self._own = _OfThread()
 
     def _connection(self) -> SyncConnection:

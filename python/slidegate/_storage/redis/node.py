@@ -12,7 +12,7 @@ from ..._support.waiting import run_blocking
 from ...decision import NS_PER_S
 from ..base import Health
 from ..breaker import CircuitBreaker
-from .connections import Connections, LoopConnections, ThreadConnections
+from .connections import LoopConnections, ThreadConnections
 from .replies import Redirected, storage_error
 from .script import KEY_VERSION, Question, RedisRule, Script, ask, lead_of, raw_decision_of
 from .sentinel import MasterWatch, connected, master_locator
@@ -46,7 +46,7 @@ class RedisNode:
         self, question: Question, meaning: Callable[[Any], _Meaning], waits: Waits, *, is_asking: bool = False
     ) -> _Meaning:
         """What `meaning` makes of the answer; it raises ValueError for what means nothing."""
-        connections: Connections = self._threads if waits.is_blocking else self._loops
+        connections: LoopConnections | ThreadConnections = self._threads if waits.is_blocking else self._loops
         answer = await connections.evaluate(question.tail, is_asking=is_asking)
         try:
             meant = meaning(answer)
