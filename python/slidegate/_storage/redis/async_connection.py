@@ -44,7 +44,7 @@ class AioConnection:
         script: Script,
         loop: asyncio.AbstractEventLoop,
         on_failure: Callable[[StorageError], None],
-        locate: Callable[[asyncio.AbstractEventLoop], Awaitable[Address]] | None = None,
+        locate: Callable[[], Awaitable[Address]] | None = None,
     ) -> None:
         """Begins to connect, to where `locate` says if that is given. The name of a host is resolved by the loop's own
         threads.
@@ -138,7 +138,7 @@ class AioConnection:
 
     async def _open(self) -> None:
         try:
-            self.place = self._target.address if self._locate is None else await self._locate(self._loop)
+            self.place = self._target.address if self._locate is None else await self._locate()
             self._socket = connection = await opened_socket(self._target, self.place, self)
             self._loop.add_reader(connection, self._on_readable)
             await self._greet(self._target.greetings(is_master=self._locate is not None))

@@ -42,9 +42,7 @@ class LoopConnections(_Connections):
     place of its own.
     """
 
-    def __init__(
-        self, *given: Any, locate: Callable[[asyncio.AbstractEventLoop], Awaitable[Address]] | None = None
-    ) -> None:
+    def __init__(self, *given: Any, locate: Callable[[], Awaitable[Address]] | None = None) -> None:
         super().__init__(*given)
         self._locate = locate
         self._pid = os.getpid()

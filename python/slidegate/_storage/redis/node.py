@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from ..._core import Quota, RedisReplyError
@@ -15,9 +16,9 @@ from ..breaker import CircuitBreaker
 from .connections import LoopConnections, ThreadConnections
 from .replies import Redirected, storage_error
 from .script import KEY_VERSION, Question, RedisRule, Script, ask, lead_of, raw_decision_of
-from .sentinel import MasterWatch, connected, master_locator
+from .sentinel import MasterWatch, connected, find_master
 from .target import RedisTarget
-from .waits import IN_THREAD, Waits
+from .waits import IN_THREAD, ON_LOOP, Waits
 
 _Meaning = TypeVar("_Meaning")
 Part: TypeAlias = list[int]
@@ -39,7 +40,8 @@ class RedisNode:
         self._breaker = CircuitBreaker(logger, name=target.name, check=self._probe)
         self._watch = MasterWatch(target) if target.sentinels else None
         given = (target, script, self._breaker, self._watch and self._watch.has_moved)
-        self._loops = LoopConnections(*given, locate=master_locator(target) if target.sentinels else None)
+        locate = partial(find_master, target, ON_LOOP, target.connect_timeout_s / 2) if target.sentinels else None
+        self._loops = LoopConnections(*given, locate=locate)
         self._threads = ThreadConnections(*given, connect=connected)
 
     async def evaluate(

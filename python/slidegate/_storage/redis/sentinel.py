@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from .async_connection import AioConnection
 from .blocking_connection import SyncConnection
 from .script import Script
 from .target import Address, RedisTarget
-from .waits import IN_THREAD, ON_LOOP
+from .waits import IN_THREAD, Waits
 
 _LOOKS_EVERY_S = 1.0
 _NO_SCRIPT = Script(b"", b"")
@@ -26,7 +25,11 @@ _NO_SCRIPT = Script(b"", b"")
 
 def connected(target: RedisTarget) -> SyncConnection:
     """A new connection to the server, or to the master that its sentinels name. Raises StorageError."""
-    return SyncConnection(target, (lambda within_s: find_master(target, within_s)) if target.sentinels else None)
+
+    def located(within_s: float) -> Address:
+        return run_blocking(find_master(target, IN_THREAD, within_s))
+
+    return SyncConnection(target, located if target.sentinels else None)
 
 
 class Opinion(NamedTuple):
@@ -37,33 +40,19 @@ class Opinion(NamedTuple):
     place: tuple[str, int]
 
 
-def find_master(target: RedisTarget, within_s: float) -> Address:
-    """The address of the master, of all that is said the latest. Blocks; raises StorageError.
+async def find_master(target: RedisTarget, waits: Waits, within_s: float) -> Address:
+    """The address of the master, of all that is said the latest. Raises StorageError.
 
-    Sentinels that do not answer have a share of the time each.
+    On an event loop all sentinels are asked at once, and those that answer in time decide. A thread asks one after the
+    other, and those that do not answer have a share of the time each.
     """
-    share_s = within_s / len(target.sentinels)
-    answers = run_blocking(IN_THREAD.all_of([_asked(target, each, share_s) for each in target.sentinels]))
-    return _latest(target, answers)
-
-
-def master_locator(target: RedisTarget) -> Callable[[asyncio.AbstractEventLoop], Awaitable[Address]]:
-    """Finds the address of the master on an event loop: all sentinels are asked at once, and those that answer within
-    half of the time to connect decide. Raises StorageError.
-    """
-    within_s = target.connect_timeout_s / 2
-
-    async def ask(sentinel: RedisTarget, loop: asyncio.AbstractEventLoop) -> Opinion:
-        connection = AioConnection(_hurried(sentinel, within_s), _NO_SCRIPT, loop, lambda error: None)
-        try:
-            return _opinion(target, sentinel, await connection.execute(*_question(target)))
-        finally:
-            connection.end(StorageUnavailable(f"{sentinel.name} has answered"))
-
-    async def locate(loop: asyncio.AbstractEventLoop) -> Address:
-        return _latest(target, await ON_LOOP.all_of([ask(sentinel, loop) for sentinel in target.sentinels]))
-
-    return locate
+    share_s = within_s / len(target.sentinels) if waits.is_blocking else within_s
+    answers = await waits.all_of([_asked(target, each, waits, share_s) for each in target.sentinels])
+    opinions = [each for each in answers if isinstance(each, Opinion)]
+    if not opinions:
+        why = next((each for each in answers if isinstance(each, StorageError)), "none has answered")
+        raise StorageUnavailable(f"no sentinel knows where {target.name} is: {why}")
+    return max(opinions).place
 
 
 class MasterWatch:
@@ -101,25 +90,22 @@ class MasterWatch:
         while not self._stopped.wait(_LOOKS_EVERY_S):
             for sentinel in self._target.sentinels:
                 with suppress(StorageError):
-                    opinion = run_blocking(_asked(self._target, sentinel, _LOOKS_EVERY_S))
+                    opinion = run_blocking(_asked(self._target, sentinel, IN_THREAD, _LOOKS_EVERY_S))
                     if self._latest is None or opinion.epoch > self._latest.epoch:
                         self._latest = opinion
 
 
-async def _asked(target: RedisTarget, sentinel: RedisTarget, within_s: float) -> Opinion:
-    connection = SyncConnection(_hurried(sentinel, within_s))
+async def _asked(target: RedisTarget, sentinel: RedisTarget, waits: Waits, within_s: float) -> Opinion:
+    hurried = replace(sentinel, connect_timeout_s=within_s, command_timeout_s=within_s)
+    question = (b"SENTINEL", b"MASTER", target.service.encode())
+    if waits.is_blocking:
+        with closing(SyncConnection(hurried)) as blocking:
+            return _opinion(target, sentinel, blocking.execute(*question))
+    connection = AioConnection(hurried, _NO_SCRIPT, asyncio.get_running_loop(), lambda error: None)
     try:
-        return _opinion(target, sentinel, connection.execute(*_question(target)))
+        return _opinion(target, sentinel, await connection.execute(*question))
     finally:
-        connection.close()
-
-
-def _hurried(sentinel: RedisTarget, within_s: float) -> RedisTarget:
-    return replace(sentinel, connect_timeout_s=within_s, command_timeout_s=within_s)
-
-
-def _question(target: RedisTarget) -> tuple[bytes, ...]:
-    return b"SENTINEL", b"MASTER", target.service.encode()
+        connection.end(StorageUnavailable(f"{sentinel.name} has answered"))
 
 
 def _opinion(target: RedisTarget, sentinel: RedisTarget, answer: Any) -> Opinion:
@@ -133,11 +119,3 @@ def _opinion(target: RedisTarget, sentinel: RedisTarget, answer: Any) -> Opinion
     raise StorageUnavailable(
         f"{sentinel.name} does not tell where {target.service!r} is: {escaped(said.split(' ', 1)[0])}"
     )
-
-
-def _latest(target: RedisTarget, answers: Sequence[Opinion | BaseException]) -> Address:
-    opinions = [each for each in answers if isinstance(each, Opinion)]
-    if not opinions:
-        why = next((each for each in answers if isinstance(each, StorageError)), "none has answered")
-        raise StorageUnavailable(f"no sentinel knows where {target.name} is: {why}")
-    return max(opinions).place
