@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ..._support.errors import ConfigurationError
 from .options import Options
 
-_VERSIONS = {each.name: each for each in ssl.TLSVersion if each.name.startswith("TLS")}
+_READ_BY_OPENSSL = "ca_file, cert_file, key_file, ssl_ca_path, ssl_ca_data, ssl_password, ssl_ciphers"
+_VERSIONS = [each for each in ssl.TLSVersion if each.name.startswith("TLS")]
 
 
 def tls_of(options: Options) -> ssl.SSLContext:
@@ -25,17 +24,18 @@ def tls_of(options: Options) -> ssl.SSLContext:
     certificate, key = options.text("cert_file"), options.text("key_file")
     if key and not certificate:
         raise ConfigurationError("storage_uri: key_file is of no use without cert_file")
-    with _naming("ca_file, cert_file, key_file, ssl_ca_path, ssl_ca_data, ssl_password"):
+    try:
         context = ssl.create_default_context(
             cafile=options.text("ca_file"), capath=authorities, cadata=options.text("ssl_ca_data")
         )
         if certificate:
             context.load_cert_chain(certificate, key, options.text("ssl_password") or _no_passphrase)
+        if ciphers := options.text("ssl_ciphers"):
+            context.set_ciphers(ciphers)
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise ConfigurationError(f"storage_uri: {_READ_BY_OPENSSL}: {error}") from error
     if version := options.text("ssl_min_version"):
         context.minimum_version = _version(version)
-    if ciphers := options.text("ssl_ciphers"):
-        with _naming("ssl_ciphers"):
-            context.set_ciphers(ciphers)
     context.verify_flags |= _flags(options, "ssl_include_verify_flags")
     context.verify_flags &= ~_flags(options, "ssl_exclude_verify_flags")
     is_verified = options.truth("verify", default=True)
@@ -45,19 +45,11 @@ def tls_of(options: Options) -> ssl.SSLContext:
     return context
 
 
-@contextmanager
-def _naming(options: str) -> Iterator[None]:
-    try:
-        yield
-    except (ssl.SSLError, OSError, ValueError) as error:
-        raise ConfigurationError(f"storage_uri: {options}: {error}") from error
-
-
 def _version(text: str) -> ssl.TLSVersion:
-    for name, version in _VERSIONS.items():
-        if text in (name, str(int(version))):
+    for version in _VERSIONS:
+        if text in (version.name, str(int(version))):
             return version
-    known = ", ".join(f"{int(version)} ({name})" for name, version in _VERSIONS.items())
+    known = ", ".join(f"{int(version)} ({version.name})" for version in _VERSIONS)
     raise ConfigurationError(f"storage_uri: ssl_min_version is one of {known}, not {text!r}")
 
 
