@@ -49,17 +49,13 @@ def check_greetings(name: str, commands: Sequence[tuple[bytes, ...]], replies: I
     """Raises StorageUnavailable when one of them was not answered as it has to be."""
     for command, reply in zip(commands, replies, strict=True):
         if command == (b"ROLE",):
-            _require_master(name, reply)
+            # Of two sentinels one may be late.
+            if not (isinstance(reply, list) and reply and reply[0] == b"master"):
+                raise StorageUnavailable(f"{name} is no master, or not yet")
         elif reply != b"OK":
             what = "AUTH" if command[0] == b"AUTH" else " ".join(map(repr, command)).replace("b'", "'")
             answer = code_of(reply) if isinstance(reply, RedisReplyError) else "something else than OK"
             raise StorageUnavailable(f"{name} answered {what} with {escaped(answer)}")
-
-
-def _require_master(name: str, role: object) -> None:
-    # Of two sentinels one may be late.
-    if not (isinstance(role, list) and role and role[0] == b"master"):
-        raise StorageUnavailable(f"{name} is no master, or not yet")
 
 
 def is_of_the_connection(error: RedisReplyError) -> bool:

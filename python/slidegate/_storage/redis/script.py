@@ -60,16 +60,18 @@ class RedisRule:
         elif letter == b"g":
             parameters = (-(-window_us * 1000 // (_GCRA_UNIT_NS * quota.amount)), 0)
             unit_ns = _GCRA_UNIT_NS
-        suffix = b"}%b%d/%d:%b" % (letter, quota.amount, window_ns, _short(scope.encode("utf-8", "surrogatepass")))
+        name = scope.encode("utf-8", "surrogatepass")
+        name = b"=" + name if len(name) <= _LONGEST_RAW else b"#" + _digest(name)
+        suffix = b"}%b%d/%d:%b" % (letter, quota.amount, window_ns, name)
         argument = letter + pack("<3d", quota.amount, *parameters)
-        return cls(quota.amount, suffix, argument, argument + _of(1), unit_ns)
+        return cls(quota.amount, suffix, argument, argument + pack("<d", 1), unit_ns)
 
     def charging(self, cost: int) -> bytes:
         """Its argument with a cost."""
         if cost == 1:
             return self.of_one
         # More than the amount is refused whatever it is, and the script counts in doubles.
-        return self.argument + _of(min(cost, self.amount + 1))
+        return self.argument + pack("<d", min(cost, self.amount + 1))
 
 
 def lead_of(key: str | bytes, *, is_hashed: bool) -> bytes:
@@ -163,13 +165,5 @@ def is_one(answer: Any) -> bool:
     return bool(answer == 1)
 
 
-def _of(cost: int) -> bytes:
-    return pack("<d", cost)
-
-
 def _digest(text: bytes) -> bytes:
     return blake2b(text, digest_size=16).hexdigest().encode()
-
-
-def _short(text: bytes) -> bytes:
-    return b"=" + text if len(text) <= _LONGEST_RAW else b"#" + _digest(text)
