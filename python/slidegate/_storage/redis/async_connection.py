@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import select
 import socket
 import ssl
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -17,7 +16,7 @@ from ..._core import RedisProtocolError, RedisReader, RedisReplyError, redis_com
 from ..._support.errors import StorageError, StorageTimeout, StorageUnavailable
 from ..._support.escaping import escaped
 from .deadline import LoopDeadline
-from .opening import opened_socket
+from .opening import Found, opened_socket
 from .replies import Redirected, check_greetings, code_of, is_of_the_connection, storage_error
 from .script import Script
 from .target import Address, RedisTarget
@@ -88,19 +87,16 @@ class AioConnection:
         With `is_asking` a node of a cluster answers for keys that are on their way to it.
         """
         answer: Answer = self._loop.create_future()
-        if not self._is_ready:
-            self._ask_later(partial(self._ask_anyway if is_asking else self._ask, answer, tail), answer)
-        elif is_asking:
-            self._ask_anyway(answer, tail)
-        else:
+        if self._is_ready and not is_asking:
             self._send(answer, tail, redis_command(b"EVALSHA", self._script.sha, *tail))
+        else:
+            self._ask_when_ready(answer, partial(self._ask_anyway if is_asking else self._ask, answer, tail))
         return answer
 
     def execute(self, *arguments: bytes) -> Answer:
         """The answer to another command, in the same way; an error is a value."""
         answer: Answer = self._loop.create_future()
-        send = partial(self._send, answer, (), redis_command(*arguments))
-        send() if self._is_ready else self._ask_later(send, answer)
+        self._ask_when_ready(answer, partial(self._send, answer, (), redis_command(*arguments)))
         return answer
 
     def end(self, error: StorageError) -> None:
@@ -164,12 +160,10 @@ class AioConnection:
             if not answer.done():
                 ask()
 
-    async def resolve(self, host: str, port: int) -> list[tuple[int, Any]]:
-        with contextlib.suppress(ValueError):
-            is_6 = ipaddress.ip_address(host).version == 6
-            return [(socket.AF_INET6 if is_6 else socket.AF_INET, (host, port))]
-        found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return [(family, place) for family, _, _, _, place in found]
+    async def resolve(self, host: str, port: int) -> Sequence[Found]:
+        with contextlib.suppress(socket.gaierror):
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        return await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -208,10 +202,10 @@ class AioConnection:
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def _ask_later(self, ask: Callable[[], None], answer: Answer) -> None:
+    def _ask_when_ready(self, answer: Answer, ask: Callable[[], None]) -> None:
         if self._is_ended:
             raise StorageUnavailable(f"{self._target.name}: the connection is closed")
-        self._waiting.append((answer, ask))
+        ask() if self._is_ready else self._waiting.append((answer, ask))
 
     def _ask(self, answer: Answer, tail: tuple[bytes, ...], name: bytes = b"EVALSHA") -> None:
         script = self._script.sha if name == b"EVALSHA" else self._script.text
@@ -222,7 +216,7 @@ class AioConnection:
     def _ask_anyway(self, answer: Answer, tail: tuple[bytes, ...]) -> None:
         # Nobody waits for the first answer. With the text, as the script may be missing: asking holds for one command.
         permission: Answer = self._loop.create_future()
-        permission.add_done_callback(_look_at)
+        permission.cancel()
         self._send(permission, (), redis_command(b"ASKING"))
         self._ask(answer, tail, b"EVAL")
 
@@ -364,8 +358,3 @@ class AioConnection:
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
         self._socket.close()
-
-
-def _look_at(answer: Answer) -> None:
-    if not answer.cancelled():
-        answer.exception()

@@ -6,7 +6,7 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..._core import RedisProtocolError, RedisReader, RedisReplyError, redis_command
@@ -14,7 +14,7 @@ from ..._support.errors import StorageTimeout, StorageUnavailable
 from ..._support.escaping import escaped
 from ..._support.waiting import run_blocking
 from .deadline import ThreadDeadline
-from .opening import opened_socket
+from .opening import Found, opened_socket
 from .replies import check_greetings, code_of, is_of_the_connection, storage_error
 from .script import Script
 from .target import Address, RedisTarget
@@ -117,9 +117,8 @@ class SyncConnection:
         self._polls = _polls_of(connection)
         return connection
 
-    async def resolve(self, host: str, port: int) -> list[tuple[int, Any]]:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return [(family, place) for family, _, _, _, place in found]
+    async def resolve(self, host: str, port: int) -> Sequence[Found]:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
     async def until(self, connection: socket.socket, event: int) -> None:
         self._deadline.wait(_polls_of(connection)[event])

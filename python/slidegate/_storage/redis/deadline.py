@@ -49,7 +49,6 @@ class LoopDeadline:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit_s: float, look: Callable[[], bool]) -> None:
-        self.limit_s = limit_s
         self.parts = 0
         """How many there have been."""
         self._loop = loop

@@ -7,21 +7,20 @@ import os
 import select
 import socket
 import ssl
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
 
 from .target import Address, RedisTarget
 
 _RETRY_S = 0.005
+Found: TypeAlias = tuple[int, int, int, str, Any]
+"""One of what `socket.getaddrinfo` returns."""
 
 
 class SocketWaits(Protocol):
     """What waits while a socket is being opened: a connection that blocks its thread, or is driven by a loop."""
 
-    async def resolve(self, host: str, port: int) -> Iterable[tuple[int, Any]]:
-        """Families and addresses."""
-        ...
-
+    async def resolve(self, host: str, port: int) -> Sequence[Found]: ...
     async def until(self, connection: socket.socket, event: int) -> None:
         """Until it is ready: to be written to (POLLOUT), or to be read from (POLLIN)."""
         ...
@@ -34,7 +33,7 @@ async def opened_socket(target: RedisTarget, address: Address, waits: SocketWait
     if isinstance(address, str):
         return await _connected(socket.AF_UNIX, address, waits)
     failure: OSError | None = None
-    for family, place in await waits.resolve(*address):
+    for family, _, _, _, place in await waits.resolve(*address):
         try:
             plain = await _connected(family, place, waits)
         except TimeoutError:
