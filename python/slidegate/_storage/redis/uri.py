@@ -31,12 +31,7 @@ _OPTIONS = {
 
 
 def parse_redis_uri(uri: str, more: Mapping[str, Any] = {}, logger: logging.Logger | None = None) -> RedisTarget:
-    """What a URI names. "async+" in front of it changes nothing.
-
-    - redis://[[user]:password@]host[:port][/database], rediss:// with TLS
-    - redis+unix://[[user]:password@]/path?database=1
-    - redis+sentinel://[[user]:password@]host[:port],host[:port].../service[/database]
-    - redis+cluster://[[user]:password@]host[:port],host[:port]...
+    """What a URI in one of `_FORMS` names. "async+" in front of it changes nothing.
 
     "valkey" means "redis" in all of them, and unix:// is redis+unix://. `more` are options beside those of the URI;
     those of redis-py are taken in both places. Raises ConfigurationError, which does not repeat the credentials.
