@@ -126,11 +126,7 @@ class RedisPolicy:
 
     async def _peek(self, waits: Waits, keys: Keys, cost: Costs = 1, /) -> RawDecision:
         names, costs = self._keys(keys), self._costs(cost)
-
-        def exchange(part: Part) -> _Exchange:
-            question, rules = self._about(b"peek", part, names, costs)
-            return question, partial(raw_decision_of, rules=rules)
-
+        exchange = partial(self._exchange, b"peek", names, costs)
         return _tightest(_without_errors(await self._ask_each(waits, names, exchange)))
 
     async def _reserve(self, waits: Waits, keys: Keys, cost: Costs = 1, /) -> Reserved:
@@ -141,12 +137,7 @@ class RedisPolicy:
         self, waits: Waits, names: Sequence[bytes], costs: Sequence[int]
     ) -> tuple[RawDecision, tuple[Receipt, ...]]:
         """Takes all of the costs, or none; in between others may be refused for what is then given back."""
-
-        def exchange(part: Part) -> _Exchange:
-            question, rules = self._about(b"reserve", part, names, costs)
-            return question, reservation_of(question, rules)
-
-        answers = await self._ask_each(waits, names, exchange)
+        answers = await self._ask_each(waits, names, partial(self._exchange, b"reserve", names, costs))
         taken = [(part, answer) for part, answer in answers if not isinstance(answer, BaseException)]
         receipts = [receipts for _, (_, receipts) in taken]
         if len(taken) < len(answers) or not all(receipts):
@@ -186,11 +177,11 @@ class RedisPolicy:
         answers = [await asked[0]] if len(asked) == 1 else await waits.all_of(asked)
         return list(zip(parts, answers, strict=True))
 
-    def _about(
-        self, operation: bytes, part: Part, names: Sequence[bytes], costs: Sequence[int]
-    ) -> tuple[Question, list[RedisRule]]:
+    def _exchange(self, operation: bytes, names: Sequence[bytes], costs: Sequence[int], part: Part) -> _Exchange:
         rules = [self._rules[at] for at in part]
-        return ask(operation, rules, [names[at] for at in part], [costs[at] for at in part]), rules
+        question = ask(operation, rules, [names[at] for at in part], [costs[at] for at in part])
+        is_peek = operation == b"peek"
+        return question, partial(raw_decision_of, rules=rules) if is_peek else reservation_of(question, rules)
 
     def _costs(self, cost: Costs) -> tuple[int, ...]:
         costs = cost if isinstance(cost, tuple) else (cost,) * len(self._rules)
