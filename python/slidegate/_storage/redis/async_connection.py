@@ -107,7 +107,11 @@ class AioConnection:
         self._is_ended, self._is_ready = True, False
         self._opening.cancel()
         self._deadline.stop()
-        self._close_socket()
+        if self._socket is not None:
+            if self._socket.fileno() >= 0 and not self._loop.is_closed():
+                self._loop.remove_reader(self._socket)
+                self._loop.remove_writer(self._socket)
+            self._socket.close()
         failed = [answer for answer, *_ in self._asked] + [answer for answer, _ in self._waiting]
         self._asked.clear()
         self._waiting.clear()
@@ -254,12 +258,9 @@ class AioConnection:
             return
         had_rest, self._rest = bool(self._rest), data[taken:]
         if self._rest and not had_rest:
-            self._loop.add_writer(self._socket, self._on_writable)
+            self._loop.add_writer(self._socket, lambda: self._write(self._rest))
         elif had_rest and not self._rest:
             self._loop.remove_writer(self._socket)
-
-    def _on_writable(self) -> None:
-        self._write(self._rest)
 
     # --- being answered -----------------------------------------------------------------------------------------------
 
@@ -288,7 +289,7 @@ class AioConnection:
                     self._fail(" answers what was not asked")
                     return
                 answer, tail, number = self._asked.popleft()
-                if type(reply) is RedisReplyError:
+                if tail and type(reply) is RedisReplyError:
                     self._settle_error(answer, tail, number, reply)
                     if self._is_ended:
                         return
@@ -301,10 +302,7 @@ class AioConnection:
             self._has_more = True
 
     def _settle_error(self, answer: Answer, tail: tuple[bytes, ...], number: int, reply: RedisReplyError) -> None:
-        if number == 0 or not tail:
-            if not answer.done():
-                answer.set_result(reply)
-        elif code_of(reply) == "NOSCRIPT" and number != self._last_eval:
+        if code_of(reply) == "NOSCRIPT" and number != self._last_eval:
             # Not run, so it may be asked again; the text is sent once, also when many have found it missing.
             if not answer.done():
                 self._ask(answer, tail, b"EVALSHA" if number < self._last_eval else b"EVAL")
@@ -350,11 +348,3 @@ class AioConnection:
 
     def _timeout(self, limit_s: float) -> StorageTimeout:
         return StorageTimeout(f"{self._target.name} has not answered within {limit_s * 1000:.0f} ms")
-
-    def _close_socket(self) -> None:
-        if self._socket is None:
-            return
-        if self._socket.fileno() >= 0 and not self._loop.is_closed():
-            self._loop.remove_reader(self._socket)
-            self._loop.remove_writer(self._socket)
-        self._socket.close()

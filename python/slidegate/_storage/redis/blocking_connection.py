@@ -59,19 +59,12 @@ class SyncConnection:
     @property
     def is_usable(self) -> bool:
         """Whether it is open and nothing came unasked, as when the server has closed it."""
-        if self._socket.fileno() < 0:
-            return False
-        return not self._polls[select.POLLIN].poll(0) or self._is_only_about_tls()
-
-    def _is_only_about_tls(self) -> bool:
-        if not isinstance(self._socket, ssl.SSLSocket):
-            return False
         try:
             self._socket.recv(1)
-        except ssl.SSLWantReadError:
+        except (BlockingIOError, ssl.SSLWantReadError):
             return True
         except OSError:
-            pass
+            return False
         return False
 
     def evaluate(self, script: Script, tail: tuple[bytes, ...], *, is_asking: bool = False) -> Any:
