@@ -83,7 +83,7 @@ class RedisCluster:
 
     def health(self) -> Health:
         """Of the node that has been out of reach for longest; else of the one that has been back for the least time."""
-        known = [node.health() for node in {id(node): node for node in self._masters if node is not None}.values()]
+        known = [node.health() for node in self._known_masters()]
         out = [each for each in known if not each.is_available]
         if out:
             return max(out, key=lambda each: each.since_s)
@@ -94,10 +94,6 @@ class RedisCluster:
             node.check()
 
     def forget(self, is_meant: Callable[[bytes], bool]) -> int:
-        """Forgets hits of all programs that count in this cluster, under such keys of its servers; returns of how many.
-
-        Blocks as long as all its keys take.
-        """
         return sum(node.forget(is_meant) for node in self._all_masters())
 
     def close(self) -> None:
@@ -109,7 +105,10 @@ class RedisCluster:
 
     def _all_masters(self) -> list[RedisNode]:
         run_blocking(self._learn(IN_THREAD))
-        return list({id(node): node for node in self._masters if node is not None}.values())
+        return self._known_masters()
+
+    def _known_masters(self) -> list[RedisNode]:
+        return list(dict.fromkeys(node for node in self._masters if node is not None))
 
     def _master(self, slot: int) -> RedisNode:
         node = self._masters[slot]
@@ -145,11 +144,6 @@ class RedisCluster:
     def _is_due(self) -> bool:
         return self._is_stale and (not self._is_known or time.monotonic() - self._asked_s >= _LEAST_BETWEEN_S)
 
-    def _candidates(self) -> list[RedisNode]:
-        with self._lock:
-            known = list(self._nodes)
-        return [self._node(each) for each in dict.fromkeys((*known, *self.target.seeds))]
-
     async def _learn_together(self, waits: Waits) -> None:
         # Once for all who wait. Of those on a loop none takes it with him when he is cancelled.
         if waits.is_blocking:
@@ -169,8 +163,10 @@ class RedisCluster:
             return self._division_by(node, await node.execute(waits, b"CLUSTER", b"SLOTS"))
 
         self._asked_s = time.monotonic()
+        with self._lock:
+            candidates = dict.fromkeys((*self._nodes, *self.target.seeds))
         try:
-            masters, places = await waits.first_of([ask(node) for node in self._candidates()])
+            masters, places = await waits.first_of([ask(self._node(each)) for each in candidates])
         except StorageError as error:
             # Those that are known are asked all the same: the others may be what is out of reach.
             if self._is_known:

@@ -71,10 +71,7 @@ class RedisNode:
             raise StorageUnavailable(f"{self.target.name} does not answer PING")
 
     def forget(self, is_meant: Callable[[bytes], bool]) -> int:
-        """Forgets hits of all programs that count in this database, under such keys of the server; returns of how many.
-
-        Blocks as long as all its keys take.
-        """
+        """Forgets hits of all programs that count there, under such keys of the server; returns of how many."""
         cursor, count = b"0", 0
         while True:
             cursor, keys = self._execute(b"SCAN", cursor, b"MATCH", KEY_VERSION + b"*", b"COUNT", _KEYS_AT_ONCE)
