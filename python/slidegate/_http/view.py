@@ -34,7 +34,6 @@ class CurrentLimit(tuple[RateLimitItem, list[str]]):
 
     @property
     def decision(self) -> Decision:
-        """The answer, with names."""
         item, (*_, key, scope) = self
         return Decision.of(self.raw_decision, item, key, scope)
 

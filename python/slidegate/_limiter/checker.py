@@ -249,7 +249,9 @@ class Checker:
             return True
         if isinstance(done, Checked) and done.owner is self.owner:
             # Of another endpoint, what is ahead was not foreseen, as something has changed the path or the method.
-            return done.plan.endpoint == plan.endpoint or not (plan.is_ahead or _is_served_by(scope, plan))
+            served = scope.get("endpoint")
+            is_served = served is not None and qualified_name(served) == plan.endpoint
+            return done.plan.endpoint == plan.endpoint or not (plan.is_ahead or is_served)
         return plan.is_ahead and isinstance(done, Ahead) and (self.owner, plan.endpoint) in done.checked
 
     def mark_of(self, plan: Plan, before: object = None) -> Mark:
@@ -296,8 +298,3 @@ class Checker:
         """Keeps what the response says is to be kept of the limits that depend on it, and gives back the rest."""
         if record.holds:
             await settle_reservations(record, response, wait, self.logger)
-
-
-def _is_served_by(scope: Mapping[str, Any], plan: Plan) -> bool:
-    served = scope.get("endpoint")
-    return served is not None and qualified_name(served) == plan.endpoint

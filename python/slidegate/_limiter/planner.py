@@ -116,7 +116,6 @@ class Planner:
         return [each for each in map(self._limiter.named.applied, groups) if each is not None and each.limits != ()]
 
     def plan_of(self, endpoint: LimitedEndpoint) -> Plan:
-        """The plan of an endpoint."""
         return self.plan(endpoint.name, self._limiter.groups_of(endpoint), endpoint.function, *endpoint.wrappers)
 
     def defaults(self) -> tuple[LimitGroup, ...]:

@@ -40,12 +40,8 @@ def is_keylike(key: object) -> bool:
     return is_number or type(key).__str__ is not object.__str__
 
 
-def _method_of(request: HTTPConnection) -> str:
-    method: str = request.scope.get("method", "WEBSOCKET")
-    return method
-
-
-def _is_one_of(method: str, methods: Sequence[str]) -> bool:
+def _is_sent_by(request: HTTPConnection, methods: Sequence[str]) -> bool:
+    method = request.scope.get("method", "WEBSOCKET").lower()
     # Frameworks run what serves GET for a HEAD, too.
     return method in methods or (method == "head" and "get" in methods)
 
@@ -126,7 +122,7 @@ class Resolver:
                 if not parts:
                     lifted.append(group)
                 continue
-            if group.methods is not None and not _is_one_of(_method_of(request).lower(), group.methods):
+            if group.methods is not None and not _is_sent_by(request, group.methods):
                 continue
             if group.read_exempt is not None and (yield from answered(group.read_exempt(request))):
                 continue
@@ -216,7 +212,7 @@ class Resolver:
 
     def _bucket(self, group: LimitGroup, context: RequestContext) -> Steps[Bucket]:
         request, plan = context.request, context.plan
-        method = _method_of(request) if group.per_method else None
+        method = request.scope.get("method", "WEBSOCKET") if group.per_method else None
         if group.read_scope is not None:
             scope = str((yield from answered(group.read_scope(request, plan.endpoint))))
             return self.place(plan, counted_path(request.scope), scope, method)

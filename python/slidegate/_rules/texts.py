@@ -10,7 +10,6 @@ _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
 
 def limit_text(quota: Quota) -> str:
-    """A limit in words."""
     return f"{quota.amount} per {window_text(quota.window_ns)}, {quota.strategy}"
 
 

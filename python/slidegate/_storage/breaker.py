@@ -122,7 +122,6 @@ class CircuitBreaker:
         self._on_closed()
 
     def stop(self) -> None:
-        """Ends the probing."""
         self._stopped.set()
 
     def is_due(self) -> bool:

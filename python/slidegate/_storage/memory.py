@@ -70,7 +70,6 @@ class MemoryStorage:
         self.reader = lru_cache(_POLICIES_KEPT)(partial(_made, self._engine.reader))
 
     def reset(self) -> None:
-        """Forgets all hits."""
         self._engine.reset()
         if self._spare is not None:
             self._spare.reset()
@@ -99,7 +98,6 @@ class MemoryStorage:
 
     @property
     def engine(self) -> Limiter:
-        """What counts."""
         return self._engine
 
 

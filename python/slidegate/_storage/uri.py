@@ -5,8 +5,7 @@ from __future__ import annotations
 import grp
 import re
 import sys
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import limits.storage
@@ -41,28 +40,21 @@ def redis_scheme(written: str) -> str:
 
 def is_redis(uri: str | None) -> bool:
     """Whether a storage is a Redis or Valkey server. "async+" in front of the scheme changes nothing."""
-    return redis_scheme(_scheme_of(uri)) in REDIS_SCHEMES
+    scheme, separator, _ = str(uri or "").partition("://")
+    return bool(separator) and redis_scheme(scheme.removeprefix("async+")) in REDIS_SCHEMES
 
 
 def is_of_limits(uri: str | None) -> bool:
     """Whether a storage is one of `limits`, and none of ours."""
     scheme, colon, _ = str(uri or "").partition("://")
-    return bool(colon) and not is_redis(uri) and scheme not in _OWN_SCHEMES and scheme in _schemes()
+    return (
+        bool(colon) and not is_redis(uri) and scheme not in _OWN_SCHEMES and scheme in vars(limits.storage)["SCHEMES"]
+    )
 
 
 def schemes_of_limits() -> list[str]:
     """What `is_of_limits` is true for."""
-    return sorted(f"{scheme}://" for scheme in _schemes() if is_of_limits(f"{scheme}://"))
-
-
-def _scheme_of(uri: str | None) -> str:
-    scheme, separator, _ = str(uri or "").partition("://")
-    return scheme.removeprefix("async+") if separator else ""
-
-
-def _schemes() -> Mapping[str, Any]:
-    known: Mapping[str, Any] = vars(limits.storage)["SCHEMES"]
-    return known
+    return sorted(f"{scheme}://" for scheme in vars(limits.storage)["SCHEMES"] if is_of_limits(f"{scheme}://"))
 
 
 class StorageUri(NamedTuple):

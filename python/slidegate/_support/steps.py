@@ -28,7 +28,6 @@ def started(steps: Steps[_Result], wait: Wait) -> _Result | Coroutine[Any, Any, 
 
 
 async def awaited(steps: Steps[_Result], wait: Wait) -> _Result:
-    """What the steps return."""
     result: Any = started(steps, wait)
     if isinstance(result, Coroutine):
         result = await result

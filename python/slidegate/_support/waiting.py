@@ -24,7 +24,6 @@ Wait: TypeAlias = Callable[[Awaitable[Any]], Awaitable[Any]]
 
 
 async def wait_on_loop(value: Awaitable[Any]) -> Any:
-    """Waits on the running event loop."""
     return await value
 
 

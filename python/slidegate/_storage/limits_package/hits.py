@@ -105,13 +105,11 @@ def _memcached_names(names: tuple[str, ...]) -> tuple[str, ...]:
     """
     is_short = sum(map(len, names)) <= _MEMCACHED_NAMES
     return tuple(
-        name if re.fullmatch("[!-~]*", name) and (is_short or len(name) <= _MEMCACHED_NAME) else _digest(name)
+        name
+        if re.fullmatch("[!-~]*", name) and (is_short or len(name) <= _MEMCACHED_NAME)
+        else hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         for name in names
     )
-
-
-def _digest(name: str) -> str:
-    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _left(stats: Any) -> tuple[int, int]:
