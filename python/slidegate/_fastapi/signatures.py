@@ -21,20 +21,15 @@ ADDED_REQUEST = "slidegate_request"
 class Slot:
     """How a call carries a value: under `name`, or at `index` of the positional arguments.
 
-    An added one is for the wrapper alone and has to be taken out of the call. One that is not annotated, and was found
-    by its name, may hold something else.
+    An added one is for the wrapper alone and has to be taken out of the call. What a call has under `quick_name` is
+    trusted to be the value: a parameter that was found by its name, and is not annotated, may hold something else.
     """
 
     name: str
     kind: type
     index: int | None = None
     is_added: bool = False
-    is_annotated: bool = True
-
-    @property
-    def quick_name(self) -> str:
-        """A name under which a call may be trusted to hold the value, if it has it at all."""
-        return self.name if self.is_annotated else ""
+    quick_name: str = ""
 
     def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple[Any, ...]]:
         """The value, None without one, and the positional arguments to go on with."""
@@ -85,7 +80,7 @@ def _slot_or_added(signature: Signature, kind: type, names: tuple[str, ...], add
     if slot is not None:
         return signature, slot
     signature, name = with_parameter(signature, added, kind)
-    return signature, Slot(name, kind, is_added=True)
+    return signature, Slot(name, kind, is_added=True, quick_name=name)
 
 
 def _slot_in(signature: Signature, kind: type, names: tuple[str, ...]) -> Slot | None:
@@ -96,7 +91,7 @@ def _slot_in(signature: Signature, kind: type, names: tuple[str, ...]) -> Slot |
     named = [each for name in names for each in unknown if each.name == name]
     for parameter in (*annotated, *named):
         index = None if parameter.kind is Parameter.KEYWORD_ONLY else parameters.index(parameter)
-        return Slot(parameter.name, kind, index, is_annotated=bool(annotated))
+        return Slot(parameter.name, kind, index, quick_name=parameter.name if annotated else "")
     return None
 
 

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from .candidate import Base, Candidate, Found, Kind
-from .index import How, Step
+from .index import Step, asking
 from .layout import Layout, layout_of, plain_layout, route_path, router_of
 from .search import FirstMatch, first_match, most_specific, parts_of
 from .snapshot import Snapshot
@@ -78,7 +78,7 @@ class RouteFinder:
                 known = self._renewed()
             index = known.index
             if "\n" in path:
-                return self._searched(scope, path, method, index.all_steps(method))
+                return self._searched(scope, path, method, index.all_steps)
             # As `index.steps` does.
             state = index.start
             for segment in path.split("/", index.depth):
@@ -141,7 +141,7 @@ class RouteFinder:
 
     def _found_among(self, scope: Scope) -> Found | None:
         layout = plain_layout(self._router, self._base)
-        steps = [Step(candidate, How.BY_ASKING, True) for candidate in layout.candidates]
+        steps = asking(layout.candidates)
         return self._reached(first_match(steps, scope, ""), scope, lambda path: steps, layout)
 
     def _reached(

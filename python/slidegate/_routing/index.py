@@ -23,6 +23,11 @@ class Step(NamedTuple):
     is_full: bool
 
 
+def asking(candidates: Iterable[Candidate]) -> list[Step]:
+    """The steps that ask each of these candidates itself."""
+    return [Step(candidate, How.BY_ASKING, True) for candidate in candidates]
+
+
 class Outcome(NamedTuple):
     """What paths that end in a state, and a method, come to: what `steps` find, and that is sometimes known already.
 
@@ -75,6 +80,7 @@ class RouteIndex:
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         self._candidates = candidates
+        self.all_steps = asking(candidates)
         self._always = frozenset(at for at, candidate in enumerate(candidates) if candidate.shape is None)
         self._methods: frozenset[str | None] = frozenset(
             {None}.union(*(candidate.methods or () for candidate in candidates))
@@ -112,18 +118,11 @@ class RouteIndex:
     def steps(self, path: str, method: str | None) -> Sequence[Step]:
         """What finds the route for a path."""
         if "\n" in path:
-            return self.all_steps(method)
+            return self.all_steps
         state = self.start
         for segment in path.split("/", self.depth):
             state = state.edges.get(segment, state.other) or self.step(state, segment)
         return self.decide(state, method).steps
-
-    def all_steps(self, method: str | None) -> list[Step]:
-        """What finds the route for any path, slowly."""
-        return [
-            Step(candidate, How.BY_ASKING if candidate.pattern is None else How.BY_PATTERN, is_full)
-            for candidate, is_full in self._taking(range(len(self._candidates)), method)
-        ]
 
     def _insert(self, node: _Node, at: int, segments: tuple[str | None, ...], is_open: bool) -> None:
         self.depth = max(self.depth, len(segments))
@@ -148,17 +147,13 @@ class RouteIndex:
             known = self._states[nodes, open_before] = State(nodes, open_before)
         return known
 
-    def _taking(self, ats: Iterable[int], method: str | None) -> Iterable[tuple[Candidate, bool]]:
-        protocol = "websocket" if method is None else "http"
-        for at in ats:
-            candidate = self._candidates[at]
-            if candidate.protocol in (None, protocol):
-                yield candidate, method is None or not candidate.methods or method in candidate.methods
-
     def _outcome(self, ats: Iterable[int], method: str | None) -> Outcome:
-        steps = list[Step]()
-        is_sure = True
-        for candidate, is_full in self._taking(ats, method):
+        steps, is_sure = list[Step](), True
+        protocol = "websocket" if method is None else "http"
+        for candidate in map(self._candidates.__getitem__, ats):
+            if candidate.protocol not in (None, protocol):
+                continue
+            is_full = method is None or not candidate.methods or method in candidate.methods
             at, node = candidate.position, candidate.node
             is_exact = candidate.shape is not None and candidate.shape.is_exact
             how = How.BY_ASKING if candidate.pattern is None else How.SURE if is_exact else How.BY_PATTERN

@@ -9,7 +9,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from .candidate import Candidate, Found, Kind
-from .index import How, Step
+from .index import How, Step, asking
 from .layout import specificity
 
 
@@ -62,8 +62,7 @@ def most_specific(candidates: Sequence[Candidate], scope: Scope) -> Found | None
 
 def parts_of(candidate: Candidate) -> list[Step]:
     """What may be asked about a node of an unknown kind, of which only is known that it matches."""
-    parts = candidate.parts() if candidate.parts is not None else ()
-    return [Step(part, How.BY_ASKING, True) for part in parts]
+    return asking(candidate.parts()) if candidate.parts is not None else []
 
 
 def copied(scope: Scope) -> Scope:
