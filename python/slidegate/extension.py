@@ -223,9 +223,7 @@ class Limiter(SlowapiAttributes, OfAModule):
         is_own = self.checker.backend.primary is self.own_backend
         now = getattr(self._native_counter if is_own else self._limiter, "storage", None)
         found: list[Any] = [self._local_view, self._storage, now]
-        for storage in {id(each): each for each in found}.values():
-            if not hasattr(storage, "reset"):
-                continue
+        for storage in {id(each): each for each in found if hasattr(each, "reset")}.values():
             try:
                 if inspect.iscoroutinefunction(storage.reset):
                     raise NotImplementedError("the storage is asynchronous; await limiter._storage.reset()")

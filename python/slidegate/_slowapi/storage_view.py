@@ -169,17 +169,17 @@ class MemoryView(StorageView):
     @property
     def storage(self) -> Stored:
         """The counts by their keys."""
-        return Stored(self._flat_keys, self.get, self.clear)
+        return Stored(self, self.get)
 
     @property
     def expirations(self) -> Stored:
         """When they end, in seconds since the epoch."""
-        return Stored(self._flat_keys, self.get_expiry, self.clear)
+        return Stored(self, self.get_expiry)
 
     @property
     def events(self) -> Stored:
         """As many hits as are counted, each at the time of the latest."""
-        return Stored(self._flat_keys, self._entries, self.clear)
+        return Stored(self, self._entries)
 
     def _flat_keys(self) -> list[str]:
         engine = self._viewed.engine
@@ -213,8 +213,10 @@ class Stored(Mapping[str, Any]):
     Without `record_keys` nobody knows the keys any more: a digest stands for each, which nothing is found under.
     """
 
-    def __init__(self, keys: Callable[[], list[str]], read: Callable[[str], Any], clear: Callable[..., None]) -> None:
-        self._keys, self._read, self._clear = keys, read, clear
+    def __init__(self, view: MemoryView, read: Callable[[str], Any]) -> None:
+        # Forgets what is counted under a key; all hits without one.
+        self.clear = view.clear
+        self._keys, self._read = view._flat_keys, read
 
     def __getitem__(self, key: str) -> Any:
         return self._read(key)
@@ -232,14 +234,10 @@ class Stored(Mapping[str, Any]):
         # A storage that is empty is one, too.
         return True
 
-    def clear(self, key: str | None = None) -> None:
-        """Forgets what is counted under a key; all hits without one."""
-        self._clear(key)
-
     def pop(self, key: str, default: Any = None) -> Any:
         """What is counted under a key, which is then forgotten."""
         value = self._read(key) or default
-        self._clear(key)
+        self.clear(key)
         return value
 
 
