@@ -218,7 +218,10 @@ class Resolver:
             return self.place(plan, counted_path(request.scope), scope, method)
         if method is not None:
             return self.place(plan, counted_path(request.scope), group.scope, method)
-        bucket = plan.buckets[group] = self.place(plan, "", group.scope)
+        bucket = self.place(plan, "", group.scope)
+        if group in plan.groups or group in plan.fallback:
+            # Others are made anew for each request, and would be kept for ever.
+            plan.buckets[group] = bucket
         return bucket
 
     def _cost(self, group: LimitGroup, context: RequestContext) -> Steps[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import logging
 import pickle
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from limits.limits import GRANULARITIES
 from starlette.responses import Response
 
 from slidegate import Limiter
+from slidegate._rules.limit_group import LimitGroup
 from slidegate._rules.watched_item import watched
 from slidegate.errors import ConfigurationError
 from slidegate.util import get_remote_address
@@ -329,6 +331,21 @@ def test_fault_39_limits_may_be_any_iterable(library: Library) -> None:
     limit = library.Limit(parse("1/minute"), limiter._key_func, None, False, None, None, None, 1, False)
     limiter._default_limits.append([limit])
     assert client.statuses("/plain", 2) == library.expected(same([200, 429]))
+
+
+def test_fault_39_what_any_iterable_yields_for_a_request_is_not_kept() -> None:
+    limiter, client = limited(ours(), None, "SlowAPIMiddleware", key_style="endpoint")
+    limit = ours().Limit(parse("1000/minute"), limiter._key_func, None, False, None, None, None, 1, False)
+    limiter._default_limits.append([limit])
+
+    def groups_kept() -> int:
+        gc.collect()
+        return sum(isinstance(each, LimitGroup) for each in gc.get_objects())
+
+    assert client.statuses("/plain", 2) == [200, 200]
+    kept = groups_kept()
+    assert client.statuses("/plain", 20) == [200] * 20
+    assert groups_kept() == kept
 
 
 def test_fault_39_an_iterable_that_fails_is_never_no_limit() -> None:
