@@ -36,6 +36,26 @@ def passed(client: Client, count: int, path: str = "/") -> int:
     return client.statuses(path, count).count(200)
 
 
+def test_a_limit_that_is_changed_while_its_check_is_made_is_the_changed_one(
+    make_limiter: MakeLimiter, make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limiter, changes = make_limiter(), list[str]()
+    defaults = limiter.planner.defaults
+
+    def defaults_while_another_thread_changes_a_limit() -> Any:
+        while changes:
+            limiter.set_limit("chat", changes.pop())
+        return defaults()
+
+    monkeypatch.setattr(limiter.planner, "defaults", defaults_while_another_thread_changes_a_limit)
+    client = make_client(limiter, make_app, RateLimit("9/hour", name="chat"))
+    # The application starts, which looks at its limits.
+    assert client.statuses("/other", 1) == [404]
+    changes.append("2/hour")
+    assert passed(client, 9) == 2
+    assert not changes
+
+
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [

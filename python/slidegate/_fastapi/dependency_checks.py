@@ -87,7 +87,8 @@ class DependencyChecks:
         served = self._routes.served(scope)
         checks = self._elsewhere if served is None else served.checks
         known: Compiled | None = checks.get((limits, function, name, cost))
-        if known is not None and known.revision == self._limiter.planner.revision:
+        revision = self._limiter.planner.revision
+        if known is not None and known.revision == revision:
             return known
         where, limiter = name_of_check(limits), self._limiter
         if served is None and name is None:
@@ -100,7 +101,7 @@ class DependencyChecks:
         group.is_made_by_requests = True
         endpoint, route = (where, "") if served is None else (served.endpoint, served.route)
         plan = Plan(endpoint, (group,), (), (), route=route or name or "")
-        return self._kept(checks, (limits, function, name, cost), plan, BY_HAND, name or plan.route)
+        return self._kept(checks, (limits, function, name, cost), revision, plan, BY_HAND, name or plan.route)
 
     def _compiled(self, rate_limit: DeclaredRateLimit, scope: Scope, given: _Given, is_message: bool) -> Compiled:
         served, limiter = self._routes.served(scope), self._limiter
@@ -108,7 +109,9 @@ class DependencyChecks:
             raise ConfigurationError(f"{rate_limit.where} counts routes, and this request was not dispatched to one")
         overrides = getattr(scope.get("app"), "dependency_overrides", None)
         known: Compiled | None = served.checks.get((rate_limit, given, is_message))
-        if known is not None and known.revision == limiter.planner.revision and not overrides:
+        # Asked first: what is changed while this is made has it made again.
+        revision = limiter.planner.revision
+        if known is not None and known.revision == revision and not overrides:
             return known
         groups, route, followers = rate_limit.groups(limiter, given), served.route, list[DeclaredRateLimit]()
         if is_message:
@@ -124,18 +127,18 @@ class DependencyChecks:
         plan = Plan(served.endpoint, own, (), fallback, route=route, exempt_name=exempt_name)
         # Of what is overridden for a test nothing is kept.
         checks, way = {} if overrides else served.checks, MESSAGE if is_message else DEPENDENCY
-        return self._kept(checks, (rate_limit, given, is_message), plan, way, plan.route, followers)
+        return self._kept(checks, (rate_limit, given, is_message), revision, plan, way, plan.route, followers)
 
     def _kept(
         self,
         checks: dict[Any, Compiled],
         key: Any,
+        revision: int,
         plan: Plan,
         way: Way,
         scope: str,
         followers: Sequence[DeclaredRateLimit] = (),
     ) -> Compiled:
-        revision = self._limiter.planner.revision
         check = compile_check(self._limiter.checker, plan, way)
         if len(checks) >= _MOST_KEPT:
             # Programs may make them of what each request sends.
