@@ -58,8 +58,8 @@ class AppChecks:
         self._finder = RouteFinder(routed)
         self._served: dict[tuple[int, int], Found] = {}
         self._find = self._serving if is_of_route else self._finder.find
-        self._revision = self._planner.revision
-        self._checks: dict[Found | None, Check | None] = {}
+        # In one: another thread may replace both at any time.
+        self._made_for: tuple[int, dict[Found | None, Check | None]] = (self._planner.revision, {})
 
     def check_for(self, scope: Scope, app: Any, limiter: LimiterCore | None) -> Check | None:
         """The check that a request for an application has to pass before that gets it; None when there is none.
@@ -73,9 +73,9 @@ class AppChecks:
             return OTHER
         if not limiter.enabled:
             return None
-        found = self._find(scope)
-        if self._planner.revision == self._revision and found in self._checks:
-            return self._checks[found]
+        found, (revision, checks) = self._find(scope), self._made_for
+        if self._planner.revision == revision and found in checks:
+            return checks[found]
         return self._made(found)
 
     def check_of(self, scope: Scope) -> Check | None:
@@ -97,13 +97,13 @@ class AppChecks:
 
     def _made(self, found: Found | None) -> Check | None:
         revision = self._planner.revision
-        if revision != self._revision or len(self._checks) > _MOST_KEPT:
-            self._checks = {}
-        elif found in self._checks:
-            return self._checks[found]
-        check = check_ahead(self.limiter, found, self._is_registered)
-        self._checks[found] = check
-        self._revision = revision
+        known, checks = self._made_for
+        if revision != known or len(checks) > _MOST_KEPT:
+            checks = {}
+        elif found in checks:
+            return checks[found]
+        check = checks[found] = check_ahead(self.limiter, found, self._is_registered)
+        self._made_for = (revision, checks)
         return check
 
     def _is_registered(self, function: object) -> bool:
