@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
 
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from .._http.state import Record
 from .._http.view import CurrentLimit, untouched, view_of
-from .._limiter.checker import BY_HAND, DEPENDENCY, MESSAGE, Way
+from .._limiter.checker import BY_HAND, DEPENDENCY, MESSAGE, Checker, Way
 from .._limiter.compiled import CompiledCheck, compile_check
 from .._limiter.core import LimiterCore
 from .._routing.served import Routes
@@ -33,14 +35,21 @@ def name_of_check(limits: object) -> str:
     return f"check({limits!r:.{_MOST_SHOWN}})"
 
 
-class Compiled(NamedTuple):
+@dataclass
+class Compiled:
     """What a `RateLimit`, or a check by hand, comes to at one route; `revision` tells whether it still does."""
 
     revision: int
     plan: Plan
-    check: CompiledCheck
+    checker: Checker
+    way: Way
     scope: str
     followers: tuple[DeclaredRateLimit, ...] = ()
+
+    @cached_property
+    def check(self) -> CompiledCheck:
+        """Decides a request. Made with the first one that is counted, as who only looks adds no limit to metrics."""
+        return compile_check(self.checker, self.plan, self.way)
 
     @property
     def untouched(self) -> Decision | None:
@@ -139,11 +148,10 @@ class DependencyChecks:
         scope: str,
         followers: Sequence[DeclaredRateLimit] = (),
     ) -> Compiled:
-        check = compile_check(self._limiter.checker, plan, way)
         if len(checks) >= _MOST_KEPT:
             # Programs may make them of what each request sends.
             checks.clear()
-        compiled = checks[key] = Compiled(revision, plan, check, scope, tuple(followers))
+        compiled = checks[key] = Compiled(revision, plan, self._limiter.checker, way, scope, tuple(followers))
         return compiled
 
 
