@@ -345,7 +345,8 @@ def test_fault_39_what_any_iterable_yields_for_a_request_is_not_kept() -> None:
     assert client.statuses("/plain", 2) == [200, 200]
     kept = groups_kept()
     assert client.statuses("/plain", 20) == [200] * 20
-    assert groups_kept() == kept
+    # Those of earlier tests may go meanwhile.
+    assert groups_kept() <= kept
 
 
 def test_fault_39_an_iterable_that_fails_is_never_no_limit() -> None:
