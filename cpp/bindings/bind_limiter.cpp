@@ -151,14 +151,6 @@ void bind_policy(py::module_& module) {
 
     py::class_<TimedPolicy, std::shared_ptr<TimedPolicy>> policy(module, "Policy", py::is_final());
     policy
-        .def_property_readonly("quotas",
-                               [](const TimedPolicy& self) {
-                                   py::list quotas;
-                                   for (std::size_t i = 0; i < self.policy.size(); ++i) {
-                                       quotas.append(self.policy.quota(i));
-                                   }
-                                   return quotas;
-                               })
         .def(
             "reserve",
             [](const std::shared_ptr<TimedPolicy>& self, const py::object& keys, const py::object& cost) {
@@ -363,8 +355,7 @@ void bind_limiter(py::module_& module) {
         .def_readonly("bytes", &TableStats::bytes)
         .def_readonly("capacity_bytes", &TableStats::capacity_bytes)
         .def_readonly("evictions", &TableStats::evictions)
-        .def_readonly("full", &TableStats::full)
-        .def_readonly("collisions", &TableStats::collisions);
+        .def_readonly("full", &TableStats::full);
     forbid_new(stats);
 
     py::class_<TimedLimiter, std::shared_ptr<TimedLimiter>> limiter(module, "Limiter", py::is_final());

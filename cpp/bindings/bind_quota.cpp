@@ -35,7 +35,6 @@ void bind_quota(py::module_& module) {
     type.def_property_readonly("amount", &Quota::amount, py::pos_only())
         .def_property_readonly("window_ns", &Quota::window, py::pos_only())
         .def_property_readonly("strategy", [](const Quota& self) { return std::string(name_of(self.strategy())); })
-        .def_property_readonly("exact", &Quota::exact, py::pos_only())
         .def(
             "__eq__",
             [](const Quota& self, const py::object& other) {

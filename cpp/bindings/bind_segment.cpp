@@ -49,19 +49,11 @@ std::shared_ptr<Segment> opened(const std::string& where, std::size_t size, cons
     return std::make_shared<Segment>(kOpen(where, opening));
 }
 
-void bind_errors(py::module_& module) {
-    const auto& error = py::register_exception<SegmentError>(module, "SegmentError", PyExc_OSError);
-    py::register_exception<SegmentDamaged>(module, "SegmentDamaged", error);
-    py::register_exception<SegmentForeign>(module, "SegmentForeign", error);
-    py::register_exception<SegmentMismatch>(module, "SegmentMismatch", error);
-    py::register_exception<SegmentBusy>(module, "SegmentBusy", error);
-    py::register_exception<SegmentMissing>(module, "SegmentMissing", error);
-}
-
 }  // namespace
 
 void bind_segment(py::module_& module) {
-    bind_errors(module);
+    const auto& error = py::register_exception<SegmentError>(module, "SegmentError", PyExc_OSError);
+    py::register_exception<SegmentMissing>(module, "SegmentMissing", error);
 
     const auto options = [](auto& type, const char* name, auto function, const char* where) {
         type.def_static(name, function, py::arg(where), py::kw_only(), py::arg("size") = 0,
@@ -82,8 +74,7 @@ void bind_segment(py::module_& module) {
             py::arg("space"), py::pos_only())
         .def_property_readonly("name", &Segment::name, py::pos_only())
         .def_property_readonly("size", [](const Segment& self) { return self.layout().size(); })
-        .def_property_readonly("is_new", &Segment::is_new, py::pos_only())
-        .def_property_readonly("is_named", &Segment::is_named, py::pos_only());
+        .def_property_readonly("is_new", &Segment::is_new, py::pos_only());
     segment.attr("default_size") = kDefaultNamedSize;
     segment.attr("shared_directory") = Place::shared_directory();
     segment.attr("shared_prefix") = Place::shared_prefix();

@@ -57,16 +57,6 @@ TEST_CASE("GCRA refuses to admit more than one unit in 64 nanoseconds") {
     CHECK(Quota(156'251, kMinWindow, Strategy::moving_window).amount() == 156'251);
 }
 
-TEST_CASE("A quota is exact when it is a moving window whose amount fits the largest ring") {
-    CHECK(Quota(1, kMinute).exact());
-    CHECK(Quota(60, 60 * kMinute).exact());
-    CHECK(Quota(61, kMinute).exact());
-    CHECK_FALSE(Quota(62, kMinute).exact());
-    CHECK_FALSE(Quota(1, kMinute, Strategy::fixed_window).exact());
-    CHECK_FALSE(Quota(1, kMinute, Strategy::sliding_counter).exact());
-    CHECK_FALSE(Quota(1, kMinute, Strategy::gcra).exact());
-}
-
 TEST_CASE("Quotas are equal when amount, window and strategy are") {
     CHECK(Quota(10, kMinute) == Quota(10, kMinute, Strategy::moving_window));
     CHECK_FALSE(Quota(10, kMinute) == Quota(11, kMinute));

@@ -89,13 +89,14 @@ class Engine:
 
     def __init__(self, rules: list[tuple[_core.Quota, str]]) -> None:
         self.clock = _core.ManualClock()
+        self.rules = rules
         self.policy = _core.Limiter(size=1 << 20, clock=self.clock).policy(rules)
 
     def answer(self, now_us: int, cost: int, *, is_peek: bool = False) -> Any:
         self.clock.set(now_us * US)
         allowed, index, remaining, *times_ns = (self.policy.peek if is_peek else self.policy.hit)("key", cost)
         # What the server cannot tell, as its microsecond is over when it would happen, happens in the next.
-        is_exact = self.policy.quotas[index].strategy == "gcra"
+        is_exact = self.rules[index][0].strategy == "gcra"
         return allowed, index, remaining, *(ns if is_exact or ns < 0 else -(-ns // US) * US for ns in times_ns)
 
 

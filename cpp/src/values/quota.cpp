@@ -3,7 +3,6 @@
 #include <array>
 #include <utility>
 
-#include "slidegate/values/cell_class.hpp"
 #include "slidegate/values/errors.hpp"
 
 namespace slidegate {
@@ -45,10 +44,6 @@ Quota::Quota(std::uint64_t amount, Nanos window, Strategy strategy)
       window_(window),
       strategy_(strategy),
       ticks_(Ticks::of(window)) {}
-
-bool Quota::exact() const noexcept {
-    return strategy_ == Strategy::moving_window && amount_ <= kCellClasses[class_of(amount_, strategy_)].ring;
-}
 
 std::string_view name_of(Strategy strategy) noexcept { return kNames[static_cast<std::size_t>(strategy)].second; }
 

@@ -34,8 +34,6 @@ class Quota {
     [[nodiscard]] constexpr Nanos window() const noexcept { return window_; }
     [[nodiscard]] constexpr Strategy strategy() const noexcept { return strategy_; }
     [[nodiscard]] constexpr Ticks ticks() const noexcept { return ticks_; }
-    /// Whether every unit comes back exactly one window after it was taken (to one tick).
-    [[nodiscard]] bool exact() const noexcept;
 
     friend bool operator==(const Quota& a, const Quota& b) noexcept = default;
 
