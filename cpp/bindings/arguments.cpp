@@ -6,13 +6,24 @@ namespace slidegate::bindings {
 
 namespace {
 
-bool has_one_for_each(PyObject* tuple, std::size_t rules, const char* what) noexcept {
-    if (static_cast<std::size_t>(PyTuple_GET_SIZE(tuple)) == rules) {
-        return true;
+// Has `add` read the one argument, or each of a tuple of them.
+template <class Add>
+bool read_each(PyObject* argument, std::size_t rules, const char* what, Add add) noexcept {
+    if (!PyTuple_Check(argument)) {
+        return add(argument);
     }
-    PyErr_Format(PyExc_ValueError, "a policy of %zu rules takes one %s or a tuple of %zu, not of %zd", rules, what,
-                 rules, PyTuple_GET_SIZE(tuple));
-    return false;
+    const Py_ssize_t size = PyTuple_GET_SIZE(argument);
+    if (static_cast<std::size_t>(size) != rules) {
+        PyErr_Format(PyExc_ValueError, "a policy of %zu rules takes one %s or a tuple of %zu, not of %zd", rules, what,
+                     rules, size);
+        return false;
+    }
+    for (Py_ssize_t i = 0; i < size; ++i) {
+        if (!add(PyTuple_GET_ITEM(argument, i))) {
+            return false;
+        }
+    }
+    return true;
 }
 
 }  // namespace
@@ -50,18 +61,7 @@ bool Keys::add(PyObject* key) noexcept {
 }
 
 bool Keys::read(PyObject* argument, std::size_t rules) noexcept {
-    if (!PyTuple_Check(argument)) {
-        return add(argument);
-    }
-    if (!has_one_for_each(argument, rules, "key")) {
-        return false;
-    }
-    for (std::size_t i = 0; i < rules; ++i) {
-        if (!add(PyTuple_GET_ITEM(argument, static_cast<Py_ssize_t>(i)))) {
-            return false;
-        }
-    }
-    return true;
+    return read_each(argument, rules, "key", [this](PyObject* key) { return add(key); });
 }
 
 bool Costs::add(PyObject* cost) noexcept {
@@ -81,18 +81,7 @@ bool Costs::add(PyObject* cost) noexcept {
 }
 
 bool Costs::read(PyObject* argument, std::size_t rules) noexcept {
-    if (!PyTuple_Check(argument)) {
-        return add(argument);
-    }
-    if (!has_one_for_each(argument, rules, "cost")) {
-        return false;
-    }
-    for (std::size_t i = 0; i < rules; ++i) {
-        if (!add(PyTuple_GET_ITEM(argument, static_cast<Py_ssize_t>(i)))) {
-            return false;
-        }
-    }
-    return true;
+    return read_each(argument, rules, "cost", [this](PyObject* cost) { return add(cost); });
 }
 
 }  // namespace slidegate::bindings

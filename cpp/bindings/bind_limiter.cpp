@@ -18,14 +18,6 @@ namespace {
 struct TimedPolicy {
     std::shared_ptr<TimedLimiter> limiter;
     Policy policy;
-
-    [[nodiscard]] bool follow_time() const noexcept { return limiter->follow_time(); }
-    /// Throws what interrupted it.
-    void follow_time_or_throw() const {
-        if (!follow_time()) {
-            throw py::error_already_set();
-        }
-    }
 };
 
 /// A ticket that refunds once, and keeps its policy (and with it the memory it points into) alive.
@@ -87,7 +79,7 @@ PyObject* decide(PyObject* self, PyObject* const* arguments, Py_ssize_t count) n
     } else if (!costs.read(arguments[1], policy.size())) {
         return nullptr;
     }
-    if (!timed->follow_time()) {
+    if (!timed->limiter->follow_time()) {
         return nullptr;
     }
     // The GIL is kept: to release it costs more than the hit, and beside a busy thread it comes back milliseconds later.
@@ -138,14 +130,6 @@ OnFull on_full_named(const std::string& name) {
     throw py::value_error("on_full is 'evict', 'refuse' or 'admit', not '" + name + "'");
 }
 
-// What several processes count in goes by the time of the machine: what one of them fakes would be the future to the others.
-std::shared_ptr<Clock> default_clock(bool is_shared) {
-    if (is_shared) {
-        return std::make_shared<BootClock>();
-    }
-    return std::make_shared<PythonClock>();
-}
-
 void bind_policy(py::module_& module) {
     forbid_new(py::class_<OnceTicket, std::shared_ptr<OnceTicket>>(module, "Ticket", py::is_final()));
 
@@ -155,7 +139,7 @@ void bind_policy(py::module_& module) {
             "reserve",
             [](const std::shared_ptr<TimedPolicy>& self, const py::object& keys, const py::object& cost) {
                 const Call call(self->policy, keys, cost);
-                self->follow_time_or_throw();
+                self->limiter->follow_time_or_throw();
                 auto ticket = std::make_shared<OnceTicket>();
                 ticket->policy = self;
                 const Decision decision = self->policy.hit(call.keys.get(), call.costs.get(), &ticket->ticket);
@@ -177,7 +161,7 @@ void bind_policy(py::module_& module) {
                 if (ticket.policy != self) {
                     throw py::value_error("the ticket is another policy's");
                 }
-                self->follow_time_or_throw();
+                self->limiter->follow_time_or_throw();
                 return !ticket.is_spent.exchange(true) && self->policy.refund(ticket.ticket);
             },
             py::arg("ticket"), py::pos_only())
@@ -194,7 +178,7 @@ void bind_policy(py::module_& module) {
                 if (!read.read(keys.ptr(), self.policy.size())) {
                     throw py::error_already_set();
                 }
-                self.follow_time_or_throw();
+                self.limiter->follow_time_or_throw();
                 self.policy.reset(read.get());
             },
             py::arg("keys"), py::pos_only());
@@ -291,9 +275,7 @@ py::dict errors_of(const TimedLimiter& self) {
 
 // (identity, strategy, window, limit, used, (index of the rule, key, whether that is whole) or None)
 py::list survey_of(TimedLimiter& self, std::size_t most) {
-    if (!self.follow_time()) {
-        throw py::error_already_set();
-    }
+    self.follow_time_or_throw();
     py::list usages;
     for (const Usage& each : self.get().survey(most)) {
         const py::object noted =
@@ -365,8 +347,12 @@ void bind_limiter(py::module_& module) {
         [](std::size_t size, const std::string& on_full, std::shared_ptr<Clock> clock, std::shared_ptr<Segment> segment,
            bool record_keys, py::object full_error, py::object notify, py::object notify_full,
            const std::string& space) {
-            if (clock == nullptr) {
-                clock = default_clock(segment != nullptr);
+            // What several processes count in goes by the time of the machine: what one of them fakes would be the future
+            // to the others.
+            if (clock == nullptr && segment != nullptr) {
+                clock = std::make_shared<BootClock>();
+            } else if (clock == nullptr) {
+                clock = std::make_shared<PythonClock>();
             }
             return std::make_shared<TimedLimiter>(
                 Options{size, on_full_named(on_full), {}, {}, std::move(segment), record_keys, space}, std::move(clock),
@@ -395,9 +381,7 @@ void bind_limiter(py::module_& module) {
             py::arg("rules"), py::pos_only())
         .def("reset",
              [](TimedLimiter& self) {
-                 if (!self.follow_time()) {
-                     throw py::error_already_set();
-                 }
+                 self.follow_time_or_throw();
                  {
                      // A look at every cell, 0.1 s in a large table: not while other threads wait for the GIL.
                      const py::gil_scoped_release others;
@@ -414,9 +398,7 @@ void bind_limiter(py::module_& module) {
         .def("errors", &errors_of)
         .def("survey", &survey_of, py::arg("most"), py::pos_only())
         .def("now", [](TimedLimiter& self) {
-            if (!self.follow_time()) {
-                throw py::error_already_set();
-            }
+            self.follow_time_or_throw();
             return self.get().now();
         });
     limiter.attr("default_size") = kDefaultSize;

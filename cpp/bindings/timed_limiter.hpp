@@ -40,6 +40,12 @@ class TimedLimiter {
         }
         return true;
     }
+    /// Throws what interrupted it.
+    void follow_time_or_throw() {
+        if (!follow_time()) {
+            throw py::error_already_set();
+        }
+    }
     /// To be called when all counts are forgotten: a fake that has gone backward begins anew where it is.
     void forget_time() noexcept {
         if (python_clock_ != nullptr) {
