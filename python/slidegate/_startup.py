@@ -13,15 +13,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ._fastapi.bypassed_decorators import watch_for_bypassed_decorators
 from ._fastapi.declaration_errors import declaration_errors
-from ._fastapi.framework import extend, insert, may_bring_a_limiter, replace_inserted, wrap_error_handler
+from ._fastapi.framework_patches import extend, insert, may_bring_a_limiter, replace_inserted, wrap_error_handler
 from ._fastapi.middleware import has_middleware, middleware_of, no_limiter
 from ._fastapi.rate_limit import limiter_for
 from ._fastapi.route_checks import CheckedBy
 from ._fastapi.startup_hook import register
 from ._http.add_headers import AddHeaders, with_headers
 from ._limiter.core import LimiterCore
-from ._routing.finder import RouteFinder
-from ._routing.layout import router_of
+from ._routing.endpoint_finder import RouteFinder
+from ._routing.route_tree import router_of
 from ._storage.server_listeners import look_for_others
 from ._support.errors import ConfigurationError
 from .openapi import describe_refusals

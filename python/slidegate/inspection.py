@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 from ._core import Limiter, Quota, Segment, SegmentError, Stats, shared_segments
 from ._rules.bucket import is_led, joined, parts_in
-from ._rules.texts import limit_text, scope_text, text_of, window_text
+from ._rules.limit_texts import limit_text, scope_text, text_of, window_text
 from ._storage.uri import is_redis
 from ._support.errors import StorageError
 from ._support.escaping import escaped

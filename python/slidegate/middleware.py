@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Scope
 from ._fastapi.middleware import RateLimitMiddleware
 from ._fastapi.route_checks import AppChecks
 from ._fastapi.startup_hook import watch_start_up
+from ._http.current_limit import view_in
+from ._http.request_state import enter
 from ._http.response import answer_to
-from ._http.state import enter
-from ._http.view import view_in
 from ._limiter.core import LimiterCore
 from ._rules.plan import Check
 from ._slowapi import middleware_functions
@@ -29,7 +29,7 @@ from ._slowapi.middleware_functions import (
 from ._slowapi.middleware_functions import (
     _get_route_name as _get_route_name,
 )
-from ._slowapi.patched import patched_check
+from ._slowapi.replaced_methods import patched_check
 from ._support.waiting import wait_on_loop
 
 __all__ = ["SlowAPIASGIMiddleware", "SlowAPIMiddleware", "async_check_limits", "sync_check_limits"]

@@ -9,7 +9,7 @@ from ._fastapi.rate_limit import limiter_for
 from ._http.header_styles import IETF_NAMES, OPENAI_NAMES
 from ._http.response import _rate_limit_exceeded_handler
 from ._limiter.core import LimiterCore
-from ._routing.finder import RouteFinder
+from ._routing.endpoint_finder import RouteFinder
 from .errors import RateLimitExceeded
 
 __all__ = ["describe_refusals"]

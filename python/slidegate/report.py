@@ -15,11 +15,11 @@ from ._fastapi.middleware import has_middleware, middleware_of
 from ._fastapi.rate_limit import DeclaredRateLimit, limiter_for
 from ._fastapi.route_checks import CheckedBy, checked_by
 from ._limiter.core import LimiterCore
-from ._routing.finder import Found, RouteFinder
+from ._routing.endpoint_finder import Found, RouteFinder
 from ._rules.limit_group import LimitGroup
 from ._rules.plan import Plan
 from ._support.callables import qualified_name, wrapped_chain
-from ._support.table import aligned
+from ._support.text_table import aligned
 from .keys.identity import choice_of_client, name_of
 
 __all__ = ["Report", "RouteReport", "report_of"]

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from limits import parse
 
 from slidegate import ConfigurationError, Limiter, RateLimit
+from slidegate._http.current_limit import Policy
 from slidegate._http.header_styles import duration, ietf_fields
-from slidegate._http.view import Policy
 from slidegate.middleware import SlowAPIMiddleware
 from slidegate.testing import ManualClock, advance
 

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 
 from slidegate import Limiter
 from slidegate._core import Segment
-from slidegate._rules.texts import scope_text
+from slidegate._rules.limit_texts import scope_text
 from slidegate.cli import main
 from slidegate.cli.top import View
 from slidegate.inspection import Inspection, key_and_place, segment_named

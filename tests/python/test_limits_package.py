@@ -14,7 +14,7 @@ import pytest
 from conftest import Client
 from faulty_storages import URIS, Faults, MakeApp, app_of, limiter_on
 
-import slidegate._storage.breaker
+import slidegate._storage.circuit_breaker
 import slidegate.limits_storage
 from slidegate import ConfigurationError
 from slidegate.middleware import SlowAPIMiddleware
@@ -165,7 +165,7 @@ def test_a40_limits_hold_meanwhile_and_the_storage_is_taken_up_again(
     statuses: list[int],
 ) -> None:
     now_s = [1000.0]
-    monkeypatch.setattr(slidegate._storage.breaker, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(slidegate._storage.circuit_breaker, "monotonic", lambda: now_s[0])
     caplog.set_level(logging.INFO, "slidegate")
     limiter = limiter_on(uri, **options)
     client = Client(app_of(make_app, limiter))

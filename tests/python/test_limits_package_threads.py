@@ -11,7 +11,7 @@ import pytest
 from conftest import Client
 from faulty_storages import URIS, AsyncFaultyStorage, Faults, FaultyStorage, MakeApp, app_of, limiter_on
 
-import slidegate._storage.breaker
+import slidegate._storage.circuit_breaker
 from slidegate import Limiter
 from slidegate.middleware import SlowAPIMiddleware
 from slidegate.util import get_remote_address
@@ -78,7 +78,7 @@ def test_nobody_waits_while_a_storage_is_asked_whether_it_is_back(
     make_app: MakeApp, faults: Faults, monkeypatch: pytest.MonkeyPatch, uri: str, path: str
 ) -> None:
     now_s = [1000.0]
-    monkeypatch.setattr(slidegate._storage.breaker, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(slidegate._storage.circuit_breaker, "monotonic", lambda: now_s[0])
     limiter = limiter_on(uri, in_memory_fallback_enabled=True)
     client = Client(app_of(make_app, limiter, "9/minute"))
     faults.is_down = True

@@ -18,7 +18,7 @@ from starlette.routing import Host, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 from test_routes_oracle import Endpoints, dispatched, foretold, scope_of, starlette
 
-from slidegate._routing.finder import Found, Kind, RouteFinder
+from slidegate._routing.endpoint_finder import Found, Kind, RouteFinder
 
 
 @pytest.fixture

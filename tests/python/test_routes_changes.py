@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.routing import Mount, Route, Router
 from test_routes_oracle import Endpoints, dispatched, foretold, scope_of, starlette
 
-from slidegate._routing.finder import RouteFinder
+from slidegate._routing.endpoint_finder import RouteFinder
 
 
 @pytest.fixture

@@ -13,10 +13,12 @@ from fastapi import APIRouter, FastAPI
 from starlette.routing import BaseRoute, Host, Match, Mount, Route, Router, WebSocketRoute
 from test_routes_oracle import Endpoints, Outcome, dispatched, foretold, needs_parts, scope_of
 
-from slidegate._routing import finder, index, layout
+from slidegate._routing import endpoint_finder as finder
+from slidegate._routing import index
+from slidegate._routing import route_tree as layout
 from slidegate._routing.candidate import Base
-from slidegate._routing.finder import Kind, RouteFinder
-from slidegate._routing.layout import layout_of, plain_layout, route_path
+from slidegate._routing.endpoint_finder import Kind, RouteFinder
+from slidegate._routing.route_tree import layout_of, plain_layout, route_path
 
 is_with_wrappers = pytest.mark.skipif(
     not hasattr(fastapi.routing, "_IncludedRouter"), reason="this version copies the routes of included routers"

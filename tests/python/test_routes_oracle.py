@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from slidegate._routing.finder import Kind, RouteFinder
+from slidegate._routing.endpoint_finder import Kind, RouteFinder
 
 needs_parts = pytest.mark.skipif(
     hasattr(fastapi.routing, "_IncludedRouter") and not hasattr(fastapi.routing, "iter_route_contexts"),

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Host, Match, Mount, Route, Router, WebSocketRoute
 from test_routes_oracle import Endpoints, dispatched, foretold, needs_parts, scope_of, starlette
 
-from slidegate._routing.finder import RouteFinder
+from slidegate._routing.endpoint_finder import RouteFinder
 
 METHODS = ["GET", "POST", "DELETE", "HEAD", "OPTIONS"]
 HOSTS = ["one.test", "two.test", "test"]
@@ -213,7 +213,7 @@ def test_what_is_found_is_what_serves_the_request(data: st.DataObject) -> None:
 def test_the_same_is_found_when_no_route_is_of_a_known_class(data: st.DataObject) -> None:
     build = Build(data.draw)
     app = build.app(depth=2)
-    with mock.patch("slidegate._routing.layout.stock_matches", return_value=frozenset()):
+    with mock.patch("slidegate._routing.route_tree.stock_matches", return_value=frozenset()):
         agree(app, RouteFinder(app), build)
 
 
@@ -223,7 +223,7 @@ def test_the_same_is_found_when_no_route_is_of_a_known_class(data: st.DataObject
 def test_the_same_is_found_when_internals_are_not_what_they_were(data: st.DataObject) -> None:
     build = Build(data.draw, custom_classes=False)
     app = build.app(depth=2)
-    with mock.patch("slidegate._routing.finder.layout_of", side_effect=AttributeError):
+    with mock.patch("slidegate._routing.endpoint_finder.layout_of", side_effect=AttributeError):
         agree(app, RouteFinder(app), build)
 
 

@@ -6,15 +6,15 @@ from typing import Any
 
 from starlette.requests import HTTPConnection
 
+from .._http.current_limit import CurrentLimit
 from .._http.request_doubles import as_request
-from .._http.state import record_of
-from .._http.view import CurrentLimit
+from .._http.request_state import record_of
 from .._limiter.core import LimiterCore
 from .._limiter.settings import Settings
 from .._rules.bucket import short_name
 from .._rules.limit import whole_cost
 from .._rules.limit_group import nobody
-from .._rules.named import Mode
+from .._rules.named_limits import Mode
 from .._support.errors import ConfigurationError, InvalidCost, StorageOut
 from .._support.steps import awaited
 from .._support.waiting import Wait, run_blocking, wait_in_thread, wait_on_loop

@@ -11,12 +11,12 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .._http.state import known_of
+from .._http.request_state import known_of
 from .._limiter.core import LimiterCore
-from .._routing.finder import RouteFinder
-from .._routing.layout import router_of, wrapped_apps
+from .._routing.endpoint_finder import RouteFinder
+from .._routing.route_tree import router_of, wrapped_apps
 from .decorator import Endpoint, endpoint_behind, is_verified
-from .framework import put_before_routes
+from .framework_patches import put_before_routes
 
 
 class BypassDetector:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from .._routing.finder import Found, RouteFinder
+from .._routing.endpoint_finder import Found, RouteFinder
 from .._support.callables import qualified_name
 from .dependency_tree import calls_of
 from .rate_limit import DeclaredPerMessage, DeclaredRateLimit

@@ -13,10 +13,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from .._http.current_limit import CurrentLimit, view_in
 from .._http.request_doubles import as_request
+from .._http.request_state import record_of
 from .._http.response import response_of, response_to
-from .._http.state import record_of
-from .._http.view import CurrentLimit, view_in
 from .._limiter.core import LimiterCore
 from .._rules.limit_group import LimitGroup
 from .._rules.plan import Check

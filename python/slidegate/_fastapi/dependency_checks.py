@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from .._http.state import Record
-from .._http.view import CurrentLimit, untouched, view_of
+from .._http.current_limit import CurrentLimit, untouched, view_of
+from .._http.request_state import Record
 from .._limiter.checker import BY_HAND, DEPENDENCY, MESSAGE, Checker, Way
 from .._limiter.compiled import CompiledCheck, compile_check
 from .._limiter.core import LimiterCore

@@ -11,15 +11,15 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .._http.add_headers import add_headers
+from .._http.current_limit import CurrentLimit, view_in, view_of
+from .._http.request_state import RECORD, VIEW, Record, enter
 from .._http.response import answer_to
-from .._http.state import RECORD, VIEW, Record, enter
-from .._http.view import CurrentLimit, view_in, view_of
 from .._limiter.core import LimiterCore
-from .._routing.layout import router_of, wrapped_apps
+from .._routing.route_tree import router_of, wrapped_apps
 from .._rules.plan import Check
 from .._support.errors import ConfigurationError
 from .._support.waiting import wait_on_loop
-from .framework import awaited_with_body
+from .framework_patches import awaited_with_body
 from .rewritten_paths import check_rewritten_paths
 from .route_checks import OTHER, AppChecks
 

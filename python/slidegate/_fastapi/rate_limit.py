@@ -13,7 +13,7 @@ from limits import RateLimitItem
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
-from .._http.state import RECORD, record_of
+from .._http.request_state import RECORD, record_of
 from .._limiter import core
 from .._rules.limit import StrOrCallableStr
 from .._rules.limit_group import LimitGroup, nobody

@@ -17,13 +17,13 @@ from starlette.requests import Request
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .._http.state import known_of, record_of
-from .._http.view import Ahead
-from .._routing.finder import RouteFinder
-from .._routing.layout import router_of, wrapped_apps
+from .._http.current_limit import Ahead
+from .._http.request_state import known_of, record_of
+from .._routing.endpoint_finder import RouteFinder
+from .._routing.route_tree import router_of, wrapped_apps
 from .._support.callables import qualified_name
 from .._support.waiting import wait_on_loop
-from .framework import awaited_with_body, put_before_routes
+from .framework_patches import awaited_with_body, put_before_routes
 
 
 class RewrittenPathCheck:

@@ -13,7 +13,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from .._limiter.core import LimiterCore
-from .._routing.finder import Found, Kind, RouteFinder
+from .._routing.endpoint_finder import Found, Kind, RouteFinder
 from .._routing.served import route_in
 from .._rules.plan import Check, Plan
 from .._support.callables import qualified_name, wrapped_chain

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .current_limit import view_in, view_of
+from .request_state import enter, known_of
 from .response import handled
-from .state import enter, known_of
-from .view import view_in, view_of
 
 
 def add_headers(limiter: Any, view: Any, message: Message) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import suppress
 from typing import Any
 
-from .state import COMPLETE, VIEW
-from .view import Ahead
+from .current_limit import Ahead
+from .request_state import COMPLETE, VIEW
 
 _TOLD = (VIEW, COMPLETE)
 _KEPT = "_slidegate_stand_in"

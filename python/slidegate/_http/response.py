@@ -12,9 +12,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from .._support.callables import is_async, qualified_name
 from ..errors import RateLimitExceeded
+from .current_limit import view_in
 from .request_doubles import as_request
-from .state import known_of
-from .view import view_in
+from .request_state import known_of
 
 # The type that draft-ietf-httpapi-ratelimit-headers-10 has registered, with the member `violated-policies`.
 _QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"

@@ -12,11 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from .._http.current_limit import NOTHING_YET, Ahead, CurrentLimit, told_of
 from .._http.header_styles import Policy
 from .._http.headers import HeaderFormat
 from .._http.refusal_log import RefusalLog
-from .._http.state import COMPLETE, VIEW, Mark, Record, done_of, mark, record_of
-from .._http.view import NOTHING_YET, Ahead, CurrentLimit, told_of
+from .._http.request_state import COMPLETE, VIEW, Mark, Record, done_of, mark, record_of
 from .._rules.hit import Hit, Outcome, asked_of, beyond
 from .._rules.limit import Limit
 from .._rules.limit_group import LimitGroup
@@ -176,9 +176,9 @@ class Checker:
 
     def _taken(self, hits: Sequence[Hit], context: RequestContext) -> Steps[Outcome | None]:
         policies, first = context.plan.policies, hits[0]
-        rules: Any = (first.limit, first.place.rule_scope)
+        rules: Any = (first.limit, first.bucket.rule_scope)
         if len(hits) > 1:
-            rules = tuple([(each.limit, each.place.rule_scope) for each in hits])
+            rules = tuple([(each.limit, each.bucket.rule_scope) for each in hits])
         policy = policies.get(rules)
         if policy is None:
             policy = self._policy(hits)
@@ -192,7 +192,7 @@ class Checker:
                 return refusal
             if hit is None:
                 return (yield from self.backend.take(hits, context))
-        keys: Any = first.place.lead + first.key
+        keys: Any = first.bucket.lead + first.key
         costs: Any = first.cost
         if len(hits) > 1:
             _, (keys, costs) = asked_of(hits)
@@ -234,7 +234,7 @@ class Checker:
 
     def view(self, raw_decision: RawDecision, hit: Hit) -> CurrentLimit:
         """What a request's state keeps of an answer."""
-        prefix, identifiers = self.resolver.key_prefix, [hit.key, hit.place.label]
+        prefix, identifiers = self.resolver.key_prefix, [hit.key, hit.bucket.label]
         view = CurrentLimit((hit.limit.limit, [prefix, *identifiers] if prefix else identifiers))
         view.raw_decision = raw_decision if raw_decision[0] else hit.told(raw_decision)
         view.hit = hit

@@ -9,9 +9,9 @@ from weakref import ref
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
+from .._http.current_limit import NOTHING_YET, CurrentLimit, told_of
 from .._http.request_doubles import as_request
-from .._http.state import COMPLETE, RECORD, VIEW, Record
-from .._http.view import NOTHING_YET, CurrentLimit, told_of
+from .._http.request_state import COMPLETE, RECORD, VIEW, Record
 from .._rules.bucket import counted_path
 from .._rules.hit import Hit, merged
 from .._rules.limit_group import LimitGroup
@@ -50,7 +50,7 @@ def compile_check(checker: Checker, plan: Plan, way: Way = ENDPOINT) -> Compiled
     by_path = resolver.is_by_path(plan, plan.groups[0].scope)
     costs: Any = [each.cost for each in hits]
     costs = costs[0] if len(set(costs)) == 1 else tuple(costs)
-    items, labels = [each.limit.limit for each in hits], [each.place.label for each in hits]
+    items, labels = [each.limit.limit for each in hits], [each.bucket.label for each in hits]
     prefix = [resolver.key_prefix] if resolver.key_prefix else []
     exempt_name, exempt_routes = plan.exempt_name, checker.exempt_routes
     is_reached = not plan.is_ahead
@@ -137,7 +137,7 @@ def _fixed_hits(checker: Checker, plan: Plan) -> list[Hit]:
     if len({resolver.is_by_path(plan, group.scope) for group in groups}) != 1:
         return []
     return merged(
-        Hit(limit, group, limit.quota, resolver.place(plan, "", group.scope), "", group.fixed_cost)
+        Hit(limit, group, limit.quota, resolver.bucket(plan, "", group.scope), "", group.fixed_cost)
         for group in groups
         for limit in group.limits or ()
         if limit.quota is not None

@@ -10,15 +10,15 @@ from weakref import WeakSet
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 
+from .._http.current_limit import CurrentLimit, CurrentLimitLike
 from .._http.refusal_log import RefusalLog
-from .._http.view import CurrentLimit, CurrentLimitLike
 from .._rules.limit_group import LimitGroup
-from .._rules.named import NamedLimits
+from .._rules.named_limits import NamedLimits
 from .._rules.options import OnError
 from .._rules.plan import Check, Plan
 from .._rules.resolver import Resolver
 from .._storage.base import Health
-from .._storage.breaker import CircuitBreaker
+from .._storage.circuit_breaker import CircuitBreaker
 from .._support.escaping import ESCAPED_TRACEBACKS
 from .backends.base import PrimaryBackend
 from .backends.fallback import Fallback

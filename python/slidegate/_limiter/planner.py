@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from .._rules.environment import C
 from .._rules.limit_group import LimitGroup, Yielding
-from .._rules.named import NamedLimits
+from .._rules.named_limits import NamedLimits
 from .._rules.notation import Strategy
 from .._rules.plan import Check, Plan
 from .._support.callables import qualified_name, wrapped_chain

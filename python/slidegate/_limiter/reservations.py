@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from .._http.state import Record, see
-from .._http.view import CurrentLimit, view_of
+from .._http.current_limit import CurrentLimit, view_of
+from .._http.request_state import Record, see
 from .._rules.hit import Hit, Outcome
 from .._support.errors import StorageError
 from .._support.escaping import escaped

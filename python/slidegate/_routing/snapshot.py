@@ -6,7 +6,7 @@ from operator import attrgetter, is_
 from typing import Any
 
 from .index import RouteIndex
-from .layout import Layout
+from .route_tree import Layout
 
 _MOST_COMPARED = 1024
 _MOST_INCLUDED = 8

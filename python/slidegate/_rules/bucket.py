@@ -76,7 +76,7 @@ def counted_path(scope: Mapping[str, Any]) -> str:
 
 
 def bucket_of(prefix: str, kind: Kind, name: str, method: str | None) -> Bucket:
-    """The place of a path, an endpoint or a shared limit, apart for each method when one is given."""
+    """The bucket of a path, an endpoint or a shared limit, apart for each method when one is given."""
     if kind == "shared":
         # Requests may have made it.
         name = short_name(name)
@@ -89,7 +89,7 @@ def bucket_of(prefix: str, kind: Kind, name: str, method: str | None) -> Bucket:
 
 
 def route_bucket(prefix: str, route: str, endpoint: str) -> Bucket:
-    """The place of a route, by its methods and the template of its path, and by what serves it: applications that are
+    """The bucket of a route, by its methods and the template of its path, and by what serves it: applications that are
     mounted have templates of their own."""
     return Bucket(route, joined(prefix, "route", route, endpoint))
 

@@ -20,19 +20,19 @@ class Hit(NamedTuple):
     limit: Limit
     group: LimitGroup
     quota: Quota
-    place: Bucket
+    bucket: Bucket
     key: str
     cost: int
 
     @property
     def rule(self) -> Rule:
         """What the engine counts by."""
-        return self.quota, self.place.rule_scope, self.limit.name or "", self.group.is_made_by_requests
+        return self.quota, self.bucket.rule_scope, self.limit.name or "", self.group.is_made_by_requests
 
     @property
     def counted_key(self) -> str:
         """Under which key."""
-        return self.place.lead + self.key
+        return self.bucket.lead + self.key
 
     def told(self, raw_decision: RawDecision) -> RawDecision:
         """An answer about it, in which a cost above the limit, and no other, is never to be asked for again.
@@ -51,7 +51,7 @@ class Hit(NamedTuple):
     @property
     def same(self) -> Same:
         """What hits of the same have in common."""
-        return None if self.limit.refuses_all else self.quota, self.place, self.key
+        return None if self.limit.refuses_all else self.quota, self.bucket, self.key
 
 
 Outcome: TypeAlias = tuple[Hit, RawDecision]

@@ -89,7 +89,7 @@ class Resolver:
                 return hit, (False, 0, 0, window_ns, window_ns)
         return None
 
-    def place(self, plan: Plan, path: str, scope: object, method: str | None = None) -> Bucket:
+    def bucket(self, plan: Plan, path: str, scope: object, method: str | None = None) -> Bucket:
         """Where a limit counts: `scope` when it is shared, else the endpoint or the path, as configured."""
         if isinstance(scope, str) and scope:
             return bucket_of(self.key_prefix, "shared", scope, method)
@@ -215,10 +215,10 @@ class Resolver:
         method = request.scope.get("method", "WEBSOCKET") if group.per_method else None
         if group.read_scope is not None:
             scope = str((yield from answered(group.read_scope(request, plan.endpoint))))
-            return self.place(plan, counted_path(request.scope), scope, method)
+            return self.bucket(plan, counted_path(request.scope), scope, method)
         if method is not None:
-            return self.place(plan, counted_path(request.scope), group.scope, method)
-        bucket = self.place(plan, "", group.scope)
+            return self.bucket(plan, counted_path(request.scope), group.scope, method)
+        bucket = self.bucket(plan, "", group.scope)
         if group in plan.groups or group in plan.fallback:
             # Others are made anew for each request, and would be kept for ever.
             plan.buckets[group] = bucket

@@ -15,9 +15,9 @@ from starlette.responses import Response
 
 from .._fastapi.base_limiter import BaseLimiter
 from .._fastapi.route_checks import plan_by_hand
+from .._http.current_limit import CurrentLimit, CurrentLimitLike
 from .._http.headers import HEADERS, HeaderFormat
 from .._http.request_doubles import as_request
-from .._http.view import CurrentLimit, CurrentLimitLike
 from .._limiter.backends.fallback import Fallback
 from .._limiter.planner import LimitedEndpoint
 from .._limiter.settings import Settings
@@ -33,8 +33,8 @@ from .._support.errors import ConfigurationError, StorageError
 from ..decision import NS_PER_S
 from .counter import Counter, counter_on
 from .names import DYNAMIC, FIXED, Name, functions_of, groups_of, limits_of
-from .patched import LIMITERS, REPLACEABLE, KnowsItsLimiters, is_replaced, patched_check
 from .replaced_counter import ReplacedEvaluation, backend_of
+from .replaced_methods import LIMITERS, REPLACEABLE, KnowsItsLimiters, is_replaced, patched_check
 from .storage_view import StorageView, view_of
 
 _FIXED = {

@@ -68,9 +68,9 @@ def located(flat_key: str, storage: Storage, limiter: LimiterCore) -> Located | 
     pairs = [("/".join(names[:at]), "/".join(names[at:])) for at in range(1, len(names))]
     likely = [(key, scope) for key, scope in pairs if _is_likely(scope, limiter)]
     found = [
-        Located(storage, quota, place.rule_scope, place.lead + key)
+        Located(storage, quota, bucket.rule_scope, bucket.lead + key)
         for key, scope in likely or pairs
-        for place in _places_of(scope, limiter)
+        for bucket in _buckets_of(scope, limiter)
     ]
     return found[0] if len(found) == 1 else next((at for at in found if at.used), found[0])
 
@@ -97,7 +97,7 @@ def _is_likely(scope: str, limiter: LimiterCore) -> bool:
     return is_own or scope in limiter.planner.shared_scopes
 
 
-def _places_of(scope: str, limiter: LimiterCore) -> Iterator[Bucket]:
+def _buckets_of(scope: str, limiter: LimiterCore) -> Iterator[Bucket]:
     prefix, style = limiter.key_prefix, limiter.key_style
     if scope in limiter.planner.shared_scopes:
         yield bucket_of(prefix, "shared", scope, None)

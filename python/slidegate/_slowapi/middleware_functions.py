@@ -12,13 +12,13 @@ from starlette.types import Scope
 
 from .._fastapi.route_checks import is_left_alone
 from .._http.request_doubles import as_request
+from .._http.request_state import done_of, record_of
 from .._http.response import _rate_limit_exceeded_handler, answer_to, handler_of
-from .._http.state import done_of, record_of
 from .._limiter.core import LimiterCore
-from .._routing.finder import endpoint_among
+from .._routing.endpoint_finder import endpoint_among
 from .._support.callables import is_async, qualified_name
 from .._support.waiting import wait_in_thread
-from .patched import patched_check
+from .replaced_methods import patched_check
 
 
 def _find_route_handler(routes: Iterable[BaseRoute], scope: Scope) -> Callable[..., Any] | None:

@@ -80,7 +80,7 @@ def _hit_in_turn(counter: Any, hits: Sequence[Hit], key_prefix: str) -> Steps[Ou
     # In the way of slowapi, as it is its interface: one after the other, until one refuses.
     least: Hit | None = None
     for hit in hits:
-        item, identifiers = hit.limit.limit, [key_prefix, hit.key, hit.place.label]
+        item, identifiers = hit.limit.limit, [key_prefix, hit.key, hit.bucket.label]
         is_taken = counter.hit(item, *(identifiers if key_prefix else identifiers[1:]), cost=hit.cost)
         if not ((yield is_taken) if inspect.isawaitable(is_taken) else is_taken):
             window_ns = item.get_expiry() * NS_PER_S

@@ -14,8 +14,8 @@ import limits.storage
 
 from .._core import Quota
 from .._limiter.core import LimiterCore
+from .._rules.limit_texts import text_of
 from .._rules.notation import MOST_AMOUNT, Strategy
-from .._rules.texts import text_of
 from .._storage.base import Storage
 from .._storage.memory import MemoryStorage
 from .._storage.redis.storage import RedisStorage

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from .._core import Clock, Limiter, Quota, Segment, SegmentError
 from .._rules.bucket import Rule
+from .._rules.limit_texts import limit_text, scope_text, text_of
 from .._rules.options import OnFull
-from .._rules.texts import limit_text, scope_text, text_of
 from .._support.errors import ConfigurationError, StorageError, StorageFull
 from .._support.escaping import escaped
 from .._support.fork import ForkableLock

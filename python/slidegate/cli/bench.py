@@ -23,7 +23,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from .._core import Limiter, Quota, Segment
-from .._support.table import aligned
+from .._support.text_table import aligned
 from .errors import Unusable
 
 _AMOUNT = 10

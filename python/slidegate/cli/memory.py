@@ -13,7 +13,7 @@ from .._storage.redis.storage import RedisStorage
 from .._storage.redis.uri import parse_redis_uri
 from .._storage.uri import is_redis
 from .._support.escaping import escaped
-from .._support.table import aligned
+from .._support.text_table import aligned
 from ..inspection import Inspection, segment_named, segments
 from .errors import FAILED, Unusable
 from .text import cells_of, memory_text, size_text

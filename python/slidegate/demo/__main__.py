@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPMessage
 
-from .._support.table import aligned
+from .._support.text_table import aligned
 from .redis import redis_server
 
 HOST = "127.0.0.1"

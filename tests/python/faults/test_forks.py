@@ -62,7 +62,7 @@ elif what == "watch":
     watch = MasterWatch(parse_redis_uri("redis+sentinel://127.0.0.1:1/name"))
     lock, work = watch._lock, lambda: watch.has_moved(None)
 elif what == "outage":
-    from slidegate._storage.breaker import CircuitBreaker
+    from slidegate._storage.circuit_breaker import CircuitBreaker
     breaker = CircuitBreaker(logging.getLogger("slidegate"))
     lock, work = breaker._lock, breaker.health
 elif what == "refusals":

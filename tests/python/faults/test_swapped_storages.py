@@ -201,7 +201,7 @@ def test_fault_39_a_dead_storage_is_what_on_error_says(on_error: Any, statuses: 
 
 
 def test_fault_39_a_dead_storage_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    from slidegate._storage import breaker
+    from slidegate._storage import circuit_breaker as breaker
 
     now_s = [100.0]
     monkeypatch.setattr(breaker, "monotonic", lambda: now_s[0])

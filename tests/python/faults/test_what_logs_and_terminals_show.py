@@ -16,9 +16,9 @@ from fastapi import Depends, FastAPI, Request
 from rich.console import Console
 
 from slidegate import Limiter, RateLimit
-from slidegate._storage.breaker import CircuitBreaker
+from slidegate._storage.circuit_breaker import CircuitBreaker
 from slidegate._support.escaping import escaped, escaped_error, escaped_traceback
-from slidegate._support.table import aligned
+from slidegate._support.text_table import aligned
 from slidegate.cli.top import View
 from slidegate.inspection import Inspection, segment_named, segments
 

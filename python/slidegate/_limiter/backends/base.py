@@ -9,7 +9,7 @@ from ..._rules.hit import Hit, Outcome
 from ..._rules.limit_group import LimitGroup
 from ..._rules.plan import RequestContext
 from ..._storage.base import Health
-from ..._storage.breaker import CircuitBreaker
+from ..._storage.circuit_breaker import CircuitBreaker
 from ..._support.steps import Steps
 from ..._support.waiting import Wait
 

@@ -16,7 +16,7 @@ from ..._rules.options import OnError
 from ..._rules.plan import RequestContext
 from ..._rules.resolver import Resolver
 from ..._storage.base import Health
-from ..._storage.breaker import CircuitBreaker
+from ..._storage.circuit_breaker import CircuitBreaker
 from ..._support.errors import StorageError, StorageFull, StorageOut
 from ..._support.steps import Steps
 from ..._support.waiting import Wait

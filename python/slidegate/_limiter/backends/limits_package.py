@@ -11,7 +11,7 @@ import anyio.to_thread
 from ..._rules.hit import Hit, Outcome
 from ..._rules.plan import RequestContext
 from ..._storage.base import Health
-from ..._storage.breaker import CircuitBreaker
+from ..._storage.circuit_breaker import CircuitBreaker
 from ..._storage.limits_package.hits import LimitsPackageHits
 from ..._support.steps import Steps
 from ..._support.threads import ThreadsOfLoops

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from ..._rules.hit import Hit, Outcome, asked_of, held_parts
 from ..._rules.plan import RequestContext
 from ..._storage.base import Health
-from ..._storage.breaker import CircuitBreaker
+from ..._storage.circuit_breaker import CircuitBreaker
 from ..._storage.memory import MemoryStorage
 from ..._support.fork import ForkableLock
 from ..._support.steps import Steps

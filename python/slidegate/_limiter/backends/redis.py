@@ -10,7 +10,7 @@ from typing import ClassVar
 from ..._rules.hit import Hit, Outcome, asked_of, held_parts
 from ..._rules.plan import RequestContext
 from ..._storage.base import Health
-from ..._storage.breaker import CircuitBreaker
+from ..._storage.circuit_breaker import CircuitBreaker
 from ..._storage.redis.storage import RedisPolicy, RedisStorage, RedisTicket
 from ..._support.steps import Steps
 from ..._support.waiting import Wait, wait_in_thread

@@ -86,7 +86,7 @@ class LimitsPackageHits:
 
     def _bucket(self, hit: Hit) -> tuple[Any, ...]:
         # The identifiers of slowapi, so that what it has counted goes on to count.
-        names = (*self._prefix, hit.key, hit.place.label)
+        names = (*self._prefix, hit.key, hit.bucket.label)
         # A program may have put another storage there.
         if isinstance(self.strategy.storage, _MEMCACHED):
             names = _memcached_names(names)

@@ -11,7 +11,7 @@ from typing import Any
 from weakref import ref
 
 from ..._support.errors import StorageError, StorageUnavailable
-from ..breaker import CircuitBreaker
+from ..circuit_breaker import CircuitBreaker
 from .async_connection import AioConnection, Answer
 from .blocking_connection import SyncConnection
 from .replies import Redirected

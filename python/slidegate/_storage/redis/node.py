@@ -12,7 +12,7 @@ from ..._support.errors import StorageUnavailable
 from ..._support.waiting import run_blocking
 from ...decision import NS_PER_S
 from ..base import Health
-from ..breaker import CircuitBreaker
+from ..circuit_breaker import CircuitBreaker
 from .connections import LoopConnections, ThreadConnections
 from .replies import Redirected, storage_error
 from .script import KEY_VERSION, Question, RedisRule, Script, ask, lead_of, raw_decision_of

@@ -10,7 +10,7 @@ from starlette.types import Scope
 
 from .candidate import Candidate, Found, Kind
 from .index import How, Step, asking
-from .layout import specificity
+from .route_tree import specificity
 
 
 class FirstMatch(NamedTuple):

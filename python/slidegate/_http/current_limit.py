@@ -11,7 +11,7 @@ from limits import RateLimitItem
 from .._rules.limit import Limit
 from ..decision import Decision, RawDecision
 from .header_styles import Policy
-from .state import VIEW, Mark, Record, known_of
+from .request_state import VIEW, Mark, Record, known_of
 
 CurrentLimitLike: TypeAlias = tuple[RateLimitItem, list[str]]
 """What `request.state.view_rate_limit` holds: a limit, and the key and the scope that it counts."""

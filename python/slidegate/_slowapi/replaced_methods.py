@@ -11,7 +11,7 @@ from weakref import WeakSet
 from starlette.requests import HTTPConnection
 
 from .._http.request_doubles import as_request
-from .._http.state import VIEW, Mark, done_of, mark, record_of
+from .._http.request_state import VIEW, Mark, done_of, mark, record_of
 from .._rules.plan import Check
 from .._support.waiting import Wait
 

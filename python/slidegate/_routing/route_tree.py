@@ -18,8 +18,8 @@ from starlette import routing
 from starlette.types import Scope
 
 from .candidate import Base, Candidate, Protocol
-from .shape import shape_of
-from .stock import stock_matches
+from .path_shape import shape_of
+from .stock_routes import stock_matches
 
 _MOST_WRAPPERS = 32
 _USUAL_HANDLES = (routing.Mount.handle, routing.Host.handle)

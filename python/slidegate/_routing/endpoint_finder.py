@@ -12,8 +12,8 @@ from starlette.types import Scope
 
 from .candidate import Base, Candidate, Found, Kind
 from .index import Step, asking
-from .layout import Layout, layout_of, plain_layout, route_path, router_of
-from .search import FirstMatch, first_match, most_specific, parts_of
+from .matching import FirstMatch, first_match, most_specific, parts_of
+from .route_tree import Layout, layout_of, plain_layout, route_path, router_of
 from .snapshot import Snapshot
 
 __all__ = ["Found", "Kind", "RouteFinder", "endpoint_among"]

@@ -18,7 +18,7 @@ from weakref import ref
 
 from starlette.requests import HTTPConnection
 
-from .._routing.layout import router_of
+from .._routing.route_tree import router_of
 
 VIEW = "view_rate_limit"
 COMPLETE = "_rate_limiting_complete"
