@@ -102,3 +102,14 @@ def test_a_parameter_always_gets_a_decision(is_enabled: bool, make_limiter: Make
 def test_what_cannot_be_meant_is_an_error_where_it_is_declared(options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(complaint)):
         RateLimit("1/minute", **options)
+
+
+def test_what_follows_is_counted_by_the_limiter_that_the_application_has_now(make_app: MakeApp) -> None:
+    before, after = Limiter(lambda: "everybody"), Limiter(lambda: "everybody")
+    app = make_app(before)
+    limits = [Depends(RateLimit("9/minute", limiter=before)), Depends(RateLimit("1/minute"))]
+    app.get("/", dependencies=limits)(lambda: "ok")
+    client = Client(app)
+    assert client.statuses("/", 2) == [200, 429]
+    app.state.limiter = after
+    assert client.statuses("/", 2) == [200, 429]

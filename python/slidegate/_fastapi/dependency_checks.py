@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from starlette.requests import HTTPConnection
@@ -44,12 +42,17 @@ class Compiled:
     checker: Checker
     way: Way
     scope: str
-    followers: tuple[DeclaredRateLimit, ...] = ()
+    following: tuple[tuple[DeclaredRateLimit, LimiterCore | None], ...] = ()
+    """Those that may be decided together with it, and what counts each of them in this application."""
+    check: CompiledCheck = field(init=False)
+    """Decides a request."""
 
-    @cached_property
-    def check(self) -> CompiledCheck:
-        """Decides a request. Made with the first one that is counted, as who only looks adds no limit to metrics."""
-        return compile_check(self.checker, self.plan, self.way)
+    def __getattr__(self, name: str) -> Any:
+        # Made with the first request that is counted, as who only looks adds no limit to statistics.
+        if name != "check":
+            raise AttributeError(name)
+        self.check = compile_check(self.checker, self.plan, self.way)
+        return self.check
 
     @property
     def untouched(self) -> Decision | None:
@@ -116,19 +119,30 @@ class DependencyChecks:
         served, limiter = self._routes.served(scope), self._limiter
         if served is None:
             raise ConfigurationError(f"{rate_limit.where} counts routes, and this request was not dispatched to one")
-        overrides = getattr(scope.get("app"), "dependency_overrides", None)
+        app = scope.get("app")
+        overrides = getattr(app, "dependency_overrides", None)
         known: Compiled | None = served.checks.get((rate_limit, given, is_message))
         # Asked first: what is changed while this is made has it made again.
         revision = limiter.planner.revision
-        if known is not None and known.revision == revision and not overrides:
+        if (
+            known is not None
+            and known.revision == revision
+            and not overrides
+            # Another application may serve the route, or this one have another limiter now.
+            and (
+                not known.following or all(limiter_for(each, app) is counted_by for each, counted_by in known.following)
+            )
+        ):
             return known
-        groups, route, followers = rate_limit.groups(limiter, given), served.route, list[DeclaredRateLimit]()
+        groups, route = rate_limit.groups(limiter, given), served.route
+        following: tuple[tuple[DeclaredRateLimit, LimiterCore | None], ...] = ()
         if is_message:
             # Apart from the connections to the same route.
             route += " messages"
         else:
             found = followers_of(rate_limit, served.dependant, overrides or {})
-            followers = [each for each in found if limiter_for(each, scope.get("app")) is limiter]
+            following = tuple((each, limiter_for(each, app)) for each in found)
+            followers = (each for each, counted_by in following if counted_by is limiter)
             groups += tuple(group for each in followers for group in each.groups(limiter))
         exempt_name = limiter.planner.exempt_name(served.endpoint, served.function)
         own = () if exempt_name is not None and exempt_name in limiter.planner.exempt_routes else groups
@@ -136,7 +150,7 @@ class DependencyChecks:
         plan = Plan(served.endpoint, own, (), fallback, route=route, exempt_name=exempt_name)
         # Of what is overridden for a test nothing is kept.
         checks, way = {} if overrides else served.checks, MESSAGE if is_message else DEPENDENCY
-        return self._kept(checks, (rate_limit, given, is_message), revision, plan, way, plan.route, followers)
+        return self._kept(checks, (rate_limit, given, is_message), revision, plan, way, plan.route, following)
 
     def _kept(
         self,
@@ -146,12 +160,12 @@ class DependencyChecks:
         plan: Plan,
         way: Way,
         scope: str,
-        followers: Sequence[DeclaredRateLimit] = (),
+        following: tuple[tuple[DeclaredRateLimit, LimiterCore | None], ...] = (),
     ) -> Compiled:
         if len(checks) >= _MOST_KEPT:
             # Programs may make them of what each request sends.
             checks.clear()
-        compiled = checks[key] = Compiled(revision, plan, self._limiter.checker, way, scope, tuple(followers))
+        compiled = checks[key] = Compiled(revision, plan, self._limiter.checker, way, scope, following)
         return compiled
 
 
@@ -175,6 +189,7 @@ def _noted(
     if record.decided is None:
         record.decided = {}
     record.decided[rate_limit] = decision
-    for each in compiled.followers:
-        record.decided[each] = decision
+    for each, counted_by in compiled.following:
+        if counted_by is compiled.checker.owner:
+            record.decided[each] = decision
     return decision
