@@ -129,5 +129,10 @@ def tree() -> str:
     return "\n".join(lines)
 
 
+def test_the_guide_for_contributors_has_the_rooms_as_they_are() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "contributing.md").read_text()
+    assert f"```text\n{tree()}\n```" in guide, "`python tests/python/test_layers.py` prints them"
+
+
 if __name__ == "__main__":
     print(tree(), *max(map(longest_chain, modules()), key=len), sep="\n")
