@@ -9,8 +9,7 @@ bool is_in_main_interpreter() noexcept { return PyInterpreterState_Get() == PyIn
 
 constexpr const char* kElsewhere =
     "slidegate._core works in the main interpreter of a process only, and this is another one; mod_wsgi uses the main "
-    "one "
-    "with WSGIApplicationGroup %{GLOBAL}";
+    "one with WSGIApplicationGroup %{GLOBAL}";
 
 }  // namespace
 

@@ -1,7 +1,6 @@
 #include "wall_time.hpp"
 
 #include <cmath>
-#include <ctime>
 #include <dlfcn.h>
 
 #include <pybind11/pybind11.h>
@@ -22,12 +21,6 @@ bool is_of_one_library(const void* one, const void* other) noexcept {
 }
 
 }  // namespace
-
-WallMicros machine_wall_time() noexcept {
-    timespec time{};
-    clock_gettime(CLOCK_REALTIME, &time);
-    return WallMicros{time.tv_sec} * 1'000'000 + time.tv_nsec / 1'000;
-}
 
 WallTime::WallTime() {
     const py::module_ time = py::module_::import("time");

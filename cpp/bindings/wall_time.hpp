@@ -7,13 +7,15 @@
 #include <Python.h>
 #include <pybind11/pybind11.h>
 
+#include "slidegate/values/clock.hpp"
+
 namespace slidegate::bindings {
 
 /// Microseconds since the epoch: what floats still tell apart in the year 2200.
 using WallMicros = std::int64_t;
 
 /// The wall clock as the machine has it, whatever Python says.
-[[nodiscard]] WallMicros machine_wall_time() noexcept;
+[[nodiscard]] inline WallMicros machine_wall_time() noexcept { return wall_now() / 1'000; }
 
 /// What a fake of `time.time` says, and which fake it is: the same object as long as it is the same one.
 struct FakedTime {

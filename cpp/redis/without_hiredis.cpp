@@ -10,8 +10,7 @@ namespace {
 [[noreturn]] void fail() {
     throw std::runtime_error(
         "this slidegate was built without hiredis, which redis:// needs: install it (Debian: libhiredis-dev, conda: "
-        "hiredis) "
-        "and then slidegate again, from source");
+        "hiredis) and then slidegate again, from source");
 }
 
 }  // namespace

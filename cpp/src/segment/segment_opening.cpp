@@ -170,9 +170,7 @@ void Segment::rebase(const Opening& opening, const BootMoment& moment) {
 
 void Segment::note_wall(Nanos table_now) const noexcept {
     if (epoch_ != nullptr) {
-        timespec time{};
-        clock_gettime(CLOCK_REALTIME, &time);
-        epoch_->note(Nanos{time.tv_sec} * 1'000'000'000 + time.tv_nsec, table_now);
+        epoch_->note(wall_now(), table_now);
     }
 }
 

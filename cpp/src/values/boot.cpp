@@ -1,7 +1,6 @@
 #include "slidegate/values/boot.hpp"
 
 #include <charconv>
-#include <ctime>
 #include <fstream>
 #include <string>
 #include <sys/stat.h>
@@ -28,12 +27,6 @@ std::array<std::uint64_t, 2> boot_id() {
                            kBootIdFile);
     }
     return id;
-}
-
-Nanos wall_now() noexcept {
-    timespec time{};
-    clock_gettime(CLOCK_REALTIME, &time);
-    return Nanos{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
 
 }  // namespace

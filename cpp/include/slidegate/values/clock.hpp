@@ -1,4 +1,4 @@
-// Where "now" comes from. Nothing below Limiter includes this file.
+// Where "now" comes from.
 #pragma once
 
 #include <atomic>
@@ -8,6 +8,9 @@ namespace slidegate {
 
 /// Nanoseconds since some fixed moment, at least 0.
 using Nanos = std::int64_t;
+
+/// What the machine's wall clock says (CLOCK_REALTIME), since 1970.
+[[nodiscard]] Nanos wall_now() noexcept;
 
 /// A clock that never goes backwards. Implementations are thread-safe and do not throw.
 class Clock {
