@@ -120,13 +120,13 @@ def test_the_folders_of_private_rooms_say_nothing_themselves(path: Path) -> None
 
 
 def tree() -> str:
-    """The rooms from the ground up and what is in them, in the first words of the files themselves."""
-    lines = []
-    for module in sorted(modules(), key=lambda each: (LEVEL[room_of(each)], each)):
-        told = ast.get_docstring(ast.parse(modules()[module].read_text()))
-        if told is not None:
-            lines.append(f"{modules()[module].relative_to(ROOT)}: {told.splitlines()[0]}")
-    return "\n".join(lines)
+    """The rooms, those of the lowest layer first, and what is in them, in the first words of the files themselves."""
+    told: list[list[str]] = [[] for _ in LAYERS]
+    for module, path in modules().items():
+        docstring = ast.get_docstring(ast.parse(path.read_text()))
+        if docstring is not None:
+            told[LEVEL[room_of(module)]].append(f"{path.relative_to(ROOT)}: {docstring.splitlines()[0]}")
+    return "\n\n".join("\n".join(lines) for lines in told if lines)
 
 
 def test_the_guide_for_contributors_has_the_rooms_as_they_are() -> None:
@@ -135,4 +135,4 @@ def test_the_guide_for_contributors_has_the_rooms_as_they_are() -> None:
 
 
 if __name__ == "__main__":
-    print(tree(), *max(map(longest_chain, modules()), key=len), sep="\n")
+    print(tree(), "", "The longest chain of imports:", *max(map(longest_chain, modules()), key=len), sep="\n")
