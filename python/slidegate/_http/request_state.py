@@ -55,10 +55,10 @@ class Record:
     taken: dict[Any, list[Any]] | None = None
     """What was paid for, by limiters: hits, and the key where they have none."""
     decided: Any = None
-    """Decisions, by the ids of `RateLimit`s."""
+    """Decisions, by their `RateLimit`s."""
     injected: Any = None
     """What FastAPI has injected, by the same."""
-    holds: Any = None
+    reservations: Any = None
     """What is given back if the response says so."""
     is_held_by_middleware = False
     """Whether a middleware sees to that."""

@@ -296,5 +296,5 @@ class Checker:
 
     async def settle(self, record: Record, response: Response | None, wait: Wait) -> None:
         """Keeps what the response says is to be kept of the limits that depend on it, and gives back the rest."""
-        if record.holds:
+        if record.reservations:
             await settle_reservations(record, response, wait, self.logger)

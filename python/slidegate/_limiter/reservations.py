@@ -42,8 +42,8 @@ async def settle_reservations(record: Record, response: Response | None, wait: W
 
     What nobody can answer is kept: there was no response, or the callable failed.
     """
-    reservations: list[Reservation] = record.holds or []
-    record.holds = None
+    reservations: list[Reservation] = record.reservations or []
+    record.reservations = None
     for reservation in reservations if response is not None else []:
         group = reservation.hits[0].group
         assert group.read_deduct is not None

@@ -75,7 +75,7 @@ class MemoryBackend:
                     undo.callback(policy.refund, ticket)
                     reservations.append(Reservation(batch, partial(_refund, policy, ticket), self.peek))
             undo.pop_all()
-        context.record.holds = [*(context.record.holds or ()), *reservations]
+        context.record.reservations = [*(context.record.reservations or ()), *reservations]
         return min(outcomes, key=lambda outcome: outcome[1][2])
 
 

@@ -39,7 +39,7 @@ class RedisBackend:
             for part, own in zip(parts, ticket.divided(parts), strict=True):
                 held = [hits[at] for at in part]
                 reservation = Reservation(held, partial(_refund, self.policy(held), own), self.peek)
-                context.record.holds = [*(context.record.holds or ()), reservation]
+                context.record.reservations = [*(context.record.reservations or ()), reservation]
         return hits[raw_decision[1]], raw_decision
 
     def peek(self, hits: Sequence[Hit], wait: Wait) -> Steps[Outcome]:
