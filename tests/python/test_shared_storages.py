@@ -124,7 +124,11 @@ def test_a_list_names_it(name: str) -> None:
     assert limiter._storage.check()
 
 
-@pytest.mark.parametrize("content", [b"", b"something else", b"slidegat" + bytes(5000), os.urandom(1 << 16)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"something else", b"slidegat" + bytes(5000), os.urandom(1 << 16)],
+    ids=["nothing", "something else", "only the beginning", "noise"],
+)
 def test_what_is_damaged_is_an_error_or_made_anew(content: bytes, uri: str) -> None:
     path_of(uri).write_bytes(content)
     path_of(uri).chmod(0o600)

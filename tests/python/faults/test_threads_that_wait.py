@@ -81,7 +81,8 @@ def test_fault_09_what_waits_may_need_a_thread_of_the_pool(make_limiter: MakeLim
 def test_fault_09_threads_that_wait_for_each_other_are_not_stuck_for_ever(
     make_limiter: MakeLimiter, make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(waits, "_PATIENCE_S", 0.2)
+    # Long enough for a busy machine to begin as many threads as there may be, which then wait for each other.
+    monkeypatch.setattr(waits, "_PATIENCE_S", 3.0)
     waiting = 0
 
     async def in_thread(request: Request) -> str:
